@@ -1,0 +1,60 @@
+/* extent.h - pieces of the arena: allocate, share, free.
+ *
+ * One allocator for the process, behind one mutex (named in ARCHITECTURE.md); all functions are safe
+ * from any thread unless said. Metadata lives outside the arena. Two-level segregated fit with
+ * coalescing (TLSF, Masmano et al. 2004), so allocation and free are O(1) and fragmentation is
+ * bounded. Sizes round up to LIMIT_EXTENT_ALIGN_BYTES; 1 MiB and more start on a page.
+ */
+#ifndef TUTTI_SERVER_EXTENT_H
+#define TUTTI_SERVER_EXTENT_H
+
+#include "schema/error.h"
+#include "server/arena.h"
+
+#include <stdint.h>
+
+struct extent; /* opaque, reference counted */
+
+/* Starts with everything after the header free. Takes no ownership of the arena. */
+int extent_init(struct arena *a, struct err *e);
+
+/* Every extent must be freed by now; says which are not in debug builds. */
+void extent_fini(void);
+
+/* A piece of size_bytes (0 is legal: it has no bytes and takes none), reserved and populated, with
+ * one reference. Its content is whatever was there: the caller overwrites every byte before it
+ * shows any. Returns 0, or -1 with ERR_arena_full (asked_bytes, free_bytes and the largest free
+ * piece in the detail). */
+int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
+
+/* Recovery: a reference to exactly [offset, offset+size_bytes), made live if it is not yet. The same
+ * range adopted twice is one extent with two references. Returns 0, or -1 with ERR_arena when the range
+ * overlaps another live extent or leaves the arena. */
+int extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e);
+
+struct extent *extent_ref(struct extent *x);
+void extent_unref(struct extent *x); /* NULL is ignored; the last one frees */
+
+/* Gives the tail back: size_bytes <= the present size. Only while the caller has the only reference. */
+void extent_shrink(struct extent *x, uint64_t size_bytes);
+
+uint8_t *extent_bytes(const struct extent *x);
+uint64_t extent_offset(const struct extent *x); /* in the arena */
+uint64_t extent_size(const struct extent *x);   /* as asked, not rounded */
+
+struct extent_usage {
+    uint64_t arena_bytes;        /* that can be handed out, in all */
+    uint64_t used_bytes;         /* by live extents, rounded */
+    uint64_t free_bytes;
+    uint64_t largest_free_bytes; /* one extent of this size can be had */
+    uint64_t reserved_bytes;     /* pages taken from tmpfs */
+    uint64_t extents;            /* live */
+};
+
+void extent_usage(struct extent_usage *out);
+
+/* Walks everything: blocks tile the arena, no two free neighbours, bins right, sums right.
+ * Returns 0, or -1 with what is broken. For tests and the invariant checker. */
+int extent_check(struct err *e);
+
+#endif

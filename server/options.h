@@ -1,0 +1,33 @@
+/* options.h - one row per option: name, environment twin, default, range, sentence. Main thread. */
+#ifndef TUTTI_SERVER_OPTIONS_H
+#define TUTTI_SERVER_OPTIONS_H
+
+#include "schema/error.h"
+#include "schema/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+    char listen_host[256];
+    uint16_t listen_port;
+    uint32_t workers;   /* to launch */
+    uint32_t world;     /* ranks; defaults to workers */
+    char backend[16];
+    char data_dir[4096];
+    char arena_dir[4096];
+    uint64_t arena_size_bytes;
+    char worker_listen[4096]; /* "unix:PATH" */
+    char allowed_hosts[1024], allowed_origins[1024];
+    uint64_t retain_us;
+    enum log_level log_level;
+    bool log_json;
+    bool insecure_no_auth; /* listen beyond loopback although nobody is asked who they are */
+    bool print_tables;
+};
+
+/* argv, then TUTTI_* for what argv does not say, then defaults. --help and --version print and exit 0.
+ * Returns 0, or -1 with ERR_option: a sentence that says what to write instead. */
+int options_read(struct options *o, int argc, char *const argv[], struct err *e);
+
+#endif

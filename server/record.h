@@ -1,0 +1,53 @@
+/* record.h - a job as plain values: what is stored, what is answered. No thread: owned by whoever
+ * holds it; copy it to hand it on. */
+#ifndef TUTTI_SERVER_RECORD_H
+#define TUTTI_SERVER_RECORD_H
+
+#include "schema/error.h"
+#include "schema/op.h"
+#include "schema/state.h"
+#include "server/id.h"
+
+#include <stdint.h>
+
+struct job_record {
+    struct id id;
+    const struct op *op;
+    struct op_params params;
+    char group[LIMIT_GROUP_NAME_BYTES + 1]; /* "" for a list without a name */
+    uint32_t n;
+    uint32_t *ranks; /* world ranks in group order; owned */
+    enum dtype dtype;
+    struct shape in_shape, out_shape; /* of every input and of every output */
+    int32_t priority;
+    uint32_t stream;
+    uint64_t timeout_us;
+    char label[LIMIT_LABEL_BYTES + 1];
+
+    enum job_state state;
+    uint32_t attempts; /* runs begun */
+    struct err *error; /* owned; NULL unless failed or cancelled */
+
+    /* The timeline: received is wall time, the others are durations from the event before. */
+    uint64_t received_us;   /* wall: the head of the request was complete */
+    uint64_t validated_us;  /* received -> checked and handed to the core */
+    uint64_t queued_us;     /* -> recorded in the database and queued */
+    uint64_t dispatch_us;   /* -> RUN sent, of the last attempt */
+    uint64_t collective_us; /* first rank's start .. last rank's end, on their clocks */
+    uint64_t total_us;      /* received -> terminal */
+    uint64_t finished_us;   /* wall; 0 until terminal */
+
+    struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until succeeded.
+                           Ranks that get the same bytes name the same tensor. */
+};
+
+/* An empty record with room for n ranks (and outputs), or NULL. */
+struct job_record *record_new(uint32_t n);
+struct job_record *record_copy(const struct job_record *r); /* deep; NULL when out of memory */
+void record_free(struct job_record *r);                     /* NULL is ignored */
+
+/* Rates of a succeeded job as nccl-tests defines them, in 10^9 bytes/s; 0 when not measurable. */
+double record_algbw(const struct job_record *r);
+double record_busbw(const struct job_record *r);
+
+#endif

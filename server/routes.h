@@ -1,0 +1,27 @@
+/* routes.h - one row per endpoint. Pure but for the handlers; any thread. */
+#ifndef TUTTI_SERVER_ROUTES_H
+#define TUTTI_SERVER_ROUTES_H
+
+#include "schema/error.h"
+#include "server/http.h"
+
+struct route {
+    enum method method; /* GET rows serve HEAD too */
+    const char *pattern; /* "/v1/jobs/{job}": a {segment} matches one non-empty segment */
+    int (*handler)(struct request *rq, struct err *e); /* the body, if any, is complete */
+    enum body_kind body;
+    unsigned where; /* parameters it takes: WHERE_ bits */
+    const char *sentence;
+};
+
+/* The route of a decoded path, without normalising: a trailing or double slash is another path.
+ * Fills args. Returns 0, or -1 with ERR_not_found, or ERR_method_not_allowed with the Allow header's
+ * value in allow. */
+int route_find(enum method method, const char *path, const struct route **out,
+               char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
+               struct err *e);
+
+/* route, param, error, op, dtype, state: one line a row, for tests/check_tables.sh. */
+void routes_print_tables(void);
+
+#endif

@@ -1,0 +1,161 @@
+/* store.h - SQLite: what survives a restart.
+ *
+ * ONE connection, on the store's own thread, does all writes and all checkpoints: Debian 12's
+ * SQLite 3.40.1 has the WAL-reset race of 3.7.0..3.51.2, which needs a second connection that writes
+ * or checkpoints. Readers are query_only, one a thread, made on first use.
+ *
+ * Group commit: the store's thread takes everything that waits, applies it in one transaction, and
+ * answers all of it after the commit. synchronous=NORMAL: a commit survives the death of every process;
+ * the last ones may be lost with the machine's power, as the tensors in the tmpfs arena are.
+ */
+#ifndef TUTTI_SERVER_STORE_H
+#define TUTTI_SERVER_STORE_H
+
+#include "schema/error.h"
+#include "server/group.h"
+#include "server/record.h"
+#include "server/tensor.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Intrusive message, the owner's until posted and again from done on. */
+struct store_msg {
+    /* Store thread, inside the transaction. Returns 0, or -1 with e: then this message's work is
+     * rolled back (a savepoint) and the others go on. Set by the store_*_init functions below. */
+    int (*apply)(struct store_msg *m, struct err *e);
+    /* Store thread, after the commit (e NULL) or when it did not happen. Set by the owner; usually it
+     * posts to the core or resumes a request. ERR_storage_full: certainly not stored.
+     * ERR_outcome_unknown: the process is about to exit with status 70. */
+    void (*done)(struct store_msg *m, const struct err *e);
+    struct store_msg *next;
+    int rc; /* the store's */
+    struct err err;
+};
+
+/* Takes data_dir/lock (flock; ERR_store naming the pid when another server has it), opens
+ * data_dir/tutti.db, migrates it to the newest schema/sql in one transaction a file, refuses one that
+ * is newer or corrupt (the detail names the file and a command to look at it). Makes data_dir 0700 when
+ * missing. Main thread. */
+int store_open(const char *data_dir, struct err *e);
+
+/* Main thread: starts the writer. */
+int store_start(struct err *e);
+
+/* Main thread: commits what is posted, checkpoints, ends the writer. */
+void store_stop(void);
+void store_close(void);
+
+/* Any thread; never blocks. */
+void store_post(struct store_msg *m);
+
+/* ---- messages: fill in the fields, call init, set msg.done, post msg ---- */
+
+struct store_job_insert {
+    struct store_msg msg;
+    const struct job_record *record;
+    struct tensor *const *inputs; /* record->n */
+    const char *key;              /* "" when none */
+    const uint8_t *digest;        /* 16 bytes when there is a key */
+    bool existed;                 /* out: the key's job was there, with the same digest; nothing stored */
+    struct id existing;           /* out: that job */
+};
+/* apply: ERR_idempotency_key_reused when the key is there with another digest. */
+void store_job_insert_init(struct store_job_insert *m);
+
+struct store_job_finish { /* terminal: state, error, timeline, and the outputs' rows */
+    struct store_msg msg;
+    const struct job_record *record;
+    struct tensor *const *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
+};
+void store_job_finish_init(struct store_job_finish *m);
+
+struct store_job_attempt { /* a run begins: attempts */
+    struct store_msg msg;
+    struct id id;
+    uint32_t attempts;
+};
+void store_job_attempt_init(struct store_job_attempt *m);
+
+struct store_job_delete { /* a terminal job's record and key */
+    struct store_msg msg;
+    struct id id;
+};
+void store_job_delete_init(struct store_job_delete *m);
+
+struct store_purge { /* terminal jobs (and keys) that finished before, at most 1,000 a message */
+    struct store_msg msg;
+    uint64_t before_us; /* wall */
+    uint32_t purged;    /* out */
+};
+void store_purge_init(struct store_purge *m);
+
+struct store_tensor_insert {
+    struct store_msg msg;
+    struct tensor *tensor;
+};
+void store_tensor_insert_init(struct store_tensor_insert *m);
+
+struct store_tensor_delete {
+    struct store_msg msg;
+    struct tensor **tensors;
+    uint32_t n;
+};
+void store_tensor_delete_init(struct store_tensor_delete *m);
+
+struct store_group_insert {
+    struct store_msg msg;
+    const struct group *group;
+};
+void store_group_insert_init(struct store_group_insert *m);
+
+struct store_group_delete {
+    struct store_msg msg;
+    const char *name;
+};
+void store_group_delete_init(struct store_group_delete *m);
+
+/* ---- reads: any thread, its own connection ---- */
+
+/* A job's record (state queued when it is unfinished: memory knows better). Returns 0, or -1 with
+ * ERR_job_unknown or ERR_store. */
+int store_job_read(const struct id *id, struct job_record **out, struct err *e);
+
+struct store_job_filter {
+    struct id before;       /* older than this; zero: from the newest */
+    bool terminal_only;     /* leave unfinished ones out */
+    bool has_state;
+    enum job_state state;   /* a terminal one */
+    const struct op *op;    /* NULL: any */
+    const char *group;      /* NULL: any */
+    const char *label;      /* NULL: any */
+};
+
+/* Newest first, up to max. Returns 0 or -1 (nothing in out then). */
+int store_job_list(const struct store_job_filter *f, struct job_record **out, uint32_t max,
+                   uint32_t *n, struct err *e);
+
+/* ---- recovery: main thread, before store_start ---- */
+
+/* The arena's nonce, 0 when there is none; remembered at once. */
+uint64_t store_arena_nonce(void);
+int store_set_arena_nonce(uint64_t nonce, struct err *e);
+
+/* Marks every tensor lost (the arena did not survive). */
+int store_lose_tensors(uint64_t *n, struct err *e);
+
+struct store_recovery {
+    void *arg;
+    int (*group)(void *arg, const struct group *g, struct err *e);
+    /* One stored tensor: makes it from its row, t->extent adopted unless lost. Takes t. */
+    int (*tensor)(void *arg, struct tensor *t, struct err *e);
+    /* One unfinished job, oldest first; inputs adopted, or NULL when `lost` says that they are gone.
+     * Takes record and inputs. */
+    int (*job)(void *arg, struct job_record *record, struct tensor **inputs, bool lost,
+               struct err *e);
+};
+
+/* Calls the three for every row. A row whose extent cannot be adopted counts as lost. */
+int store_recover(const struct store_recovery *r, struct err *e);
+
+#endif

@@ -1,0 +1,70 @@
+/* tensor.h - immutable arrays: id -> dtype, shape, and where the bytes live.
+ *
+ * A tensor is filled by its maker and never changes once published. The table is behind one mutex
+ * (named in ARCHITECTURE.md); all functions are safe from any thread. Finding one gives a reference,
+ * which keeps the bytes also when the tensor is removed from the table meanwhile.
+ */
+#ifndef TUTTI_SERVER_TENSOR_H
+#define TUTTI_SERVER_TENSOR_H
+
+#include "schema/dtype.h"
+#include "schema/shape.h"
+#include "server/extent.h"
+#include "server/id.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tensor {
+    struct id id;
+    enum dtype dtype;
+    struct shape shape;
+    uint64_t size_bytes;
+    struct extent *extent; /* one reference is the tensor's; NULL when lost */
+    uint64_t offset;       /* of the first byte, within the extent */
+    struct id job;         /* that made it; zero when uploaded */
+    uint64_t created_us;   /* wall */
+    uint64_t expires_us;   /* wall; UINT64_MAX while an unfinished job holds it. Under the mutex: tensor_expire */
+    atomic_uint refs;
+    struct tensor *next; /* in the table's bucket; the table's */
+};
+
+int tensor_table_init(struct err *e);
+void tensor_table_fini(void); /* removes every tensor */
+
+/* A tensor with a fresh id and one reference, not in the table. Takes a reference of its own to
+ * extent. Returns NULL only when out of memory. */
+struct tensor *tensor_new(enum dtype d, const struct shape *s, struct extent *extent,
+                          uint64_t offset);
+
+struct tensor *tensor_ref(struct tensor *t);
+void tensor_unref(struct tensor *t); /* NULL is ignored */
+
+/* Puts it in the table, which takes a reference of its own. Returns 0 or -1 (no memory). */
+int tensor_publish(struct tensor *t);
+
+/* A new reference, or NULL. */
+struct tensor *tensor_find(const struct id *id);
+
+/* Takes it out of the table and hands the table's reference to the caller; NULL when it is not there.
+ * The caller unrefs only after the database has forgotten it: an extent must not be reused while a
+ * restart could still find the old row. */
+struct tensor *tensor_remove(const struct id *id);
+
+/* Sets when retention may remove it. */
+void tensor_expire(struct tensor *t, uint64_t wall_us);
+
+/* Removes up to max tensors that expired before now and that nobody else holds; hands over the
+ * table's references. Returns how many. */
+uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t max);
+
+/* The first byte; valid while a reference is held. NULL when lost. */
+uint8_t *tensor_data(const struct tensor *t);
+
+/* Offset of the first byte in the arena. */
+uint64_t tensor_arena_offset(const struct tensor *t);
+
+uint64_t tensor_count(void);
+
+#endif

@@ -1,0 +1,61 @@
+/* workers.h - the link to the rank processes: who holds which rank, frames, heartbeats, fencing.
+ * Core thread only, but for workers_list. */
+#ifndef TUTTI_SERVER_WORKERS_H
+#define TUTTI_SERVER_WORKERS_H
+
+#include "schema/error.h"
+#include "schema/frame.h"
+#include "schema/state.h"
+#include "server/arena.h"
+#include "server/job.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct workers_options {
+    uint32_t world_size;
+    uint32_t launch;           /* ranks 0..launch-1 are started and restarted by us */
+    const char *listen;        /* "unix:PATH" */
+    const char *data_dir;      /* of the fence file */
+    const char *worker_path;   /* the tutti-worker binary */
+    const char *backend;       /* for launched workers */
+    const char *log_level, *log_format;
+    struct arena *arena;
+};
+
+/* Waits until no worker of a server before us is alive (kills those that stay), then listens and
+ * launches. Main thread, before core_start. Returns 0 or -1. */
+int workers_init(const struct workers_options *o, struct err *e);
+
+/* Sends STOP to all, waits for their exits up to the deadline, kills the rest. Main thread, after
+ * core_stop. */
+void workers_fini(uint64_t deadline_us);
+
+bool workers_ready(uint32_t world_rank); /* holds its rank and runs nothing */
+
+/* Sends one RUN to every rank of the job (with JOIN before it where the rank does not know the group
+ * yet) and marks them busy. A send that fails counts as the loss of that worker, reported by
+ * job_rank_lost after this returns (never from inside). */
+void workers_run(struct job *j);
+
+/* Sends CANCEL to the ranks that are still at it; one that has not answered LIMIT_CANCEL_MS later is
+ * killed, and reported lost once its exit is confirmed. */
+void workers_cancel(struct job *j);
+
+struct worker_info {
+    uint32_t rank;
+    enum worker_state state;
+    uint64_t since_us; /* wall: when it entered the state */
+    uint32_t pid;
+    uint64_t epoch;
+    char backend[16], device[64], host[64], version[32];
+    uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;
+    uint64_t busy_us; /* spent in collectives */
+};
+
+/* Any thread (a copy under the mutex named in ARCHITECTURE.md). Fills out[0..world_size). */
+void workers_list(struct worker_info *out);
+
+uint32_t workers_ready_count(void); /* any thread: ranks that are ready or busy */
+
+#endif

@@ -1,0 +1,78 @@
+/* backend.h - what a worker needs from shared memory, NCCL or gloo.
+ *
+ * One table of functions a backend. All are called from the worker's main thread. Nothing outside
+ * a backend's folder knows CUDA or gloo.
+ */
+#ifndef TUTTI_WORKER_BACKEND_H
+#define TUTTI_WORKER_BACKEND_H
+
+#include "schema/error.h"
+#include "schema/op.h"
+#include "schema/shape.h"
+
+#include <stdint.h>
+
+struct device; /* a backend's hold on the machine; opaque */
+struct comm;   /* a communicator: this rank's seat in one ordered group; opaque */
+
+/* Where a worker sits. */
+struct place {
+    uint32_t rank, world_size; /* world rank */
+    const char *device;        /* "cpu", "gpu:0" */
+    uint8_t *arena;            /* the mapped arena; outlives the device */
+    uint64_t arena_bytes;
+};
+
+/* A rank's seat in a group. */
+struct seat {
+    uint64_t id;           /* the server's name for the communicator */
+    uint32_t n, rank;      /* group size, group rank */
+    const uint32_t *ranks; /* world ranks in group order; the caller's, copied if kept */
+    const char *ticket;    /* how to find the others; "" on shared memory */
+};
+
+/* One rank's part of a job, checked by task_prepare: every pointer spans its whole tensor. */
+struct task {
+    uint64_t job;
+    const struct op *op;
+    struct op_params params;
+    enum dtype dtype;
+    uint32_t n, rank;
+    struct shape in, out;
+    uint64_t in_bytes, out_bytes;       /* of one tensor */
+    const uint8_t *inputs[LIMIT_RANKS]; /* NULL where a rank gives nothing */
+    uint8_t *outputs[LIMIT_RANKS];      /* NULL where a rank gets nothing; equal where shared */
+};
+
+/* How a submitted task ended. */
+struct done {
+    uint64_t job;
+    int rc; /* 0, or -1 with err */
+    struct err err;
+    uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
+};
+
+struct backend {
+    const char *name;
+    int (*open)(struct device **out, const struct place *at, struct err *e);
+    int (*join)(struct device *d, const struct seat *seat, struct comm **out, struct err *e);
+    /* Takes the task by copy and returns at once. */
+    int (*submit)(struct comm *c, const struct task *t, struct err *e);
+    /* Works or waits for a short while (a fraction of a millisecond). 1: a task finished, *out is
+     * set; 0: none yet, call again; -1 with e: the communicator is broken. */
+    int (*poll)(struct comm *c, struct done *out, struct err *e);
+    /* Bytes of the running task's outputs that this rank has written: progress, for heartbeats.
+     * Any thread. */
+    uint64_t (*progress)(const struct comm *c);
+    void (*abort)(struct comm *c); /* drops what was submitted; no peer may hang; nothing is written after */
+    void (*leave)(struct comm *c);
+    void (*close)(struct device *d);
+};
+
+/* The compiled-in backend called name, or NULL; "auto" is the best one. */
+const struct backend *backend_find(const char *name);
+
+/* "shm ...": every compiled-in name, for an error's detail. */
+const char *backend_names(void);
+
+#endif
