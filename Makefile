@@ -19,7 +19,7 @@ CXXFLAGS := -std=c++17 $(OPT) $(WARN) $(HARDEN) $(SAN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now -pthread $(SAN)
 
 # The rooms: a table of contents.
-SCHEMA := clock dtype error failpoint frame layout log op shape state
+SCHEMA := clock dtype error failpoint frame frame_io layout log op shape state
 SERVER := $(sort $(basename $(notdir $(filter-out server/main.c,$(wildcard server/*.c server/*.cc)))))
 WORKER := $(sort $(patsubst worker/%.c,%,$(filter-out worker/main.c,$(wildcard worker/*.c worker/shm/*.c))))
 

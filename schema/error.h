@@ -20,9 +20,9 @@ enum err_code {
 
 struct err {
     enum err_code code;
-    char detail[512];        /* a sentence that says what to change; UTF-8, no control characters */
-    char pointer[192];       /* JSON Pointer to the bad field, or "" */
-    uint32_t n_ranks;        /* of ranks[] */
+    char detail[512];  /* a sentence that says what to change; UTF-8, no control characters */
+    char pointer[192]; /* JSON Pointer to the bad field, or "" */
+    uint32_t n_ranks;  /* of ranks[] */
     uint32_t ranks[ERR_RANKS];
     uint64_t asked_bytes, free_bytes; /* arena_full; both 0 otherwise */
 };

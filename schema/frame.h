@@ -31,15 +31,15 @@ enum frame_type {
 #define I64(f) int64_t f;
 #define STR(f, cap) char f[cap];
 #define SHAPE(f) struct shape f;
-#define LIST32(f, cap)                                                                             \
-    uint32_t n_##f;                                                                                \
+#define LIST32(f, cap) \
+    uint32_t n_##f;    \
     uint32_t f[cap];
-#define LIST64(f, cap)                                                                             \
-    uint32_t n_##f;                                                                                \
+#define LIST64(f, cap) \
+    uint32_t n_##f;    \
     uint64_t f[cap];
-#define FRAME(name, fields)                                                                        \
-    struct frame_##name {                                                                          \
-        fields                                                                                     \
+#define FRAME(name, fields) \
+    struct frame_##name {   \
+        fields              \
     };
 #include "schema/frames.def"
 #undef FRAME
@@ -84,8 +84,8 @@ int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int tim
 
 /* Gathers bytes from a stream socket into whole frames. */
 struct frame_reader {
-    int fd; /* not owned */
-    size_t start, end; /* unread bytes in buf */
+    int fd;             /* not owned */
+    size_t start, end;  /* unread bytes in buf */
     int fds[FRAME_FDS]; /* received and not yet taken; -1 when none */
     uint8_t buf[2 * LIMIT_FRAME_BYTES];
 };
@@ -96,8 +96,8 @@ void frame_reader_init(struct frame_reader *r, int fd);
 void frame_reader_fini(struct frame_reader *r);
 
 /* The next frame: from what is buffered, else after one recv (flags: 0 or MSG_DONTWAIT).
- * Returns 1 with *out set, 0 when no whole frame is there yet (would block, or interrupted), -1 with
- * ERR_link on end of stream ("closed by peer"), a socket error or a malformed frame. */
+ * Returns 1 with *out set, 0 when no whole frame is there yet (would block, or interrupted), -1
+ * with ERR_link on end of stream ("closed by peer"), a socket error or a malformed frame. */
 int frame_read(struct frame_reader *r, int flags, struct frame *out, struct err *e);
 
 /* Takes the i-th received descriptor: the caller owns it. -1 when there is none. */

@@ -6,57 +6,57 @@
 #define TUTTI_SCHEMA_LIMITS_H
 
 /* The world. */
-#define LIMIT_RANKS 1024           /* world size, and so ranks of a group */
-#define LIMIT_NDIM 32              /* dimensions of a tensor, as in NumPy */
-#define LIMIT_GROUPS 10000         /* named groups, `world` not counted */
-#define LIMIT_GROUP_NAME_BYTES 64  /* [A-Za-z][A-Za-z0-9_.-]{0,63} */
-#define LIMIT_LABEL_BYTES 256      /* UTF-8, no control characters */
-#define LIMIT_KEY_BYTES 255        /* Idempotency-Key, printable ASCII */
+#define LIMIT_RANKS 1024          /* world size, and so ranks of a group */
+#define LIMIT_NDIM 32             /* dimensions of a tensor, as in NumPy */
+#define LIMIT_GROUPS 10000        /* named groups, `world` not counted */
+#define LIMIT_GROUP_NAME_BYTES 64 /* [A-Za-z][A-Za-z0-9_.-]{0,63} */
+#define LIMIT_LABEL_BYTES 256     /* UTF-8, no control characters */
+#define LIMIT_KEY_BYTES 255       /* Idempotency-Key, printable ASCII */
 #define LIMIT_UNFINISHED_JOBS 200000
-#define LIMIT_ATTEMPTS 3           /* runs of one job whose ranks keep dying */
+#define LIMIT_ATTEMPTS 3 /* runs of one job whose ranks keep dying */
 
 /* HTTP. */
-#define LIMIT_JSON_BODY_BYTES (64u << 20)     /* larger: use npy */
+#define LIMIT_JSON_BODY_BYTES (64u << 20)      /* larger: use npy */
 #define LIMIT_JSON_MEMORY_BYTES (256ull << 20) /* all JSON bodies held at once */
-#define LIMIT_JSON_DEPTH 64                   /* of any JSON body */
-#define LIMIT_JSON_MEMBERS 64                 /* members of one object in a body */
-#define LIMIT_JSON_PARAM_BYTES (64u << 10)    /* of a member that is no tensor */
+#define LIMIT_JSON_DEPTH 64                    /* of any JSON body */
+#define LIMIT_JSON_MEMBERS 64                  /* members of one object in a body */
+#define LIMIT_JSON_PARAM_BYTES (64u << 10)     /* of a member that is no tensor */
 #define LIMIT_NPY_HEADER_BYTES (64u << 10)
 #define LIMIT_SAFETENSORS_HEADER_BYTES (1u << 20)
-#define LIMIT_TARGET_BYTES 8192               /* request target, raw */
+#define LIMIT_TARGET_BYTES 8192 /* request target, raw */
 #define LIMIT_WAIT_S 300
-#define LIMIT_HEADER_MS 10000                 /* from accept or last answer to a whole head, when bytes come */
-#define LIMIT_IDLE_MS 75000                   /* keep-alive connection without a byte */
-#define LIMIT_BODY_GRACE_MS 10000             /* then at least LIMIT_BODY_BYTES_PER_S */
+#define LIMIT_HEADER_MS 10000     /* from accept or last answer to a whole head, when bytes come */
+#define LIMIT_IDLE_MS 75000       /* keep-alive connection without a byte */
+#define LIMIT_BODY_GRACE_MS 10000 /* then at least LIMIT_BODY_BYTES_PER_S */
 #define LIMIT_BODY_BYTES_PER_S 1024
-#define LIMIT_DISCARD_BYTES (64ull << 20)     /* of a refused body read on before closing */
+#define LIMIT_DISCARD_BYTES (64ull << 20) /* of a refused body read on before closing */
 #define LIMIT_DISCARD_MS 10000
-#define LIMIT_CONNECTIONS 4096                /* fewer if RLIMIT_NOFILE says so */
-#define LIMIT_PAGE 500                        /* rows of a list */
+#define LIMIT_CONNECTIONS 4096 /* fewer if RLIMIT_NOFILE says so */
+#define LIMIT_PAGE 500         /* rows of a list */
 #define LIMIT_PAGE_DEFAULT 50
-#define LIMIT_INLINE_ELEMENTS 65536           /* outputs shown as JSON data unasked */
+#define LIMIT_INLINE_ELEMENTS 65536 /* outputs shown as JSON data unasked */
 
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400
 #define LIMIT_TIMEOUT_DEFAULT_S 60
-#define LIMIT_PRIORITY 100                    /* -100 .. 100 */
-#define LIMIT_STREAM 63                       /* 0 .. 63 */
-#define LIMIT_RETAIN_DEFAULT_S 3600           /* tensors, after their job ended */
-#define LIMIT_RECORD_S (7 * 86400)            /* job records */
+#define LIMIT_PRIORITY 100          /* -100 .. 100 */
+#define LIMIT_STREAM 63             /* 0 .. 63 */
+#define LIMIT_RETAIN_DEFAULT_S 3600 /* tensors, after their job ended */
+#define LIMIT_RECORD_S (7 * 86400)  /* job records */
 
 /* Worker link. */
 #define LIMIT_FRAME_BYTES (64u << 10)
 #define LIMIT_HEARTBEAT_MS 1000
 #define LIMIT_HEARTBEATS_MISSED 10
-#define LIMIT_HELLO_MS 5000                   /* from connect to HELLO */
-#define LIMIT_CANCEL_MS 2000                  /* from CANCEL to SIGKILL */
-#define LIMIT_GRACE_MS 10000                  /* SIGTERM: running jobs may finish */
-#define LIMIT_RESTART_MIN_MS 100              /* back-off of a worker that dies at once */
+#define LIMIT_HELLO_MS 5000      /* from connect to HELLO */
+#define LIMIT_CANCEL_MS 2000     /* from CANCEL to SIGKILL */
+#define LIMIT_GRACE_MS 10000     /* SIGTERM: running jobs may finish */
+#define LIMIT_RESTART_MIN_MS 100 /* back-off of a worker that dies at once */
 #define LIMIT_RESTART_MAX_MS 10000
 
 /* Arena. */
 #define LIMIT_ARENA_MIN_BYTES (1ull << 20)
-#define LIMIT_EXTENT_ALIGN_BYTES 64           /* a cache line */
-#define LIMIT_CHUNK_BYTES (2ull << 20)        /* reserved and populated at once */
+#define LIMIT_EXTENT_ALIGN_BYTES 64    /* a cache line */
+#define LIMIT_CHUNK_BYTES (2ull << 20) /* reserved and populated at once */
 
 #endif

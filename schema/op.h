@@ -21,15 +21,15 @@ enum op_id {
 };
 
 /* X(KIND, kind): one per backend function. */
-#define KINDS(X)                                                                                   \
-    X(REDUCE, reduce)                                                                              \
-    X(BROADCAST, broadcast)                                                                        \
-    X(ALL_GATHER, all_gather)                                                                      \
-    X(REDUCE_SCATTER, reduce_scatter)                                                              \
-    X(ALL_REDUCE, all_reduce)                                                                      \
-    X(GATHER, gather)                                                                              \
-    X(SCATTER, scatter)                                                                            \
-    X(ALL_TO_ALL, all_to_all)                                                                      \
+#define KINDS(X)                      \
+    X(REDUCE, reduce)                 \
+    X(BROADCAST, broadcast)           \
+    X(ALL_GATHER, all_gather)         \
+    X(REDUCE_SCATTER, reduce_scatter) \
+    X(ALL_REDUCE, all_reduce)         \
+    X(GATHER, gather)                 \
+    X(SCATTER, scatter)               \
+    X(ALL_TO_ALL, all_to_all)         \
     X(SEND_RECV, send_recv)
 
 enum kind {
@@ -70,9 +70,9 @@ const struct op *op_find(const char *name, size_t len);
 const char *op_names(void);
 
 /* Which parameters the op takes. */
-bool op_takes_axis(const struct op *op);       /* `axis`: GROW, SHRINK */
-bool op_takes_two_axes(const struct op *op);   /* `split_axis`, `concat_axis`: SHUFFLE */
-bool op_takes_peers(const struct op *op);      /* `src`, `dst` */
+bool op_takes_axis(const struct op *op);     /* `axis`: GROW, SHRINK */
+bool op_takes_two_axes(const struct op *op); /* `split_axis`, `concat_axis`: SHUFFLE */
+bool op_takes_peers(const struct op *op);    /* `src`, `dst` */
 
 /* Does group rank r give an input, get an output? */
 bool op_gives(const struct op *op, const struct op_params *p, uint32_t r);
@@ -110,8 +110,8 @@ int op_check_peers(const struct op *op, const struct op_params *p, uint32_t n, s
  * pointer to the parameter.
  * Source: megengine.functional.distributed.
  */
-int op_out_shape(const struct op *op, const struct op_params *p, uint32_t n,
-                 const struct shape *in, struct shape *out, struct err *e);
+int op_out_shape(const struct op *op, const struct op_params *p, uint32_t n, const struct shape *in,
+                 struct shape *out, struct err *e);
 
 /* axis in [-ndim, ndim) as an index in [0, ndim). Only after op_out_shape accepted it. */
 uint32_t op_axis(int64_t axis, uint32_t ndim);

@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 struct shape {
-    uint32_t ndim;             /* 0: a scalar */
-    uint64_t dim[LIMIT_NDIM];  /* elements; [ndim, LIMIT_NDIM) is not looked at */
+    uint32_t ndim;            /* 0: a scalar */
+    uint64_t dim[LIMIT_NDIM]; /* elements; [ndim, LIMIT_NDIM) is not looked at */
 };
 
 /* The one checked size function, used by every codec: elements and bytes of a tensor.
