@@ -19,7 +19,7 @@ struct core_msg {
     struct core_msg *next; /* the inbox's */
 };
 
-/* Intrusive timer, zero-initialised. One shot. */
+/* Intrusive timer, zero-initialised. One shot; fire() may set it again. */
 struct core_timer {
     void (*fire)(struct core_timer *t);
     uint64_t at_us; /* clock_us() */
@@ -36,6 +36,10 @@ int core_init(struct err *e);   /* main thread: inbox, epoll */
 int core_start(struct err *e);  /* main thread: starts the thread */
 void core_stop(void);           /* main thread: after what is posted by now ran, the thread ends and is joined */
 void core_fini(void);
+
+/* One turn of the loop on the calling thread: inbox, due timers, then events, for which it waits up to
+ * wait_us. Only while the thread is not running: unit tests, workers_fini. */
+void core_turn(uint64_t wait_us);
 
 bool core_here(void); /* is this the core thread (or has it not been started: unit tests, recovery) */
 
