@@ -1,7 +1,10 @@
-/* job.h - the life of a job: admit, move (the only writer of a state), finish.
+/* job.h - the life of a job: admit, move (the only writer of a state), run, finish.
  *
  * Jobs live on the core thread. The api layer posts requests with job_submit, job_watch, ...;
  * each answers by calling the request's wake exactly once, on the core thread.
+ *
+ * Nobody outside sees a terminal state before the database has it: a job whose end is being recorded
+ * still looks as it did before.
  */
 #ifndef TUTTI_SERVER_JOB_H
 #define TUTTI_SERVER_JOB_H
@@ -11,6 +14,7 @@
 #include "server/record.h"
 #include "server/tensor.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,18 +29,17 @@ struct job_wait {
     struct err err;
     struct job_record *job; /* a copy, the waiter's to free; NULL when rc is -1 */
     bool gone;              /* job_wait_drop came first */
-    bool replayed;          /* an Idempotency-Key found the earlier job */
+    bool replayed;          /* an Idempotency-Key found the earlier job, which `id` names */
+    struct id id;           /* the job that was asked for; of a submission, the job it became */
 
     /* job.c's. */
-    struct core_msg msg;
-    struct core_msg drop;
-    atomic_bool dropping;
+    atomic_int phase; /* who answers: job_wait.c */
+    bool held, late;
+    int what;
+    struct core_msg msg, drop;
     struct core_timer timer;
     struct job_wait *next, **prev;
-    struct job *on;
     struct job_submission *submission;
-    struct id id;
-    int what;
 };
 
 /* A job to be. The api layer has checked everything that needs no present state. */
@@ -46,12 +49,21 @@ struct job_submission {
     char key[LIMIT_KEY_BYTES + 1]; /* Idempotency-Key; "" when none */
     uint8_t digest[16];            /* of the request, when there is a key: XXH3-128 of its meaning */
     struct job_wait *wait;
+    uint64_t posted_us; /* clock_us(); job_submit's */
 };
 
 /* Any thread. Takes s (malloc'd) and what it holds. Answers with the job's record when it is
  * terminal, or at wait->deadline_us with its present state, or at once after it was recorded when the
  * deadline is 0; or -1 with ERR_draining, ERR_too_many_jobs, ERR_idempotency_key_reused,
- * ERR_storage_full, ERR_outcome_unknown. */
+ * ERR_storage_full, ERR_outcome_unknown, ERR_no_memory: then there is no such job (or, with
+ * ERR_outcome_unknown, the next start decides).
+ *
+ * A key that names an earlier job turns the submission into a watch on that job: replayed is true and
+ * id is the earlier job's. While that job is unfinished everything else is as above; when it is
+ * finished the answer is -1 with ERR_job_unknown, and the caller reads `id` from the store.
+ *
+ * While the service drains, waits for jobs that will not run any more are answered with the job's
+ * present state, as if their deadline had come: an accepted job is never called refused. */
 void job_submit(struct job_submission *s);
 
 /* Any thread. Waits for an unfinished job. -1 with ERR_job_unknown when no unfinished job has this id
@@ -59,55 +71,87 @@ void job_submit(struct job_submission *s);
 void job_watch(const struct id *id, struct job_wait *w);
 
 /* Any thread. Cancels an unfinished job; answers when it is terminal (or at the deadline).
- * -1 with ERR_job_unknown as above. */
+ * -1 with ERR_job_unknown as above. A job that finished first keeps its end: the answer shows it. */
 void job_cancel(const struct id *id, struct job_wait *w);
 
-/* Any thread; at most once a wait. Wakes w soon with gone = true, if it is still waiting. */
+/* Any thread; at most once a wait. Wakes w soon with gone = true, if it is still waiting. May come
+ * before job_submit/job_watch/job_cancel, which must then follow. Must not run while the owner frees
+ * w: whoever calls it holds off the owner until it returns (http.c's watch does). */
 void job_wait_drop(struct job_wait *w);
 
 /* ---- below: core thread only ---- */
 
+/* One rank's part: its place in the queue of one world rank, and whether it has reported. */
 struct job_rank_link {
     struct job *job;
-    struct job_rank_link *next, *prev; /* in the queue of one world rank */
+    struct job_rank_link *next, *prev; /* scheduler.c's */
+    bool answered;                     /* in this attempt: DONE, FAILED or lost */
+};
+
+/* What scheduler.c keeps in a job. */
+struct job_place {
+    bool queued;            /* in the ranks' queues */
+    uint32_t offers;        /* ranks that are ready and have this job at their head */
+    int list;               /* of jobs that could start, or that wait for space */
+    struct job *next, *prev;
 };
 
 struct job {
     struct job_record *record;
     uint64_t seq;            /* global order, and the job's name on the worker link */
+    enum job_state shown;    /* what outsiders see: differs from the record's while its end is recorded */
     struct tensor **inputs;  /* n */
-    struct tensor **outputs; /* n, while running; equal pointers where shared */
-    struct job_rank_link *links; /* n: its place in each rank's queue; scheduler.c's */
+    struct tensor **outputs; /* n, from dispatch on; equal pointers where shared; NULL otherwise */
+    struct job_place place;
     struct job_wait *waits;
-    struct core_timer timer; /* of the run, then of the cancel */
+    struct core_timer timer; /* of the run, then of a record that has to be tried again */
     uint64_t event_us;       /* clock_us() of the last timeline event */
-    uint64_t received_at_us; /* clock_us() at which it was received */
+    uint64_t received_at_us; /* clock_us() at which it was received; may be "before 0" after a restart */
     uint32_t pending;        /* ranks whose DONE, FAILED or death is still to come */
+    uint32_t done;           /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
-    bool queued_links;       /* is it in the ranks' queues? */
-    bool rank_lost;          /* of this attempt: run again */
-    bool cancelling;         /* CANCEL was sent; `why` holds the end */
-    enum job_state end;      /* where a cancelling job goes */
-    struct err why;
-    struct job *next_hash;
-    struct job *next_all, *prev_all; /* unfinished jobs, oldest first */
+    uint64_t comm;        /* workers.c's name of the group */
+    bool rank_lost;       /* in this attempt: run again */
+    bool cancelling;      /* CANCEL was sent; end and why hold how it will end */
+    enum job_state end;
+    struct err *why;      /* owned; NULL unless something went wrong in this attempt */
+    struct job *next_id, *next_seq;    /* in the tables' buckets */
+    struct job *next_all, *prev_all;   /* unfinished jobs, by id */
+    struct job_rank_link links[];      /* n */
 };
 
 int job_table_init(uint64_t retain_us, struct err *e);
+
+/* Forgets every job, as a crash would: the database keeps the unfinished ones. After core_stop and
+ * store_stop. */
 void job_table_fini(void);
 
 /* The one writer of a state: asserts that the move is in states.def, stamps the timeline, logs one line,
- * hands a terminal job to the store and wakes its waiters once that has committed. why is kept as the
- * record's error for failed and cancelled; NULL otherwise. */
+ * takes it into or out of the ranks' queues, and hands a terminal job to the store, whose answer wakes
+ * the waiters and forgets the job. why is kept as the record's error for failed and cancelled; NULL
+ * otherwise. */
 void job_move(struct job *j, enum job_state to, const struct err *why);
 
-/* From workers.c: what became of one rank's part. attempt guards against late frames. */
+/* What became of an attempt to start a job; scheduler.c asks. */
+enum job_begun {
+    JOB_BEGUN,   /* it runs, or it ended: it is in no queue any more */
+    JOB_BLOCKED, /* no room in the arena until another job ends: ask again then */
+};
+
+/* Allocates the outputs and runs it; or fails it with ERR_arena_full when no room can come. */
+enum job_begun job_begin(struct job *j);
+
+/* From workers.c: what became of one rank's part. What does not match the running attempt, or comes
+ * twice, is dropped and counted. */
 void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t start_ns,
                    uint64_t end_ns);
 void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const struct err *why);
 void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const char *how);
 
-/* Recovery: an unfinished job from the store, queued again. Takes record and inputs. */
+/* A frame that names no live attempt was dropped. */
+void job_count_late(void);
+
+/* Recovery: an unfinished job from the store, queued again. Takes record and inputs, also on failure. */
 int job_restore(struct job_record *record, struct tensor **inputs, struct err *e);
 
 /* A finished job's record as failed without running (inputs lost at recovery). Takes record. */
@@ -120,13 +164,19 @@ struct job *job_find_seq(uint64_t seq);
 uint32_t job_list(const struct id *before, bool (*keep)(const struct job_record *, void *),
                   void *arg, struct job_record **out, uint32_t max);
 
-/* No new jobs (ERR_draining). job_idle: nothing is running. */
+/* No new jobs (ERR_draining), and queued ones stay queued; their waits are answered. */
 void job_drain(void);
+
+/* Answers every wait that is left: running jobs had their time. */
+void job_drain_waits(void);
+
+/* Any thread. Is nothing running, and nothing being recorded? */
 bool job_idle(void);
 
 struct job_counts {
-    uint64_t waiting, queued, running;                /* now */
-    uint64_t succeeded, failed, cancelled, retried;   /* since start */
+    uint64_t waiting, queued, running;              /* now */
+    uint64_t succeeded, failed, cancelled, retried; /* since start */
+    uint64_t late;                                  /* answers of workers that came too late */
 };
 void job_counts(struct job_counts *out); /* any thread: relaxed atomics */
 

@@ -4,6 +4,9 @@
  * is at the head of all its ranks' queues and all of them are ready. Since all queues are in the one
  * global order, jobs on overlapping groups can never wait for each other in a circle, and jobs on
  * disjoint groups run side by side.
+ *
+ * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can start.
+ * So an event costs the ranks it touches, however many jobs are queued.
  */
 #ifndef TUTTI_SERVER_SCHEDULER_H
 #define TUTTI_SERVER_SCHEDULER_H
@@ -11,18 +14,29 @@
 #include "schema/error.h"
 #include "server/job.h"
 
-int scheduler_init(uint32_t world_size, struct err *e);
+/* begin: job_begin, or a test's. It is called from scheduler_next only. */
+int scheduler_init(uint32_t world_size, enum job_begun (*begin)(struct job *j), struct err *e);
 void scheduler_fini(void);
 
-/* Puts a queued job in its ranks' queues (the scheduler_next that follows may start it). */
+/* Puts a queued job in its ranks' queues (the scheduler_next that follows may start it). A job that was
+ * running takes its old place, ahead of all that came after it. */
 void scheduler_add(struct job *j);
 
 /* Takes it out: it started, ended or was cancelled. */
 void scheduler_remove(struct job *j);
 
+/* From workers.c: the rank's worker can take a job, or no longer. */
+void scheduler_rank(uint32_t world_rank, bool ready);
+
+/* An extent was freed: jobs that wait for space are tried again by the next scheduler_next. */
+void scheduler_freed(void);
+
 /* Starts every job that can start now. Call after anything that may let one: a job was added or
  * ended, a worker became ready, an extent was freed. */
 void scheduler_next(void);
+
+/* From now on scheduler_next starts nothing. */
+void scheduler_drain(void);
 
 /* Queues are sorted, and a runnable job is never left: for tests. Returns 0 or -1. */
 int scheduler_check(struct err *e);

@@ -1,0 +1,257 @@
+/* scheduler.c - the ranks' queues in one global order, and the jobs that may start. */
+#include "server/scheduler.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#define PRIORITIES (2 * LIMIT_PRIORITY + 1)
+#define WORD_BITS 64
+#define WORDS ((PRIORITIES + WORD_BITS - 1) / WORD_BITS)
+
+enum list { LIST_none, LIST_runnable, LIST_blocked, LIST_COUNT };
+
+/* The jobs of one priority that need one rank, oldest first. */
+struct bucket {
+    struct job_rank_link *first, *last;
+};
+
+struct queue {
+    bool ready;             /* the rank's worker can take a job */
+    struct job *head;       /* to which it offers itself when ready */
+    uint64_t filled[WORDS]; /* buckets that are not empty; bit 0 is the most urgent */
+    struct bucket bucket[PRIORITIES];
+};
+
+static struct {
+    uint32_t world_size;
+    struct queue *queues;
+    enum job_begun (*begin)(struct job *j);
+    struct job *first[LIST_COUNT], *last[LIST_COUNT];
+    bool draining, starting;
+} sched;
+
+int scheduler_init(uint32_t world_size, enum job_begun (*begin)(struct job *j), struct err *e)
+{
+    sched = (typeof(sched)){.world_size = world_size, .begin = begin};
+    sched.queues = calloc(world_size, sizeof *sched.queues);
+    if (!sched.queues)
+        return err_set(e, ERR_no_memory, "queues of %u ranks", world_size);
+    return 0;
+}
+
+void scheduler_fini(void)
+{
+    free(sched.queues);
+    sched.queues = NULL;
+    sched.world_size = 0;
+}
+
+/* ---- the two lists ---- */
+
+static void list_leave(struct job *j)
+{
+    struct job_place *p = &j->place;
+
+    if (p->list == LIST_none)
+        return;
+    *(p->prev ? &p->prev->place.next : &sched.first[p->list]) = p->next;
+    *(p->next ? &p->next->place.prev : &sched.last[p->list]) = p->prev;
+    p->list = LIST_none;
+    p->next = p->prev = NULL;
+}
+
+static void list_enter(struct job *j, enum list list)
+{
+    struct job_place *p = &j->place;
+
+    list_leave(j);
+    p->list = list;
+    p->prev = sched.last[list];
+    *(p->prev ? &p->prev->place.next : &sched.first[list]) = j;
+    sched.last[list] = j;
+}
+
+static void offer(struct job *j, uint32_t more, uint32_t fewer)
+{
+    j->place.offers += more - fewer;
+    if (j->place.offers == j->record->n)
+        list_enter(j, LIST_runnable);
+    else
+        list_leave(j);
+}
+
+/* ---- queues ---- */
+
+static uint32_t bucket_of(const struct job *j)
+{
+    return (uint32_t)(LIMIT_PRIORITY - j->record->priority);
+}
+
+static void find_head(struct queue *q)
+{
+    struct job *head = NULL, *before = q->head;
+
+    for (uint32_t w = 0; w < WORDS && !head; w++) {
+        if (q->filled[w])
+            head =
+                q->bucket[w * WORD_BITS + (uint32_t)ffsll((long long)q->filled[w]) - 1].first->job;
+    }
+    if (head == before)
+        return;
+    q->head = head;
+    if (q->ready && before)
+        offer(before, 0, 1);
+    if (q->ready && head)
+        offer(head, 1, 0);
+}
+
+/* New jobs go last. One that ran and has to run again is older than all that wait, so the walk from
+ * the front ends at its first step. */
+static void bucket_insert(struct bucket *b, struct job_rank_link *link)
+{
+    struct job_rank_link *after = b->last;
+
+    if (after && after->job->seq > link->job->seq) {
+        struct job_rank_link *at = b->first;
+
+        while (at->job->seq < link->job->seq)
+            at = at->next;
+        after = at->prev;
+    }
+    link->prev = after;
+    link->next = after ? after->next : b->first;
+    *(after ? &after->next : &b->first) = link;
+    *(link->next ? &link->next->prev : &b->last) = link;
+}
+
+void scheduler_add(struct job *j)
+{
+    uint32_t at = bucket_of(j);
+
+    assert(core_here() && !j->place.queued && at < PRIORITIES);
+    j->place.queued = true;
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        struct queue *q = &sched.queues[j->record->ranks[i]];
+
+        j->links[i].job = j;
+        bucket_insert(&q->bucket[at], &j->links[i]);
+        q->filled[at / WORD_BITS] |= 1ull << at % WORD_BITS;
+        find_head(q);
+    }
+}
+
+void scheduler_remove(struct job *j)
+{
+    uint32_t at = bucket_of(j);
+
+    assert(core_here() && j->place.queued);
+    j->place.queued = false;
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        struct job_rank_link *link = &j->links[i];
+        struct queue *q = &sched.queues[j->record->ranks[i]];
+        struct bucket *b = &q->bucket[at];
+
+        *(link->prev ? &link->prev->next : &b->first) = link->next;
+        *(link->next ? &link->next->prev : &b->last) = link->prev;
+        link->next = link->prev = NULL;
+        if (!b->first)
+            q->filled[at / WORD_BITS] &= ~(1ull << at % WORD_BITS);
+        find_head(q);
+    }
+    assert(j->place.offers == 0 && j->place.list == LIST_none);
+}
+
+void scheduler_rank(uint32_t world_rank, bool ready)
+{
+    struct queue *q = &sched.queues[world_rank];
+
+    assert(core_here() && world_rank < sched.world_size);
+    if (q->ready == ready)
+        return;
+    q->ready = ready;
+    if (q->head)
+        offer(q->head, ready, !ready);
+}
+
+void scheduler_freed(void)
+{
+    while (sched.first[LIST_blocked])
+        list_enter(sched.first[LIST_blocked], LIST_runnable);
+}
+
+void scheduler_next(void)
+{
+    assert(core_here());
+    if (sched.starting) /* a job ended while it was being started: the loop below goes on */
+        return;
+    sched.starting = true;
+    while (!sched.draining && sched.first[LIST_runnable]) {
+        struct job *j = sched.first[LIST_runnable];
+
+        if (sched.begin(j) == JOB_BLOCKED)
+            list_enter(j, LIST_blocked);
+        else
+            assert(sched.first[LIST_runnable] != j);
+    }
+    sched.starting = false;
+}
+
+void scheduler_drain(void)
+{
+    sched.draining = true;
+}
+
+/* ---- for tests ---- */
+
+static bool before(const struct job *a, const struct job *b)
+{
+    if (a->record->priority != b->record->priority)
+        return a->record->priority > b->record->priority;
+    return a->seq < b->seq;
+}
+
+static int check_queue(uint32_t rank, struct err *e)
+{
+    const struct queue *q = &sched.queues[rank];
+    const struct job *last = NULL, *first = NULL;
+
+    for (uint32_t at = 0; at < PRIORITIES; at++) {
+        const struct bucket *b = &q->bucket[at];
+
+        if ((b->first != NULL) != (q->filled[at / WORD_BITS] >> at % WORD_BITS & 1))
+            return err_set(e, ERR_internal, "rank %u: bit %u is wrong", rank, at);
+        for (const struct job_rank_link *l = b->first; l; last = l->job, l = l->next) {
+            if (!l->job->place.queued || (last && !before(last, l->job)))
+                return err_set(e, ERR_internal, "rank %u: job %llu is out of order", rank,
+                               (unsigned long long)l->job->seq);
+            first = first ? first : l->job;
+        }
+    }
+    if (q->head != first)
+        return err_set(e, ERR_internal, "rank %u: the head is not the first", rank);
+    if (first && first->place.list == LIST_runnable && !sched.draining)
+        return err_set(e, ERR_internal, "job %llu could run and does not",
+                       (unsigned long long)first->seq);
+    return 0;
+}
+
+int scheduler_check(struct err *e)
+{
+    for (uint32_t rank = 0; rank < sched.world_size; rank++) {
+        const struct job *j = sched.queues[rank].head;
+        uint32_t offers = 0;
+
+        if (check_queue(rank, e) != 0)
+            return -1;
+        for (uint32_t i = 0; j && i < j->record->n; i++) {
+            const struct queue *q = &sched.queues[j->record->ranks[i]];
+
+            offers += q->ready && q->head == j;
+        }
+        if (j && offers != j->place.offers)
+            return err_set(e, ERR_internal, "job %llu has %u offers and counts %u",
+                           (unsigned long long)j->seq, offers, j->place.offers);
+    }
+    return 0;
+}

@@ -1,0 +1,373 @@
+/* test_scheduler.c - one global order over the ranks' queues, with a runner that is only pretended.
+ */
+#include "server/scheduler.h"
+#include "schema/clock.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define WORLD 8
+
+static uint64_t seqs;
+static struct job *running[WORLD]; /* by rank */
+static uint32_t started, finished, blocked;
+static bool no_room;
+static uint64_t order_of[WORLD][20000]; /* what each rank ran, in its order */
+static uint32_t ran_on[WORLD];
+
+static struct job *job_of(const uint32_t *ranks, uint32_t n, int32_t priority)
+{
+    struct job *j = calloc(1, sizeof *j + n * sizeof j->links[0]);
+
+    j->record = calloc(1, sizeof *j->record);
+    j->record->ranks = calloc(n, sizeof *ranks);
+    memcpy(j->record->ranks, ranks, n * sizeof *ranks);
+    j->record->n = n;
+    j->record->priority = priority;
+    j->seq = ++seqs;
+    return j;
+}
+
+static void job_gone(struct job *j)
+{
+    free(j->record->ranks);
+    free(j->record);
+    free(j);
+}
+
+/* Takes the ranks as job_begin does: the job leaves the queues, the ranks are busy. */
+static enum job_begun begin(struct job *j)
+{
+    if (no_room) {
+        blocked++;
+        return JOB_BLOCKED;
+    }
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        uint32_t r = j->record->ranks[i];
+
+        assert_null(running[r]);
+        running[r] = j;
+        if (ran_on[r] < 20000)
+            order_of[r][ran_on[r]] = j->seq;
+        ran_on[r]++;
+    }
+    scheduler_remove(j);
+    for (uint32_t i = 0; i < j->record->n; i++)
+        scheduler_rank(j->record->ranks[i], false);
+    started++;
+    return JOB_BEGUN;
+}
+
+static void release(struct job *j)
+{
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        running[j->record->ranks[i]] = NULL;
+        scheduler_rank(j->record->ranks[i], true);
+    }
+}
+
+static void end(struct job *j)
+{
+    release(j);
+    finished++;
+    job_gone(j);
+    scheduler_next();
+}
+
+static int set_up(void **state)
+{
+    struct err e;
+
+    (void)state;
+    seqs = 0;
+    started = finished = blocked = 0;
+    no_room = false;
+    memset(running, 0, sizeof running);
+    memset(ran_on, 0, sizeof ran_on);
+    return scheduler_init(WORLD, begin, &e);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scheduler_fini();
+    return 0;
+}
+
+static void all_ready(void)
+{
+    for (uint32_t r = 0; r < WORLD; r++)
+        scheduler_rank(r, true);
+}
+
+static void check(void)
+{
+    struct err e;
+
+    if (scheduler_check(&e) != 0)
+        fail_msg("%s", e.detail);
+}
+
+static void a_job_waits_for_every_one_of_its_ranks(void **state)
+{
+    const uint32_t ranks[] = {3, 1, 6};
+    struct job *j = job_of(ranks, 3, 0);
+
+    (void)state;
+    scheduler_add(j);
+    scheduler_next();
+    scheduler_rank(3, true);
+    scheduler_rank(6, true);
+    scheduler_next();
+    assert_int_equal(started, 0);
+    scheduler_rank(3, false); /* and back again: it does not count twice */
+    scheduler_rank(1, true);
+    scheduler_next();
+    assert_int_equal(started, 0);
+    scheduler_rank(3, true);
+    scheduler_next();
+    assert_int_equal(started, 1);
+    check();
+    end(j);
+}
+
+static void disjoint_groups_run_side_by_side_and_overlapping_ones_in_order(void **state)
+{
+    struct job *a = job_of((uint32_t[]){0, 1}, 2, 0), *b = job_of((uint32_t[]){1, 2}, 2, 0),
+               *c = job_of((uint32_t[]){4, 5}, 2, 0), *d = job_of((uint32_t[]){2}, 1, 0);
+
+    (void)state;
+    all_ready();
+    scheduler_add(a);
+    scheduler_add(b);
+    scheduler_add(c);
+    scheduler_add(d);
+    scheduler_next();
+    assert_ptr_equal(running[0], a);
+    assert_ptr_equal(running[4], c);
+    assert_null(running[2]); /* d is behind b, which waits for rank 1 */
+    check();
+    end(a);
+    assert_ptr_equal(running[1], b);
+    end(b);
+    assert_ptr_equal(running[2], d);
+    end(c);
+    end(d);
+    check();
+}
+
+static void a_higher_priority_goes_first_and_equals_go_by_age(void **state)
+{
+    struct job *low = job_of((uint32_t[]){0}, 1, -100), *old = job_of((uint32_t[]){0}, 1, 0),
+               *young = job_of((uint32_t[]){0}, 1, 0), *high = job_of((uint32_t[]){0}, 1, 100);
+    struct job *want[] = {high, old, young, low};
+
+    (void)state;
+    scheduler_add(low);
+    scheduler_add(old);
+    scheduler_add(young);
+    scheduler_add(high);
+    check();
+    scheduler_rank(0, true);
+    scheduler_next();
+    for (int i = 0; i < 4; i++) {
+        assert_ptr_equal(running[0], want[i]);
+        end(want[i]);
+    }
+}
+
+static void a_job_whose_rank_died_goes_back_to_its_place(void **state)
+{
+    struct job *a = job_of((uint32_t[]){0, 1}, 2, 0), *b = job_of((uint32_t[]){0}, 1, 0),
+               *c = job_of((uint32_t[]){1}, 1, 0);
+
+    (void)state;
+    all_ready();
+    scheduler_add(a);
+    scheduler_next();
+    scheduler_add(b);
+    scheduler_add(c);
+    running[0] = running[1] = NULL;
+    scheduler_rank(0, true); /* rank 1 is gone */
+    scheduler_add(a);
+    scheduler_next();
+    check();
+    assert_null(running[0]); /* b does not overtake a */
+    scheduler_rank(1, true);
+    scheduler_next();
+    assert_ptr_equal(running[0], a);
+    end(a);
+    assert_ptr_equal(running[0], b);
+    assert_ptr_equal(running[1], c);
+    end(b);
+    end(c);
+}
+
+static void a_job_without_room_waits_and_others_pass_on_other_ranks_only(void **state)
+{
+    struct job *big = job_of((uint32_t[]){0, 1}, 2, 0), *behind = job_of((uint32_t[]){0}, 1, 0),
+               *beside = job_of((uint32_t[]){2}, 1, 0);
+
+    (void)state;
+    all_ready();
+    no_room = true;
+    scheduler_add(big);
+    scheduler_add(behind);
+    scheduler_next();
+    scheduler_next();
+    assert_int_equal(blocked, 1); /* asked once, not in a circle */
+    no_room = false;
+    scheduler_add(beside);
+    scheduler_next();
+    assert_ptr_equal(running[2], beside);
+    assert_null(running[0]);
+    check();
+    scheduler_freed();
+    scheduler_next();
+    assert_ptr_equal(running[0], big);
+    end(big);
+    assert_ptr_equal(running[0], behind);
+    end(behind);
+    end(beside);
+}
+
+static void a_cancelled_job_lets_the_next_one_through(void **state)
+{
+    struct job *wide = job_of((uint32_t[]){0, 7}, 2, 0), *next = job_of((uint32_t[]){0}, 1, 0);
+
+    (void)state;
+    scheduler_rank(0, true); /* 7 never comes */
+    scheduler_add(wide);
+    scheduler_add(next);
+    scheduler_next();
+    assert_int_equal(started, 0);
+    scheduler_remove(wide);
+    scheduler_next();
+    assert_ptr_equal(running[0], next);
+    check();
+    end(next);
+    job_gone(wide);
+}
+
+static void nothing_starts_while_draining(void **state)
+{
+    struct job *j = job_of((uint32_t[]){0}, 1, 0);
+
+    (void)state;
+    all_ready();
+    scheduler_drain();
+    scheduler_add(j);
+    scheduler_next();
+    assert_int_equal(started, 0);
+    job_gone(j);
+}
+
+/* Shuffles 0..WORLD-1 and takes the first n. */
+static uint32_t random_group(uint32_t *ranks)
+{
+    for (uint32_t i = 0; i < WORLD; i++)
+        ranks[i] = i;
+    for (uint32_t i = WORLD - 1; i > 0; i--) {
+        uint32_t k = (uint32_t)rand() % (i + 1), t = ranks[i];
+
+        ranks[i] = ranks[k];
+        ranks[k] = t;
+    }
+    return 1 + (uint32_t)rand() % WORLD;
+}
+
+#define RANDOM_JOBS 10000
+
+/* Every pair of ranks runs the jobs they share in the same order, and none is left over. */
+static void random_jobs_on_overlapping_groups_all_end_in_one_order(void **state)
+{
+    uint32_t added = 0, retries = 0, turns = 0;
+
+    (void)state;
+    srand(11);
+    all_ready();
+    while (finished < RANDOM_JOBS) {
+        uint32_t r = (uint32_t)rand() % WORLD;
+
+        if (added < RANDOM_JOBS && rand() % 3) {
+            uint32_t ranks[WORLD], n = random_group(ranks);
+
+            scheduler_add(job_of(ranks, n, 0));
+            added++;
+            scheduler_next();
+        } else if (running[r] && rand() % 50 == 0) {
+            struct job *j = running[r]; /* a rank died: it comes back, and the job runs again */
+
+            for (uint32_t i = 0; i < j->record->n; i++)
+                ran_on[j->record->ranks[i]]--;
+            release(j);
+            scheduler_add(j);
+            retries++;
+            scheduler_next();
+        } else if (running[r]) {
+            end(running[r]);
+        } else if (added == RANDOM_JOBS) {
+            bool any = false;
+
+            for (uint32_t i = 0; i < WORLD; i++)
+                any |= running[i] != NULL;
+            assert_true(any || finished == RANDOM_JOBS); /* else: a deadlock */
+        }
+        if (++turns % 500 == 0)
+            check();
+    }
+    check();
+    assert_true(retries > 50);
+    for (uint32_t r = 0; r < WORLD; r++) {
+        for (uint32_t i = 1; i < ran_on[r]; i++)
+            assert_true(order_of[r][i] >
+                        order_of[r][i - 1]); /* equal priority: by age, everywhere */
+    }
+}
+
+#define MANY 100000
+
+static void a_hundred_thousand_queued_jobs_stay_fast(void **state)
+{
+    uint64_t start = clock_us();
+    uint32_t ranks[WORLD];
+
+    (void)state;
+    srand(3);
+    for (uint32_t i = 0; i < MANY; i++)
+        scheduler_add(job_of(ranks, random_group(ranks), rand() % 201 - 100));
+    check();
+    all_ready();
+    scheduler_next();
+    while (finished < MANY) {
+        for (uint32_t r = 0; r < WORLD; r++) {
+            if (running[r])
+                end(running[r]);
+        }
+    }
+    assert_in_range(clock_us() - start, 0, 5000000); /* 0.2 s here; a scan would take minutes */
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(a_job_waits_for_every_one_of_its_ranks),
+        T(disjoint_groups_run_side_by_side_and_overlapping_ones_in_order),
+        T(a_higher_priority_goes_first_and_equals_go_by_age),
+        T(a_job_whose_rank_died_goes_back_to_its_place),
+        T(a_job_without_room_waits_and_others_pass_on_other_ranks_only),
+        T(a_cancelled_job_lets_the_next_one_through),
+        T(nothing_starts_while_draining),
+        T(random_jobs_on_overlapping_groups_all_end_in_one_order),
+        T(a_hundred_thousand_queued_jobs_stay_fast),
+    };
+#undef T
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
