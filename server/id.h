@@ -1,4 +1,4 @@
-/* id.h - ULIDs: sortable names of jobs and tensors. Any thread.
+/* id.h - ULIDs: sortable names of jobs and tensors. Any thread (one mutex, id_lock).
  * Source: github.com/ulid/spec: 48 bits of milliseconds, 80 random bits, Crockford base 32. */
 #ifndef TUTTI_SERVER_ID_H
 #define TUTTI_SERVER_ID_H

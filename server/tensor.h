@@ -1,8 +1,8 @@
 /* tensor.h - immutable arrays: id -> dtype, shape, and where the bytes live.
  *
  * A tensor is filled by its maker and never changes once published. The table is behind one mutex
- * (named in ARCHITECTURE.md); all functions are safe from any thread. Finding one gives a reference,
- * which keeps the bytes also when the tensor is removed from the table meanwhile.
+ * (named in ARCHITECTURE.md); all functions are safe from any thread. Finding one gives a
+ * reference, which keeps the bytes also when the tensor is removed from the table meanwhile.
  */
 #ifndef TUTTI_SERVER_TENSOR_H
 #define TUTTI_SERVER_TENSOR_H
@@ -25,9 +25,13 @@ struct tensor {
     uint64_t offset;       /* of the first byte, within the extent */
     struct id job;         /* that made it; zero when uploaded */
     uint64_t created_us;   /* wall */
-    uint64_t expires_us;   /* wall; UINT64_MAX while an unfinished job holds it. Under the mutex: tensor_expire */
+    uint64_t expires_us;   /* wall; UINT64_MAX while an unfinished job holds it. Under the mutex:
+                              tensor_expire */
     atomic_uint refs;
-    struct tensor *next; /* in the table's bucket; the table's */
+    struct tensor *next; /* in the table's bucket; the table's, as is all below */
+    size_t due_slot;     /* in the table's heap of expiries; 0: not there */
+    uint64_t due_us; /* when retention looks at it: expires_us, or later when it was held then */
+    bool published;
 };
 
 int tensor_table_init(struct err *e);
@@ -47,16 +51,16 @@ int tensor_publish(struct tensor *t);
 /* A new reference, or NULL. */
 struct tensor *tensor_find(const struct id *id);
 
-/* Takes it out of the table and hands the table's reference to the caller; NULL when it is not there.
- * The caller unrefs only after the database has forgotten it: an extent must not be reused while a
- * restart could still find the old row. */
+/* Takes it out of the table and hands the table's reference to the caller; NULL when it is not
+ * there. The caller unrefs only after the database has forgotten it: an extent must not be reused
+ * while a restart could still find the old row. */
 struct tensor *tensor_remove(const struct id *id);
 
 /* Sets when retention may remove it. */
 void tensor_expire(struct tensor *t, uint64_t wall_us);
 
 /* Removes up to max tensors that expired before now and that nobody else holds; hands over the
- * table's references. Returns how many. */
+ * table's references. One that is held is looked at again a second later. Returns how many. */
 uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t max);
 
 /* The first byte; valid while a reference is held. NULL when lost. */

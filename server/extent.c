@@ -1,0 +1,249 @@
+/* extent.c - pieces of the arena with reference counts, over blocks.c, behind one mutex. */
+#include "server/extent.h"
+
+#include "schema/limits.h"
+#include "schema/log.h"
+#include "server/blocks.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct extent {
+    struct block block;  /* first; its size is rounded up. No range when size_bytes is 0 */
+    uint64_t size_bytes; /* as asked */
+    atomic_uint refs;
+};
+
+/* The arena and its size are set before threads start; the rest is under lock. */
+static struct {
+    pthread_mutex_t lock;
+    struct arena *arena;
+    uint64_t bytes; /* that can be handed out */
+    struct blocks blocks;
+    uint64_t live; /* extents, empty ones too */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+int extent_init(struct arena *a, struct err *e)
+{
+    uint64_t bytes = (arena_size(a) - ARENA_HEADER_BYTES) / LIMIT_EXTENT_ALIGN_BYTES *
+                     LIMIT_EXTENT_ALIGN_BYTES;
+
+    if (blocks_init(&pool.blocks, sizeof(struct extent), ARENA_HEADER_BYTES, bytes, e) != 0)
+        return -1;
+    pool.arena = a;
+    pool.bytes = bytes;
+    pool.live = 0;
+    return 0;
+}
+
+void extent_fini(void)
+{
+#ifndef NDEBUG
+    for (const struct block *x = pool.blocks.first; x; x = x->after)
+        if (!x->is_free)
+            log_warn("extent at %llu of %llu bytes was never freed", (unsigned long long)x->offset,
+                     (unsigned long long)x->size_bytes);
+#endif
+    blocks_fini(&pool.blocks);
+    pool.arena = NULL;
+    pool.bytes = pool.live = 0;
+}
+
+static uint64_t round_up(uint64_t size_bytes)
+{
+    return (size_bytes + LIMIT_EXTENT_ALIGN_BYTES - 1) & ~(uint64_t)(LIMIT_EXTENT_ALIGN_BYTES - 1);
+}
+
+/* Under the lock. Zero bytes: a node without a range, with a harmless offset. */
+static struct extent *take(uint64_t size_bytes, struct err *e)
+{
+    struct block *block = size_bytes ? blocks_take(&pool.blocks, round_up(size_bytes), e)
+                                     : blocks_node(&pool.blocks);
+    struct extent *x = (struct extent *)block;
+
+    if (!x) {
+        if (size_bytes == 0)
+            err_set(e, ERR_no_memory, "an extent");
+        return NULL;
+    }
+    if (size_bytes == 0)
+        block->offset = ARENA_HEADER_BYTES;
+    x->size_bytes = size_bytes;
+    atomic_init(&x->refs, 1);
+    pool.live++;
+    return x;
+}
+
+/* Under the lock. */
+static void give(struct extent *x)
+{
+    pool.live--;
+    if (x->block.size_bytes)
+        blocks_give(&pool.blocks, &x->block);
+    else
+        blocks_node_free(&pool.blocks, &x->block);
+}
+
+/* The numbers of a 507, for its detail and its members. */
+static int say_full(uint64_t size_bytes, const char *why, struct err *e)
+{
+    struct extent_usage u;
+
+    extent_usage(&u);
+    err_set(e, ERR_arena_full,
+            "%s: asked for %llu bytes; %llu of %llu are free, the largest piece has %llu. Delete "
+            "results that are not needed, or start with a larger --arena-size",
+            why, (unsigned long long)size_bytes, (unsigned long long)u.free_bytes,
+            (unsigned long long)u.arena_bytes, (unsigned long long)u.largest_free_bytes);
+    if (e) {
+        e->asked_bytes = size_bytes;
+        e->free_bytes = u.free_bytes;
+    }
+    return -1;
+}
+
+int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    struct extent *x;
+    struct err why = {0};
+
+    if (size_bytes > pool.bytes)
+        return say_full(size_bytes, "the arena is too small for this", e);
+    pthread_mutex_lock(&pool.lock);
+    x = take(size_bytes, &why);
+    pthread_mutex_unlock(&pool.lock);
+    if (!x && why.code == ERR_arena_full)
+        return say_full(size_bytes, "the arena is full", e);
+    if (!x)
+        return err_set(e, why.code, "%s", why.detail);
+    /* Outside the lock: new pages take milliseconds, and the range is ours alone by now. */
+    if (arena_reserve(pool.arena, x->block.offset, x->block.size_bytes, &why) != 0) {
+        extent_unref(x);
+        return say_full(size_bytes, why.detail, e);
+    }
+    *out = x;
+    return 0;
+}
+
+/* Under the lock: a second reference to a live extent, if the range is exactly it. */
+static struct extent *adopt_again(struct block *block, uint64_t offset, uint64_t size_bytes,
+                                  struct err *e)
+{
+    struct extent *x = (struct extent *)block;
+    unsigned refs = atomic_load(&x->refs);
+
+    if (block->offset == offset && x->size_bytes == size_bytes)
+        while (refs != 0)
+            if (atomic_compare_exchange_weak(&x->refs, &refs, refs + 1))
+                return x;
+    err_set(e, ERR_arena, "the range of %llu bytes at %llu overlaps a live extent",
+            (unsigned long long)size_bytes, (unsigned long long)offset);
+    return NULL;
+}
+
+static struct extent *adopt(uint64_t offset, uint64_t size_bytes, struct err *e)
+{
+    struct block *block;
+    struct extent *x;
+
+    if (size_bytes == 0)
+        return take(0, e);
+    block = blocks_find(&pool.blocks, offset);
+    if (block && !block->is_free)
+        return adopt_again(block, offset, size_bytes, e);
+    x = (struct extent *)blocks_take_at(&pool.blocks, offset, round_up(size_bytes), e);
+    if (!x)
+        return NULL;
+    x->size_bytes = size_bytes;
+    atomic_init(&x->refs, 1);
+    pool.live++;
+    return x;
+}
+
+int extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    struct extent *x;
+
+    if (offset % LIMIT_EXTENT_ALIGN_BYTES || size_bytes > pool.bytes)
+        return err_set(e, ERR_arena, "%llu bytes at %llu cannot be an extent",
+                       (unsigned long long)size_bytes, (unsigned long long)offset);
+    pthread_mutex_lock(&pool.lock);
+    x = adopt(offset, size_bytes, e);
+    pthread_mutex_unlock(&pool.lock);
+    if (!x)
+        return -1;
+    *out = x;
+    return 0;
+}
+
+struct extent *extent_ref(struct extent *x)
+{
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    return x;
+}
+
+void extent_unref(struct extent *x)
+{
+    if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    give(x);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void extent_shrink(struct extent *x, uint64_t size_bytes)
+{
+    if (size_bytes >= x->size_bytes)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    if (size_bytes == 0) {
+        /* The handle must live on without a range: its block keeps one unit. */
+        if (x->block.size_bytes > LIMIT_EXTENT_ALIGN_BYTES)
+            blocks_trim(&pool.blocks, &x->block, LIMIT_EXTENT_ALIGN_BYTES);
+    } else if (round_up(size_bytes) < x->block.size_bytes) {
+        blocks_trim(&pool.blocks, &x->block, round_up(size_bytes));
+    }
+    x->size_bytes = size_bytes;
+    pthread_mutex_unlock(&pool.lock);
+}
+
+uint8_t *extent_bytes(const struct extent *x)
+{
+    return arena_base(pool.arena) + x->block.offset;
+}
+
+uint64_t extent_offset(const struct extent *x)
+{
+    return x->block.offset;
+}
+
+uint64_t extent_size(const struct extent *x)
+{
+    return x->size_bytes;
+}
+
+void extent_usage(struct extent_usage *out)
+{
+    pthread_mutex_lock(&pool.lock);
+    *out = (struct extent_usage){
+        .arena_bytes = pool.bytes,
+        .used_bytes = pool.bytes - pool.blocks.free_bytes,
+        .free_bytes = pool.blocks.free_bytes,
+        .largest_free_bytes = blocks_largest(&pool.blocks),
+        .extents = pool.live,
+    };
+    pthread_mutex_unlock(&pool.lock);
+    out->reserved_bytes = arena_reserved_bytes(pool.arena);
+}
+
+int extent_check(struct err *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&pool.lock);
+    rc = blocks_check(&pool.blocks, ARENA_HEADER_BYTES, pool.bytes, e);
+    pthread_mutex_unlock(&pool.lock);
+    return rc;
+}
