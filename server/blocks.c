@@ -9,6 +9,7 @@
 #define UNIT LIMIT_EXTENT_ALIGN_BYTES
 #define STEP_BITS 5 /* log2 of BLOCKS_STEPS */
 #define SLAB_NODES 256
+#define PEEK 8 /* blocks of a size's own bin looked at: bounds the time of a search */
 
 struct slab {
     struct slab *next;
@@ -255,18 +256,33 @@ static bool fits(const struct block *x, uint64_t size_bytes)
     return x->size_bytes >= size_bytes && x->size_bytes - size_bytes >= padding(x, size_bytes);
 }
 
-/* Any block of the first class that is surely large enough, else one that happens to fit among
- * those that only may be (walked only when memory is nearly used up). */
+/* First of at most `most` blocks of one bin that fits. */
+static struct block *look(const struct blocks *b, struct bin at, uint64_t size_bytes, uint32_t most)
+{
+    struct block *x = b->bins[at.level][at.step];
+
+    while (x && most-- > 0) {
+        if (fits(x, size_bytes))
+            return x;
+        x = x->right;
+    }
+    return NULL;
+}
+
+/* First the size's own bin, where a block of this very size lies when one was freed just now; then
+ * the head of the first bin whose blocks are all large enough; then, only when memory is nearly
+ * used up, every block of the bins between. */
 static struct block *find_fit(const struct blocks *b, uint64_t size_bytes)
 {
-    uint64_t most = size_bytes < BLOCK_PAGED_BYTES ? size_bytes
-                                                   : size_bytes + BLOCK_PAGE_BYTES - UNIT;
-    struct bin sure = bin_of(round_to_bin(most)), at = bin_of(size_bytes);
-    struct block *found = bin_search(b, sure);
+    uint64_t enough = size_bytes < BLOCK_PAGED_BYTES ? size_bytes
+                                                     : size_bytes + BLOCK_PAGE_BYTES - UNIT;
+    struct bin sure = bin_of(round_to_bin(enough)), at = bin_of(size_bytes);
+    struct block *found = look(b, at, size_bytes, PEEK);
 
+    if (!found)
+        found = bin_search(b, sure);
     while (!found && (at.level != sure.level || at.step != sure.step)) {
-        for (found = b->bins[at.level][at.step]; found && !fits(found, size_bytes);)
-            found = found->right;
+        found = look(b, at, size_bytes, UINT32_MAX);
         if (++at.step == BLOCKS_STEPS)
             at = (struct bin){at.level + 1, 0};
     }
