@@ -1,0 +1,76 @@
+/* record.c - makes, copies and frees job records; their rates. */
+#include "server/record.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct job_record *record_new(uint32_t n)
+{
+    struct job_record *r = calloc(1, sizeof *r);
+
+    if (!r)
+        return NULL;
+    r->n = n;
+    r->ranks = calloc(n ? n : 1, sizeof *r->ranks);
+    if (!r->ranks) {
+        free(r);
+        return NULL;
+    }
+    return r;
+}
+
+/* A malloc'd copy of bytes, or NULL; *failed is set when there was something to copy. */
+static void *copy(const void *bytes, size_t size, bool *failed)
+{
+    void *to = bytes ? malloc(size ? size : 1) : NULL;
+
+    if (to)
+        memcpy(to, bytes, size);
+    else if (bytes)
+        *failed = true;
+    return to;
+}
+
+struct job_record *record_copy(const struct job_record *r)
+{
+    bool failed = false;
+    struct job_record *to = copy(r, sizeof *r, &failed);
+
+    if (!to)
+        return NULL;
+    to->ranks = copy(r->ranks, r->n * sizeof *r->ranks, &failed);
+    to->error = copy(r->error, sizeof *r->error, &failed);
+    to->outputs = copy(r->outputs, r->n * sizeof *r->outputs, &failed);
+    if (failed) {
+        record_free(to);
+        return NULL;
+    }
+    return to;
+}
+
+void record_free(struct job_record *r)
+{
+    if (!r)
+        return;
+    free(r->ranks);
+    free(r->error);
+    free(r->outputs);
+    free(r);
+}
+
+double record_algbw(const struct job_record *r)
+{
+    uint64_t in_bytes, out_bytes;
+
+    if (r->state != JOB_succeeded || r->collective_us == 0)
+        return 0;
+    in_bytes = shape_count(&r->in_shape) * dtypes[r->dtype].size_bytes;
+    out_bytes = shape_count(&r->out_shape) * dtypes[r->dtype].size_bytes;
+    return (double)op_algo_bytes(in_bytes, out_bytes) / (double)r->collective_us / 1e3;
+}
+
+double record_busbw(const struct job_record *r)
+{
+    return record_algbw(r) * op_bus_factor(r->op, r->n);
+}
