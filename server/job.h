@@ -40,6 +40,7 @@ struct job_wait {
     struct core_timer timer;
     struct job_wait *next, **prev;
     struct job_submission *submission;
+    struct job *on;
 };
 
 /* A job to be. The api layer has checked everything that needs no present state. */
@@ -81,6 +82,8 @@ void job_wait_drop(struct job_wait *w);
 
 /* ---- below: core thread only ---- */
 
+struct comm;
+
 /* One rank's part: its place in the queue of one world rank, and whether it has reported. */
 struct job_rank_link {
     struct job *job;
@@ -110,7 +113,7 @@ struct job {
     uint32_t pending;        /* ranks whose DONE, FAILED or death is still to come */
     uint32_t done;           /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
-    uint64_t comm;        /* workers.c's name of the group */
+    struct comm *comm;    /* workers.c's: the group as the workers know it */
     bool rank_lost;       /* in this attempt: run again */
     bool cancelling;      /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;

@@ -14,11 +14,11 @@
 
 struct workers_options {
     uint32_t world_size;
-    uint32_t launch;           /* ranks 0..launch-1 are started and restarted by us */
-    const char *listen;        /* "unix:PATH" */
-    const char *data_dir;      /* of the fence file */
-    const char *worker_path;   /* the tutti-worker binary */
-    const char *backend;       /* for launched workers */
+    uint32_t launch;         /* ranks 0..launch-1 are started and restarted by us */
+    const char *listen;      /* "unix:PATH"; PATH is made anew */
+    const char *data_dir;    /* of the fence file */
+    const char *worker_path; /* the tutti-worker binary */
+    const char *backend;     /* for launched workers */
     const char *log_level, *log_format;
     struct arena *arena;
 };
@@ -27,19 +27,21 @@ struct workers_options {
  * launches. Main thread, before core_start. Returns 0 or -1. */
 int workers_init(const struct workers_options *o, struct err *e);
 
-/* Sends STOP to all, waits for their exits up to the deadline, kills the rest. Main thread, after
- * core_stop. */
+/* Sends STOP to all, waits for their exits up to the deadline, kills the rest. What they still say
+ * is not listened to: an unfinished job runs again at the next start. Main thread, after core_stop.
+ */
 void workers_fini(uint64_t deadline_us);
 
-bool workers_ready(uint32_t world_rank); /* holds its rank and runs nothing */
+/* Gives the job's group a name on the link. Returns 0, or -1 with ERR_no_memory. */
+int workers_prepare(struct job *j, struct err *e);
 
-/* Sends one RUN to every rank of the job (with JOIN before it where the rank does not know the group
- * yet) and marks them busy. A send that fails counts as the loss of that worker, reported by
+/* Sends one RUN to every rank of the job (with JOIN before it where the rank does not know the
+ * group yet) and marks them busy. A send that fails counts as the loss of that worker, reported by
  * job_rank_lost after this returns (never from inside). */
 void workers_run(struct job *j);
 
-/* Sends CANCEL to the ranks that are still at it; one that has not answered LIMIT_CANCEL_MS later is
- * killed, and reported lost once its exit is confirmed. */
+/* Sends CANCEL to the ranks that are still at it; one that has not answered LIMIT_CANCEL_MS later
+ * is killed, and reported lost once its exit is confirmed. */
 void workers_cancel(struct job *j);
 
 struct worker_info {

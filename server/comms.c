@@ -1,0 +1,113 @@
+/* comms.c - a small table of ordered groups, by content and by last use. */
+#include "server/comms.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 512
+
+static struct {
+    struct comm *bucket[BUCKETS];
+    struct comm *newest, *oldest;
+    uint32_t count;
+    uint64_t last_id;
+} comms;
+
+static struct comm **bucket_of(const uint32_t *ranks, uint32_t n)
+{
+    uint64_t hash = n;
+
+    for (uint32_t i = 0; i < n; i++)
+        hash = (hash ^ ranks[i]) * 0x9e3779b97f4a7c15u;
+    return &comms.bucket[hash >> 32 & (BUCKETS - 1)];
+}
+
+static void unlink_use(struct comm *c)
+{
+    *(c->newer ? &c->newer->older : &comms.newest) = c->older;
+    *(c->older ? &c->older->newer : &comms.oldest) = c->newer;
+}
+
+static void link_newest(struct comm *c)
+{
+    c->newer = NULL;
+    c->older = comms.newest;
+    *(c->older ? &c->older->newer : &comms.oldest) = c;
+    comms.newest = c;
+}
+
+static struct comm *make(const uint32_t *ranks, uint32_t n, struct err *e)
+{
+    struct comm *c = calloc(1, sizeof *c + n * (sizeof c->joined[0] + sizeof c->ranks[0]));
+
+    if (!c) {
+        err_set(e, ERR_no_memory, "a group of %u ranks", n);
+        return NULL;
+    }
+    c->id = ++comms.last_id;
+    c->n = n;
+    c->ranks = (uint32_t *)(c->joined + n);
+    memcpy(c->ranks, ranks, n * sizeof *ranks);
+    comms.count++;
+    return c;
+}
+
+struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e)
+{
+    struct comm **bucket = bucket_of(ranks, n), *c = *bucket;
+
+    while (c && (c->n != n || memcmp(c->ranks, ranks, n * sizeof *ranks) != 0))
+        c = c->next;
+    if (c) {
+        unlink_use(c);
+    } else {
+        c = make(ranks, n, e);
+        if (!c)
+            return NULL;
+        c->next = *bucket;
+        *bucket = c;
+    }
+    link_newest(c);
+    return c;
+}
+
+static void take_out(struct comm *c)
+{
+    struct comm **at = bucket_of(c->ranks, c->n);
+
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    unlink_use(c);
+    comms.count--;
+}
+
+struct comm *comms_evict(void)
+{
+    struct comm *c = comms.oldest;
+
+    if (comms.count <= COMMS_MAX)
+        return NULL;
+    while (c && c->busy > 0)
+        c = c->newer;
+    if (c == comms.newest) /* the one that is about to be used */
+        return NULL;
+    if (c)
+        take_out(c);
+    return c;
+}
+
+void comm_free(struct comm *c)
+{
+    free(c);
+}
+
+void comms_fini(void)
+{
+    while (comms.oldest) {
+        struct comm *c = comms.oldest;
+
+        take_out(c);
+        comm_free(c);
+    }
+}

@@ -1,0 +1,33 @@
+/* comms.h - ordered groups as the workers know them: a name each, and which rank has been told.
+ * Core thread. */
+#ifndef TUTTI_SERVER_COMMS_H
+#define TUTTI_SERVER_COMMS_H
+
+#include "schema/error.h"
+
+#include <stdint.h>
+
+#define COMMS_MAX 256 /* kept; more only while more than that run at once */
+
+struct comm {
+    uint64_t id; /* never used again */
+    uint32_t n;
+    uint32_t busy;              /* ranks that run a job on it */
+    struct comm *next;          /* in its bucket */
+    struct comm *newer, *older; /* by last use */
+    uint32_t *ranks;            /* world ranks in group order; behind joined[] */
+    uint64_t joined[];          /* n: the epoch of the worker that was told, 0: none */
+};
+
+/* The comm of exactly these ranks in this order, made when it is new, and used now. NULL with
+ * ERR_no_memory. */
+struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e);
+
+/* When there are more than COMMS_MAX: the least recently used one that nobody runs on, taken out of
+ * the table; tell its ranks and comm_free it. Else NULL. */
+struct comm *comms_evict(void);
+
+void comm_free(struct comm *c);
+void comms_fini(void);
+
+#endif

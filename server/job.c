@@ -1,0 +1,293 @@
+/* job.c - a job's way in and out: admitted, recorded, moved from state to state, its end recorded.
+ */
+#include "server/job.h"
+#include "server/job_parts.h"
+#include "server/scheduler.h"
+#include "server/store.h"
+#include "schema/clock.h"
+#include "schema/failpoint.h"
+#include "schema/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define RETRY_US 1000000 /* an end that could not be recorded is tried again */
+
+/* ---- the way in ---- */
+
+/* A submission while the store has it. */
+struct admission {
+    struct store_job_insert insert;
+    struct core_msg recorded;
+    struct job *job;
+    struct job_submission *submission;
+    bool failed;
+};
+
+static void submission_refuse(struct job_submission *s, const struct err *e)
+{
+    for (uint32_t i = 0; s->inputs && i < s->record->n; i++)
+        tensor_unref(s->inputs[i]);
+    free(s->inputs);
+    record_free(s->record);
+    job_wait_refuse(s->wait, e);
+    free(s);
+}
+
+static void admission_refuse(struct admission *a, const struct err *e)
+{
+    job_count_out();
+    job_free(a->job);
+    job_wait_refuse(a->submission->wait, e);
+}
+
+/* The key's job was here before: the submission turns into a watch on it. */
+static void admission_replay(struct admission *a)
+{
+    struct job_wait *w = a->submission->wait;
+    struct job *earlier = job_find(&a->insert.existing);
+
+    job_count_out();
+    job_free(a->job);
+    w->replayed = true;
+    w->id = a->insert.existing;
+    if (earlier) {
+        job_wait_attach(earlier, w);
+    } else {
+        struct err e;
+
+        err_set(&e, ERR_job_unknown, "the job of this Idempotency-Key has finished");
+        job_wait_refuse(w, &e);
+    }
+}
+
+static void admission_accept(struct admission *a)
+{
+    struct job *j = a->job;
+
+    job_enter(j);
+    job_move(j, JOB_queued, NULL);
+    scheduler_next();
+    failpoint("job.before_ack");
+    job_wait_attach(j, a->submission->wait);
+}
+
+static void on_recorded(struct core_msg *m)
+{
+    struct admission *a = CORE_OWNER(m, struct admission, recorded);
+
+    if (a->failed)
+        admission_refuse(a, &a->insert.msg.err);
+    else if (a->insert.existed)
+        admission_replay(a);
+    else
+        admission_accept(a);
+    free(a->submission);
+    free(a);
+}
+
+/* Store thread. */
+static void insert_done(struct store_msg *m, const struct err *e)
+{
+    struct admission *a = CORE_OWNER(m, struct admission, insert.msg);
+
+    a->failed = e != NULL;
+    if (e && e != &m->err)
+        m->err = *e;
+    a->recorded.run = on_recorded;
+    core_post(&a->recorded);
+}
+
+static void admit(struct admission *a, struct job *j, struct job_submission *s)
+{
+    j->event_us = s->posted_us;
+    j->received_at_us = s->posted_us - j->record->validated_us;
+    a->job = j;
+    a->submission = s;
+    store_job_insert_init(&a->insert);
+    a->insert.record = j->record;
+    a->insert.inputs = j->inputs;
+    a->insert.key = s->key;
+    a->insert.digest = s->digest;
+    a->insert.msg.done = insert_done;
+    store_post(&a->insert.msg);
+}
+
+void job_admit(struct job_submission *s)
+{
+    struct admission *a;
+    struct job *j;
+    struct err e;
+
+    if (job_count_in(&e) != 0) {
+        submission_refuse(s, &e);
+        return;
+    }
+    s->record->state = JOB_waiting;
+    a = calloc(1, sizeof *a);
+    j = a ? job_new(s->record, s->inputs, &e) : NULL;
+    if (!j) {
+        err_set(&e, ERR_no_memory, "a job of %u ranks", s->record->n);
+        job_count_out();
+        free(a);
+        submission_refuse(s, &e);
+        return;
+    }
+    admit(a, j, s);
+}
+
+/* ---- the way out ---- */
+
+/* The end of a job while the store has it. */
+struct ending {
+    struct store_job_finish finish;
+    struct core_msg recorded;
+    struct job *job;
+    bool failed;
+};
+
+static void record_end(struct job *j);
+
+static void try_again(struct core_timer *t)
+{
+    record_end(CORE_OWNER(t, struct job, timer));
+}
+
+/* The job stays as it is for all to see until its end is recorded: a result that a crash could take
+ * back is none. */
+static void record_later(struct job *j)
+{
+    j->timer.fire = try_again;
+    core_timer_set(&j->timer, clock_us() + RETRY_US);
+}
+
+static void ended(struct job *j)
+{
+    if (j->record->state == JOB_succeeded)
+        job_outputs_publish(j);
+    job_show(j, j->record->state);
+    /* First the space, then the answer: its reader's next request finds the arena free. */
+    job_outputs_drop(j);
+    job_inputs_drop(j);
+    job_waits_answer(j);
+    job_leave(j);
+    job_count_out();
+    job_count_ending(-1);
+    job_free(j);
+    scheduler_freed();
+    scheduler_next();
+}
+
+static void on_end_recorded(struct core_msg *m)
+{
+    struct ending *x = CORE_OWNER(m, struct ending, recorded);
+    struct job *j = x->job;
+    char id[ID_TEXT];
+
+    if (x->failed) {
+        log_error("job=%s its end is not recorded yet: %s", id_format('j', &j->record->id, id),
+                  x->finish.msg.err.detail);
+        record_later(j);
+    } else {
+        ended(j);
+    }
+    free(x);
+}
+
+/* Store thread. */
+static void finish_done(struct store_msg *m, const struct err *e)
+{
+    struct ending *x = CORE_OWNER(m, struct ending, finish.msg);
+
+    x->failed = e != NULL;
+    if (e && e != &m->err)
+        m->err = *e;
+    x->recorded.run = on_end_recorded;
+    core_post(&x->recorded);
+}
+
+static void record_end(struct job *j)
+{
+    struct ending *x = calloc(1, sizeof *x);
+
+    if (!x) {
+        record_later(j);
+        return;
+    }
+    x->job = j;
+    store_job_finish_init(&x->finish);
+    x->finish.record = j->record;
+    x->finish.outputs = j->record->state == JOB_succeeded ? j->outputs : NULL;
+    x->finish.msg.done = finish_done;
+    store_post(&x->finish.msg);
+}
+
+/* ---- every move ---- */
+
+static void log_move(const struct job *j, enum job_state to, const struct err *why)
+{
+    const struct job_record *r = j->record;
+    enum log_level level = to == JOB_failed ? LOG_info : LOG_debug;
+    char id[ID_TEXT];
+
+    if (!log_wants(level))
+        return;
+    log_line(level, "job=%s from=%s to=%s group=%s attempt=%u%s%s", id_format('j', &r->id, id),
+             job_state_name(r->state), job_state_name(to), r->group[0] ? r->group : "-",
+             r->attempts + (to == JOB_running), why ? " why=" : "", why ? why->detail : "");
+}
+
+static struct err *copy_reason(const struct err *why)
+{
+    struct err *copy = malloc(sizeof *copy);
+
+    if (copy && why)
+        *copy = *why;
+    else if (copy)
+        err_set(copy, ERR_internal, "the reason was lost for want of memory");
+    return copy;
+}
+
+static void stamp(struct job *j, enum job_state from, enum job_state to)
+{
+    struct job_record *r = j->record;
+    uint64_t now = clock_us();
+
+    if (from == JOB_waiting)
+        r->queued_us = now - j->event_us;
+    if (to == JOB_running)
+        r->dispatch_us = now - j->event_us;
+    if (to == JOB_succeeded)
+        r->collective_us = (j->last_end_ns - j->first_start_ns) / 1000;
+    if (job_state_terminal(to)) {
+        r->total_us = now - j->received_at_us;
+        r->finished_us = clock_wall_us();
+    }
+    j->event_us = now;
+}
+
+void job_move(struct job *j, enum job_state to, const struct err *why)
+{
+    struct job_record *r = j->record;
+    enum job_state from = r->state;
+
+    assert(core_here() && job_state_may(from, to));
+    log_move(j, to, why);
+    if (j->place.queued)
+        scheduler_remove(j);
+    r->attempts += to == JOB_running;
+    r->state = to;
+    stamp(j, from, to);
+    if (!job_state_terminal(to)) {
+        job_show(j, to);
+        if (to == JOB_queued)
+            scheduler_add(j);
+        return;
+    }
+    if (to == JOB_succeeded)
+        job_outputs_name(j);
+    else
+        r->error = copy_reason(why);
+    job_count_ending(1);
+    record_end(j);
+}

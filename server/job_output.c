@@ -1,0 +1,170 @@
+/* job_output.c - a job's output tensors: their extents, their names, their publication. */
+#include "server/job_parts.h"
+#include "schema/clock.h"
+#include "schema/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t output_bytes(const struct job *j)
+{
+    return shape_count(&j->record->out_shape) * dtypes[j->record->dtype].size_bytes;
+}
+
+static bool is_view(const struct job_record *r)
+{
+    return op_is_view(r->op, &r->params, r->n, &r->in_shape);
+}
+
+/* A piece of the one input: no byte is allocated. */
+static struct tensor *view_of_input(const struct job *j, uint32_t rank)
+{
+    const struct job_record *r = j->record;
+    const struct tensor *in = NULL;
+    uint64_t at = op_view_offset(r->op, &r->params, r->n, rank, &r->in_shape);
+
+    for (uint32_t i = 0; i < r->n && !in; i++) {
+        if (op_gives(r->op, &r->params, i))
+            in = j->inputs[i];
+    }
+    return tensor_new(r->dtype, &r->out_shape, in->extent,
+                      in->offset + at * dtypes[r->dtype].size_bytes);
+}
+
+static struct tensor *new_output(const struct job *j, uint32_t rank, struct err *e)
+{
+    const struct job_record *r = j->record;
+    struct extent *x = NULL;
+    struct tensor *t;
+
+    if (is_view(r)) {
+        t = view_of_input(j, rank);
+    } else {
+        if (extent_alloc(output_bytes(j), &x, e) != 0)
+            return NULL;
+        t = tensor_new(r->dtype, &r->out_shape, x, 0);
+        extent_unref(x); /* the tensor has its own reference */
+    }
+    if (!t)
+        err_set(e, ERR_no_memory, "an output tensor");
+    else
+        t->job = r->id;
+    return t;
+}
+
+static int check_inputs(const struct job *j, struct err *e)
+{
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        const struct tensor *t = j->inputs ? j->inputs[i] : NULL;
+
+        if (op_gives(j->record->op, &j->record->params, i) && (!t || !t->extent)) {
+            err_set(e, ERR_inputs_lost, "the input of rank %u is gone", i);
+            return err_rank(e, i);
+        }
+    }
+    return 0;
+}
+
+int job_outputs_make(struct job *j, struct err *e)
+{
+    const struct job_record *r = j->record;
+    struct tensor *shared = NULL;
+
+    if (check_inputs(j, e) != 0)
+        return -1;
+    j->outputs = calloc(r->n, sizeof *j->outputs);
+    if (!j->outputs)
+        return err_set(e, ERR_no_memory, "outputs of %u ranks", r->n);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!op_gets(r->op, &r->params, i))
+            continue;
+        j->outputs[i] = shared ? tensor_ref(shared) : new_output(j, i, e);
+        if (!j->outputs[i]) {
+            job_outputs_drop(j);
+            return -1;
+        }
+        if (op_shares_output(r->op))
+            shared = j->outputs[i];
+    }
+    return 0;
+}
+
+bool job_outputs_too_large(const struct job *j)
+{
+    const struct job_record *r = j->record;
+    struct extent_usage usage;
+    uint64_t one = output_bytes(j), all = 0;
+
+    if (is_view(r))
+        return false;
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!op_gets(r->op, &r->params, i) || (all && op_shares_output(r->op)))
+            continue;
+        if (__builtin_add_overflow(all, one, &all))
+            return true;
+    }
+    extent_usage(&usage);
+    return all > usage.arena_bytes;
+}
+
+/* The distinct outputs: equal ones of a shared output stand side by side, but for nulls. */
+static struct tensor *next_distinct(const struct job *j, uint32_t *i, const struct tensor *last)
+{
+    for (; *i < j->record->n; ++*i) {
+        if (j->outputs[*i] && j->outputs[*i] != last)
+            return j->outputs[(*i)++];
+    }
+    return NULL;
+}
+
+static uint64_t expiry(const struct job *j)
+{
+    uint64_t at;
+
+    if (__builtin_add_overflow(j->record->finished_us, job_retain_us(), &at))
+        return UINT64_MAX;
+    return at;
+}
+
+void job_outputs_name(struct job *j)
+{
+    struct tensor *t = NULL;
+
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        if (j->outputs[i])
+            j->record->outputs[i] = j->outputs[i]->id;
+    }
+    for (uint32_t i = 0; (t = next_distinct(j, &i, t));)
+        tensor_expire(t, expiry(j));
+}
+
+void job_outputs_publish(struct job *j)
+{
+    struct tensor *t = NULL;
+
+    for (uint32_t i = 0; (t = next_distinct(j, &i, t));) {
+        char id[ID_TEXT];
+
+        if (tensor_publish(t) != 0) /* it is in the database: the next start finds it */
+            log_error("tensor=%s out of memory: not to be found before the next start",
+                      id_format('t', &t->id, id));
+    }
+}
+
+static void drop(struct tensor ***tensors, uint32_t n)
+{
+    for (uint32_t i = 0; *tensors && i < n; i++)
+        tensor_unref((*tensors)[i]);
+    free(*tensors);
+    *tensors = NULL;
+}
+
+void job_outputs_drop(struct job *j)
+{
+    drop(&j->outputs, j->record->n);
+}
+
+void job_inputs_drop(struct job *j)
+{
+    drop(&j->inputs, j->record->n);
+}

@@ -1,0 +1,64 @@
+/* job_parts.h - what job.c, job_table.c, job_run.c, job_output.c and job_wait.c share; nobody else
+ * includes it. Core thread. */
+#ifndef TUTTI_SERVER_JOB_PARTS_H
+#define TUTTI_SERVER_JOB_PARTS_H
+
+#include "server/job.h"
+
+/* ---- job_table.c ---- */
+
+/* A job that is in no table yet. Takes record and inputs; on failure (no memory) it does not. */
+struct job *job_new(struct job_record *record, struct tensor **inputs, struct err *e);
+void job_free(struct job *j); /* and all it holds; in no table */
+
+void job_enter(struct job *j); /* into the tables; gives it its place in the global order */
+void job_leave(struct job *j);
+struct job *job_find(const struct id *id);
+
+/* Room for one more unfinished job? Counts it. Returns 0, or -1 with ERR_draining or
+ * ERR_too_many_jobs. */
+int job_count_in(struct err *e);
+void job_count_out(void);
+
+void job_show(struct job *j, enum job_state s); /* what outsiders see, and the counters */
+void job_count_retry(void);
+void job_count_ending(int change); /* jobs whose end is being recorded */
+
+/* A copy of the record as outsiders may see it; NULL when out of memory. */
+struct job_record *job_snapshot(const struct job *j);
+
+/* The service drains, and nothing more will happen to this job. */
+bool job_stuck(const struct job *j);
+
+uint64_t job_retain_us(void);
+
+/* ---- job.c ---- */
+
+/* A submission reached the core. Takes s. */
+void job_admit(struct job_submission *s);
+
+/* ---- job_run.c ---- */
+
+/* Ends a running attempt early, as `end` with why, once every rank has answered. */
+void job_stop_run(struct job *j, enum job_state end, const struct err *why);
+
+/* ---- job_output.c ---- */
+
+/* Tensors for the outputs, their extents allocated. Returns 0, or -1 with nothing made. */
+int job_outputs_make(struct job *j, struct err *e);
+void job_outputs_name(struct job *j);    /* ids into the record; when they may expire */
+void job_outputs_publish(struct job *j); /* into the tensor table */
+void job_outputs_drop(struct job *j);
+void job_inputs_drop(struct job *j);
+
+/* Can the arena never hold this job's outputs, however empty it is? */
+bool job_outputs_too_large(const struct job *j);
+
+/* ---- job_wait.c ---- */
+
+/* Puts w on j, or answers it at once when it does not want to wait or nothing will happen. */
+void job_wait_attach(struct job *j, struct job_wait *w);
+void job_wait_refuse(struct job_wait *w, const struct err *e);
+void job_waits_answer(struct job *j); /* every wait on it, with its present state */
+
+#endif

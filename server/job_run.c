@@ -1,0 +1,250 @@
+/* job_run.c - one attempt of a job: begun, answered by every rank, and what follows from the
+ * answers. */
+#include "server/job_parts.h"
+#include "server/scheduler.h"
+#include "server/store.h"
+#include "server/workers.h"
+#include "schema/clock.h"
+#include "schema/failpoint.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- begin ---- */
+
+/* Store thread: attempts are counted for the case of a crash; nobody waits for it. */
+static void attempt_done(struct store_msg *m, const struct err *e)
+{
+    (void)e;
+    free(CORE_OWNER(m, struct store_job_attempt, msg));
+}
+
+static void record_attempt(const struct job *j)
+{
+    struct store_job_attempt *m = calloc(1, sizeof *m);
+
+    if (!m)
+        return;
+    store_job_attempt_init(m);
+    m->id = j->record->id;
+    m->attempts = j->record->attempts;
+    m->msg.done = attempt_done;
+    store_post(&m->msg);
+}
+
+/* "0, 3": the ranks that have not answered, cut to fit. */
+static void name_silent(const struct job *j, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (uint32_t i = 0; i < j->record->n && len < size; i++) {
+        if (!j->links[i].answered)
+            len += (size_t)snprintf(buf + len, size - len, len ? ", %u" : "%u", i);
+    }
+}
+
+static void run_timed_out(struct core_timer *t)
+{
+    struct job *j = CORE_OWNER(t, struct job, timer);
+    char silent[200];
+    struct err why;
+
+    name_silent(j, silent, sizeof silent);
+    err_set(&why, ERR_run_timeout, "after %.6g s %u of %u ranks had not finished: %s",
+            (double)j->record->timeout_us / 1e6, j->pending, j->record->n, silent);
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        if (!j->links[i].answered)
+            err_rank(&why, i);
+    }
+    job_stop_run(j, JOB_failed, &why);
+}
+
+static void reset_attempt(struct job *j)
+{
+    j->pending = j->record->n;
+    j->done = 0;
+    j->rank_lost = j->cancelling = false;
+    j->first_start_ns = UINT64_MAX;
+    j->last_end_ns = 0;
+    free(j->why);
+    j->why = NULL;
+    for (uint32_t i = 0; i < j->record->n; i++)
+        j->links[i].answered = false;
+}
+
+/* May something of ours still give room back? */
+static bool room_may_come(void)
+{
+    return !job_idle();
+}
+
+enum job_begun job_begin(struct job *j)
+{
+    struct err e;
+
+    assert(core_here() && j->record->state == JOB_queued);
+    if (workers_prepare(j, &e) != 0 || job_outputs_make(j, &e) != 0) {
+        if (e.code == ERR_arena_full && room_may_come() && !job_outputs_too_large(j))
+            return JOB_BLOCKED;
+        job_move(j, JOB_failed, &e);
+        return JOB_BEGUN;
+    }
+    reset_attempt(j);
+    job_move(j, JOB_running, NULL);
+    record_attempt(j);
+    j->timer.fire = run_timed_out;
+    core_timer_set(&j->timer, clock_us() + j->record->timeout_us);
+    failpoint("sched.before_run");
+    workers_run(j);
+    failpoint("sched.after_run");
+    return JOB_BEGUN;
+}
+
+/* ---- end ---- */
+
+static void keep_reason(struct job *j, const struct err *why)
+{
+    if (!j->why)
+        j->why = malloc(sizeof *j->why);
+    if (j->why)
+        *j->why = *why;
+}
+
+void job_stop_run(struct job *j, enum job_state end, const struct err *why)
+{
+    if (!j->cancelling) {
+        j->cancelling = true;
+        j->end = end;
+        keep_reason(j, why);
+    }
+    workers_cancel(j);
+}
+
+static void succeed(struct job *j)
+{
+    struct err e;
+
+    failpoint("sched.before_record");
+    j->record->outputs = calloc(j->record->n, sizeof *j->record->outputs);
+    if (j->record->outputs) {
+        job_move(j, JOB_succeeded, NULL);
+        return;
+    }
+    err_set(&e, ERR_no_memory, "the outputs of %u ranks", j->record->n);
+    job_outputs_drop(j);
+    job_move(j, JOB_failed, &e);
+}
+
+/* A rank's worker died. The job goes back to its place, and runs when the rank is back. */
+static void run_again(struct job *j)
+{
+    if (j->record->attempts >= LIMIT_ATTEMPTS) {
+        job_move(j, JOB_failed, j->why);
+        return;
+    }
+    job_count_retry();
+    job_move(j, JOB_queued, NULL);
+}
+
+/* Every rank has answered or is confirmed dead: nobody writes into the outputs any more. */
+static void attempt_over(struct job *j)
+{
+    core_timer_clear(&j->timer);
+    if (j->done == j->record->n) { /* complete: a CANCEL came too late */
+        succeed(j);
+    } else {
+        job_outputs_drop(j);
+        if (j->cancelling)
+            job_move(j, j->end, j->why);
+        else
+            run_again(j);
+    }
+    scheduler_freed();
+    scheduler_next();
+}
+
+/* The job, and the group rank, whose live attempt this answer belongs to; NULL when it is late. */
+static struct job *take_answer(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint32_t *rank)
+{
+    struct job *j = job_find_seq(seq);
+
+    assert(core_here());
+    if (j && j->record->state == JOB_running && j->record->attempts == attempt) {
+        for (uint32_t i = 0; i < j->record->n; i++) {
+            if (j->record->ranks[i] != world_rank || j->links[i].answered)
+                continue;
+            j->links[i].answered = true;
+            j->pending--;
+            *rank = i;
+            return j;
+        }
+    }
+    job_count_late();
+    return NULL;
+}
+
+void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t start_ns,
+                   uint64_t end_ns)
+{
+    uint32_t rank;
+    struct job *j = take_answer(seq, attempt, world_rank, &rank);
+
+    if (!j)
+        return;
+    j->done++;
+    if (end_ns < start_ns)
+        end_ns = start_ns;
+    if (start_ns < j->first_start_ns)
+        j->first_start_ns = start_ns;
+    if (end_ns > j->last_end_ns)
+        j->last_end_ns = end_ns;
+    if (j->pending == 0)
+        attempt_over(j);
+}
+
+void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const struct err *why)
+{
+    uint32_t rank;
+    struct job *j = take_answer(seq, attempt, world_rank, &rank);
+
+    if (!j)
+        return;
+    if (!j->cancelling && !j->rank_lost) { /* else it only says that it was stopped */
+        struct err e;
+
+        err_set(&e, ERR_worker_failed, "rank %u: %s", rank, why->detail);
+        err_rank(&e, rank);
+        j->cancelling = true;
+        j->end = JOB_failed;
+        keep_reason(j, &e);
+        if (j->pending > 0)
+            workers_cancel(j);
+    }
+    if (j->pending == 0)
+        attempt_over(j);
+}
+
+void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const char *how)
+{
+    uint32_t rank;
+    struct job *j = take_answer(seq, attempt, world_rank, &rank);
+
+    if (!j)
+        return;
+    if (!j->cancelling) {
+        struct err e;
+
+        err_set(&e, ERR_worker_crashed,
+                "the worker of rank %u ended in each of %u runs, the last time by %s", rank,
+                j->record->attempts, how);
+        err_rank(&e, rank);
+        keep_reason(j, &e);
+        j->rank_lost = true;
+        if (j->pending > 0)
+            workers_cancel(j);
+    }
+    if (j->pending == 0)
+        attempt_over(j);
+}

@@ -1,0 +1,182 @@
+/* workers.c - the table of ranks: who holds which, what others may know of it, start and stop. */
+#include "server/workers.h"
+#include "server/fence.h"
+#include "server/scheduler.h"
+#include "server/workers_parts.h"
+#include "schema/clock.h"
+#include "schema/log.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CONFIRM_US 2000000 /* from SIGKILL to the exit, at the end */
+
+struct workers workers;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of every info; see workers_list */
+
+/* ---- what others may know ---- */
+
+static bool holds(enum worker_state s)
+{
+    return s == WORKER_ready || s == WORKER_busy;
+}
+
+void worker_state(struct worker *w, enum worker_state s)
+{
+    enum worker_state from = w->info.state;
+
+    assert(core_here() && worker_state_may(from, s));
+    log_debug("rank=%u from=%s to=%s", w->info.rank, worker_state_name(from), worker_state_name(s));
+    pthread_mutex_lock(&lock);
+    w->info.state = s;
+    w->info.since_us = clock_wall_us();
+    w->info.pid = (uint32_t)w->process.pid;
+    pthread_mutex_unlock(&lock);
+    if (holds(from) && !holds(s))
+        atomic_fetch_sub(&workers.ready, 1);
+    else if (!holds(from) && holds(s))
+        atomic_fetch_add(&workers.ready, 1);
+    scheduler_rank(w->info.rank, s == WORKER_ready);
+}
+
+void worker_heard(struct worker *w)
+{
+    __atomic_store_n(&w->heard_us, clock_us(), __ATOMIC_RELAXED);
+}
+
+void worker_count_job(struct worker *w, bool done, uint64_t busy_us)
+{
+    pthread_mutex_lock(&lock);
+    w->info.jobs_done += done;
+    w->info.jobs_failed += !done;
+    w->info.busy_us += busy_us;
+    pthread_mutex_unlock(&lock);
+}
+
+void worker_count_restart(struct worker *w)
+{
+    pthread_mutex_lock(&lock);
+    w->info.restarts++;
+    pthread_mutex_unlock(&lock);
+}
+
+/* A worker's words go into documents: printable ASCII only. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+    snprintf(to, size, "%.*s", (int)size - 1, from);
+    for (char *c = to; *c; c++) {
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
+    }
+}
+
+void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hello *hello)
+{
+    pthread_mutex_lock(&lock);
+    w->info.epoch = epoch;
+    copy_text(w->info.backend, sizeof w->info.backend, hello->backend);
+    copy_text(w->info.device, sizeof w->info.device, hello->device);
+    copy_text(w->info.host, sizeof w->info.host, hello->host);
+    copy_text(w->info.version, sizeof w->info.version, hello->version);
+    pthread_mutex_unlock(&lock);
+}
+
+void workers_list(struct worker_info *out)
+{
+    uint64_t now = clock_us();
+
+    pthread_mutex_lock(&lock);
+    for (uint32_t r = 0; r < workers.options.world_size; r++) {
+        const struct worker *w = &workers.rank[r];
+        uint64_t heard = __atomic_load_n(&w->heard_us, __ATOMIC_RELAXED);
+
+        out[r] = w->info;
+        out[r].heartbeat_age_us = holds(w->info.state) && now > heard ? now - heard : 0;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+uint32_t workers_ready_count(void)
+{
+    return atomic_load(&workers.ready);
+}
+
+/* ---- start and stop ---- */
+
+int workers_init(const struct workers_options *o, struct err *e)
+{
+    workers = (struct workers){.options = *o};
+    workers.rank = calloc(o->world_size, sizeof *workers.rank);
+    if (!workers.rank)
+        return err_set(e, ERR_no_memory, "%u workers", o->world_size);
+    for (uint32_t r = 0; r < o->world_size; r++) {
+        struct worker *w = &workers.rank[r];
+
+        w->info.rank = r;
+        w->info.state = WORKER_absent;
+        w->info.since_us = clock_wall_us();
+        w->process.pidfd = -1;
+        w->launched = r < o->launch;
+    }
+    if (fence_open(o->data_dir, e) != 0 || workers_listen(o->listen, e) != 0) {
+        workers_fini(0);
+        return -1;
+    }
+    for (uint32_t r = 0; r < o->launch; r++)
+        worker_start(&workers.rank[r]);
+    return 0;
+}
+
+static void say_stop(uint64_t deadline_us)
+{
+    uint64_t now = clock_us();
+    uint64_t grace_ms = deadline_us > now ? (deadline_us - now) / 1000 : 0;
+    static struct frame f; /* large */
+
+    f = (struct frame){.type = FRAME_stop};
+    f.stop.grace_ms = grace_ms < UINT32_MAX ? (uint32_t)grace_ms : UINT32_MAX;
+    for (uint32_t r = 0; r < workers.options.world_size; r++) {
+        struct worker *w = &workers.rank[r];
+
+        worker_stop_start(w);
+        if (w->peer)
+            peer_send_frame(w->peer, &f);
+        else
+            launch_kill(&w->process, SIGTERM);
+    }
+}
+
+static bool all_gone(void)
+{
+    for (uint32_t r = 0; r < workers.options.world_size; r++) {
+        if (workers.rank[r].process.pidfd >= 0)
+            return false;
+    }
+    return true;
+}
+
+void workers_fini(uint64_t deadline_us)
+{
+    workers.stopping = true;
+    workers_unlisten();
+    say_stop(deadline_us);
+    while (!all_gone() && clock_us() < deadline_us)
+        core_turn(10000);
+    for (uint32_t r = 0; r < workers.options.world_size; r++)
+        worker_lose(&workers.rank[r], "the end of the server");
+    deadline_us = clock_us() + CONFIRM_US;
+    while (!all_gone() && clock_us() < deadline_us)
+        core_turn(10000);
+    if (!all_gone())
+        log_warn("a worker has not exited after SIGKILL; the next start waits for it");
+    pthread_mutex_lock(&lock);
+    workers.options.world_size = 0;
+    free(workers.rank);
+    workers.rank = NULL;
+    pthread_mutex_unlock(&lock);
+    comms_fini();
+    fence_close();
+}

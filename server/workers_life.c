@@ -1,0 +1,179 @@
+/* workers_life.c - a worker process from its start to its confirmed exit, and its next start.
+ *
+ * Fence before free: whoever is given up gets SIGKILL through its pidfd, and counts as lost only
+ * when the kernel says that it is gone. Until then its job, and the extents it may write to, stay.
+ */
+#include "server/scheduler.h"
+#include "server/workers_parts.h"
+#include "schema/clock.h"
+#include "schema/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define STEADY_US 10000000 /* a worker that was ready for so long starts anew without a wait */
+#define MS 1000ull
+
+static void schedule_start(struct worker *w);
+
+/* ---- exit ---- */
+
+static void gone(struct worker *w, const char *how)
+{
+    uint64_t seq = w->seq;
+
+    if (w->comm)
+        w->comm->busy--;
+    w->comm = NULL;
+    w->seq = 0;
+    worker_state(w, WORKER_absent);
+    if (workers.stopping)
+        return;
+    log_warn("rank=%u its worker is gone: %s", w->info.rank, how);
+    if (w->launched)
+        schedule_start(w);
+    w->ready_us = 0;
+    if (seq)
+        job_rank_lost(seq, w->attempt, w->info.rank, how);
+    scheduler_next();
+}
+
+/* Readable pidfd. What it had still sent is heard first: a job that it finished is finished. */
+static void on_exit(struct core_watch *watch, uint32_t events)
+{
+    struct worker *w = CORE_OWNER(watch, struct worker, exit);
+    char how[HOW_BYTES], both[2 * HOW_BYTES + 8];
+
+    (void)events;
+    if (w->peer)
+        peer_drain(w->peer);
+    worker_lose(w, "its exit");
+    core_watch_remove(&w->exit);
+    if (!launch_reaped(&w->process, how, sizeof how))
+        snprintf(how, sizeof how, "an unknown end");
+    w->process.pid = 0;
+    snprintf(both, sizeof both, "%s (%s)", how, w->how);
+    gone(w, both);
+}
+
+int worker_watch_exit(struct worker *w, struct err *e)
+{
+    w->exit = (struct core_watch){.ready = on_exit, .fd = w->process.pidfd};
+    return core_watch_add(&w->exit, EPOLLIN, e);
+}
+
+void worker_lose(struct worker *w, const char *how)
+{
+    if (w->info.state == WORKER_absent || w->info.state == WORKER_stopping)
+        return;
+    snprintf(w->how, sizeof w->how, "%s", how);
+    core_timer_clear(&w->beat);
+    core_timer_clear(&w->kill);
+    peer_close(w->peer);
+    w->peer = NULL;
+    launch_kill(&w->process, SIGKILL);
+    worker_state(w, WORKER_stopping);
+}
+
+/* ---- silence ---- */
+
+/* Judged only after what the socket holds was heard (the server may have been stopped for a while),
+ * and not at once when this timer itself is late (then the whole machine may have been). */
+static void check_beat(struct core_timer *t)
+{
+    struct worker *w = CORE_OWNER(t, struct worker, beat);
+    uint64_t patience = LIMIT_HEARTBEATS_MISSED * LIMIT_HEARTBEAT_MS * MS, now = clock_us();
+    bool paused = now - t->at_us > LIMIT_HEARTBEAT_MS * MS;
+
+    peer_drain(w->peer);
+    if (!w->peer)
+        return; /* its end was in the socket */
+    now = clock_us();
+    if (now - w->heard_us < patience)
+        core_timer_set(&w->beat, w->heard_us + patience);
+    else if (paused)
+        core_timer_set(&w->beat, now + patience);
+    else
+        worker_lose(w, "no heartbeat");
+}
+
+void worker_joined(struct worker *w, struct peer *p)
+{
+    w->peer = p;
+    w->ready_us = clock_us();
+    worker_heard(w);
+    w->beat.fire = check_beat;
+    core_timer_set(&w->beat, w->ready_us + LIMIT_HEARTBEATS_MISSED * LIMIT_HEARTBEAT_MS * MS);
+    worker_state(w, WORKER_ready);
+}
+
+/* ---- start ---- */
+
+static void start_took_too_long(struct core_timer *t)
+{
+    worker_lose(CORE_OWNER(t, struct worker, beat), "no HELLO after its start");
+}
+
+static int launch(struct worker *w, struct err *e)
+{
+    const struct workers_options *o = &workers.options;
+    char rank[12];
+    const char *argv[] = {
+        o->worker_path, "--server",    o->listen,    "--rank",       rank,          "--backend",
+        o->backend,     "--log-level", o->log_level, "--log-format", o->log_format, NULL,
+    };
+
+    snprintf(rank, sizeof rank, "%u", w->info.rank);
+    if (launch_start(&w->process, argv, e) != 0)
+        return -1;
+    if (worker_watch_exit(w, e) == 0)
+        return 0;
+    launch_kill(&w->process, SIGKILL); /* its exit would not be seen: it must not run */
+    while (!launch_reaped(&w->process, rank, sizeof rank))
+        usleep(1000);
+    return -1;
+}
+
+void worker_start(struct worker *w)
+{
+    struct err e;
+
+    if (launch(w, &e) != 0) {
+        log_error("rank=%u its worker does not start: %s", w->info.rank, e.detail);
+        w->process = (struct launched){.pidfd = -1};
+        schedule_start(w);
+        return;
+    }
+    w->beat.fire = start_took_too_long;
+    core_timer_set(&w->beat, clock_us() + LIMIT_START_MS * MS);
+    worker_state(w, WORKER_starting);
+}
+
+static void start_now(struct core_timer *t)
+{
+    struct worker *w = CORE_OWNER(t, struct worker, retry);
+
+    worker_count_restart(w);
+    worker_start(w);
+}
+
+/* The back-off doubles for one that dies at once, so that it does not eat the machine. */
+static void schedule_start(struct worker *w)
+{
+    uint64_t now = clock_us();
+    bool steady = w->ready_us && now - w->ready_us >= STEADY_US;
+
+    w->backoff_us = w->backoff_us && !steady ? 2 * w->backoff_us : LIMIT_RESTART_MIN_MS * MS;
+    if (w->backoff_us > LIMIT_RESTART_MAX_MS * MS)
+        w->backoff_us = LIMIT_RESTART_MAX_MS * MS;
+    w->retry.fire = start_now;
+    core_timer_set(&w->retry, now + w->backoff_us);
+}
+
+void worker_stop_start(struct worker *w)
+{
+    core_timer_clear(&w->retry);
+}

@@ -1,0 +1,69 @@
+/* workers_parts.h - what workers.c, workers_link.c, workers_life.c and workers_send.c share; nobody
+ * else includes it. Core thread. */
+#ifndef TUTTI_SERVER_WORKERS_PARTS_H
+#define TUTTI_SERVER_WORKERS_PARTS_H
+
+#include "server/comms.h"
+#include "server/core.h"
+#include "server/launch.h"
+#include "server/peer.h"
+#include "server/workers.h"
+
+#include <stdatomic.h>
+
+#define HOW_BYTES 160
+
+/* One rank's place, and who holds it. */
+struct worker {
+    struct worker_info info; /* written under workers.lock */
+    bool launched;           /* we start it, and start it again */
+    struct launched process; /* ours or adopted; none while absent */
+    struct core_watch exit;  /* of process.pidfd */
+    struct peer *peer;       /* from HELLO until it is lost */
+    char how[HOW_BYTES];     /* it was lost */
+    uint64_t heard_us;       /* clock_us() of its last frame */
+    uint64_t ready_us;       /* clock_us() of its HELLO; 0: not yet */
+    uint64_t backoff_us;     /* before the next start */
+    struct core_timer beat;  /* silence, or a start that takes too long */
+    struct core_timer retry; /* the next start */
+    struct core_timer kill;  /* CANCEL was not answered */
+    /* What it runs. */
+    uint64_t seq; /* 0: nothing */
+    uint32_t attempt;
+    bool cancelled; /* CANCEL was sent */
+    struct comm *comm;
+};
+
+struct workers {
+    struct workers_options options;
+    struct worker *rank; /* world_size */
+    bool stopping;
+    atomic_uint ready; /* ranks that are ready or busy */
+};
+extern struct workers workers;
+
+/* workers.c: what others may see. worker_state asserts that the move is in states.def. */
+void worker_state(struct worker *w, enum worker_state s);
+void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hello *hello);
+void worker_heard(struct worker *w);
+void worker_count_job(struct worker *w, bool done, uint64_t busy_us);
+void worker_count_restart(struct worker *w);
+
+/* workers_link.c */
+int workers_listen(const char *address, struct err *e);
+void workers_unlisten(void);
+
+/* workers_life.c */
+void worker_start(struct worker *w);
+void worker_stop_start(struct worker *w); /* ends the wait for its next start */
+/* Watches the process that holds or will hold the rank. Returns 0 or -1. */
+int worker_watch_exit(struct worker *w, struct err *e);
+/* It said HELLO on p and was welcomed: it holds its rank from now on. */
+void worker_joined(struct worker *w, struct peer *p);
+/* Its link broke or it is given up: killed, and absent once its exit is confirmed. */
+void worker_lose(struct worker *w, const char *how);
+
+/* workers_send.c */
+void worker_free(struct worker *w); /* it answered: ready again */
+
+#endif
