@@ -21,8 +21,9 @@
 
 /* Intrusive message, the owner's until posted and again from done on. */
 struct store_msg {
-    /* Store thread, inside the transaction. Returns 0, or -1 with e: then this message's work is
-     * rolled back (a savepoint) and the others go on. Set by the store_*_init functions below. */
+    /* Store thread, inside the transaction. Returns 0, or -1 with e: it looks before it writes, so
+     * nothing of a refused message is stored, and the others go on. May run twice (after a rollback).
+     * Set by the store_*_init functions below. */
     int (*apply)(struct store_msg *m, struct err *e);
     /* Store thread, after the commit (e NULL) or when it did not happen. Set by the owner; usually it
      * posts to the core or resumes a request. ERR_storage_full: certainly not stored.
@@ -67,6 +68,7 @@ struct store_job_finish { /* terminal: state, error, timeline, and the outputs' 
     struct store_msg msg;
     const struct job_record *record;
     struct tensor *const *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
+    bool superseded; /* out: another end was recorded before; this one is dropped, outputs and all */
 };
 void store_job_finish_init(struct store_job_finish *m);
 
@@ -77,6 +79,7 @@ struct store_job_attempt { /* a run begins: attempts */
 };
 void store_job_attempt_init(struct store_job_attempt *m);
 
+/* apply: ERR_job_unknown, ERR_job_running. */
 struct store_job_delete { /* a terminal job's record and key */
     struct store_msg msg;
     struct id id;
@@ -137,11 +140,15 @@ int store_job_list(const struct store_job_filter *f, struct job_record **out, ui
 
 /* ---- recovery: main thread, before store_start ---- */
 
-/* The arena's nonce, 0 when there is none; remembered at once. */
+/* The arena's nonce, 0 when there is none. */
 uint64_t store_arena_nonce(void);
+
+/* Remembers it at once. When it differs from what was remembered, every tensor and every unfinished
+ * job's inputs are marked lost in the same transaction: a kill in between can never leave old offsets
+ * that seem to lie in a new arena. */
 int store_set_arena_nonce(uint64_t nonce, struct err *e);
 
-/* Marks every tensor lost (the arena did not survive). */
+/* Marks every tensor and every unfinished job's inputs lost (the arena did not survive). n: tensors. */
 int store_lose_tensors(uint64_t *n, struct err *e);
 
 struct store_recovery {
@@ -155,7 +162,8 @@ struct store_recovery {
                struct err *e);
 };
 
-/* Calls the three for every row. A row whose extent cannot be adopted counts as lost. */
+/* Calls the three for every row: groups, tensors, jobs. A row whose extent cannot be adopted counts as
+ * lost; a row that cannot be right is ERR_store, for a start on half a state loses the other half. */
 int store_recover(const struct store_recovery *r, struct err *e);
 
 #endif

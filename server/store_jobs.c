@@ -1,0 +1,267 @@
+/* store_jobs.c - what happens to a job's row: inserted, tried, finished, deleted. */
+#include "server/store_internal.h"
+
+#include "schema/log.h"
+
+#include <string.h>
+
+/* One rank's part of `inputs`: enough to find the bytes again after a restart. */
+static void put_input(uint8_t *out, const struct tensor *t)
+{
+    memset(out, 0, INPUT_BYTES);
+    if (!t || !t->extent)
+        return;
+    memcpy(out, t->id.b, sizeof t->id.b);
+    put_u64(out + 16, extent_offset(t->extent));
+    put_u64(out + 24, extent_size(t->extent));
+    put_u64(out + 32, t->offset);
+}
+
+/* Bytes that are bound until the statement has run. Of the one writing thread. */
+static struct {
+    uint8_t ranks[4 * LIMIT_RANKS];
+    uint8_t shapes[2][8 * LIMIT_NDIM];
+    uint8_t tensors[INPUT_BYTES * LIMIT_RANKS];
+} scratch;
+
+static void bind_shape(sqlite3_stmt *s, int at, const struct shape *shape, uint8_t *bytes)
+{
+    bind_blob(s, at, bytes, shape_to_blob(shape, bytes));
+}
+
+static void bind_job(sqlite3_stmt *s, const struct job_record *r)
+{
+    bind_id(s, 1, &r->id);
+    bind_text(s, 2, r->op->name);
+    bind_text(s, 3, r->group);
+    bind_blob(s, 4, scratch.ranks, ranks_to_blob(r->ranks, r->n, scratch.ranks));
+    sqlite3_bind_int64(s, 5, r->params.split_axis);
+    sqlite3_bind_int64(s, 6, r->params.concat_axis);
+    bind_u64(s, 7, r->params.src);
+    bind_u64(s, 8, r->params.dst);
+    bind_text(s, 9, dtypes[r->dtype].name);
+    bind_shape(s, 10, &r->in_shape, scratch.shapes[0]);
+    bind_shape(s, 11, &r->out_shape, scratch.shapes[1]);
+    sqlite3_bind_int(s, 12, r->priority);
+    bind_u64(s, 13, r->stream);
+    bind_u64(s, 14, r->timeout_us);
+    bind_text(s, 15, r->label);
+    bind_u64(s, 16, r->attempts);
+    bind_u64(s, 17, r->received_us);
+    bind_u64(s, 18, r->validated_us);
+}
+
+static int insert(struct store_msg *msg, struct err *e)
+{
+    struct store_job_insert *m = (struct store_job_insert *)msg;
+    struct db *db = store_writer();
+    const struct job_record *r = m->record;
+    sqlite3_stmt *s;
+
+    m->existed = false;
+    if (m->key[0] && (key_check(m, e) != 0 || m->existed))
+        return m->existed ? 0 : -1;
+    s = db_stmt(db, STMT_job_insert, e);
+    if (!s)
+        return -1;
+    bind_job(s, r);
+    for (uint32_t i = 0; i < r->n; i++)
+        put_input(scratch.tensors + INPUT_BYTES * i, m->inputs[i]);
+    bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * r->n);
+    bind_text(s, 20, m->key[0] ? m->key : NULL);
+    if (db_run(db, s, e) != 0)
+        return -1;
+    return m->key[0] ? key_insert(m, e) : 0;
+}
+
+void store_job_insert_init(struct store_job_insert *m)
+{
+    m->msg.apply = insert;
+}
+
+/* ---- finish ---- */
+
+static void bind_error(sqlite3_stmt *s, const struct err *why)
+{
+    if (!why)
+        return;
+    bind_text(s, 4, err_name(why->code));
+    bind_text(s, 5, why->detail);
+    bind_text(s, 6, why->pointer);
+    bind_blob(s, 7, scratch.ranks, ranks_to_blob(why->ranks, why->n_ranks, scratch.ranks));
+    bind_u64(s, 8, why->asked_bytes);
+    bind_u64(s, 9, why->free_bytes);
+}
+
+static void bind_outputs(sqlite3_stmt *s, const struct store_job_finish *m)
+{
+    static const struct id none;
+    const struct job_record *r = m->record;
+
+    if (!m->outputs)
+        return;
+    for (uint32_t i = 0; i < r->n; i++)
+        memcpy(scratch.tensors + 16 * i, m->outputs[i] ? m->outputs[i]->id.b : none.b, 16);
+    bind_blob(s, 15, scratch.tensors, 16 * (size_t)r->n);
+}
+
+static int insert_outputs(struct db *db, const struct store_job_finish *m, struct err *e)
+{
+    const struct tensor *last = NULL; /* where ranks share one, they all do */
+
+    for (uint32_t i = 0; m->outputs && i < m->record->n; i++) {
+        const struct tensor *t = m->outputs[i];
+
+        if (t && t != last && tensor_insert_row(db, t, e) != 0)
+            return -1;
+        last = t ? t : last;
+    }
+    return 0;
+}
+
+/* Compare and set: the first end that is recorded is the end. */
+static int finish(struct store_msg *msg, struct err *e)
+{
+    struct store_job_finish *m = (struct store_job_finish *)msg;
+    const struct job_record *r = m->record;
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_job_finish, e);
+    char id[ID_TEXT];
+
+    m->superseded = false;
+    if (!s)
+        return -1;
+    bind_id(s, 1, &r->id);
+    bind_text(s, 2, job_state_name(r->state));
+    bind_u64(s, 3, r->attempts);
+    bind_error(s, r->error);
+    bind_u64(s, 10, r->queued_us);
+    bind_u64(s, 11, r->dispatch_us);
+    bind_u64(s, 12, r->collective_us);
+    bind_u64(s, 13, r->total_us);
+    bind_u64(s, 14, r->finished_us);
+    bind_outputs(s, m);
+    if (db_run(db, s, e) != 0)
+        return -1;
+    if (sqlite3_changes(db->sql) == 1)
+        return insert_outputs(db, m, e);
+    m->superseded = true;
+    log_warn("job=%s an end is recorded already: %s is dropped", id_format('j', &r->id, id),
+             job_state_name(r->state));
+    return 0;
+}
+
+void store_job_finish_init(struct store_job_finish *m)
+{
+    m->msg.apply = finish;
+}
+
+/* ---- the rest ---- */
+
+/* Nothing changes for a job that ended, or for a later attempt: then this message came late. */
+static int attempt(struct store_msg *msg, struct err *e)
+{
+    struct store_job_attempt *m = (struct store_job_attempt *)msg;
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_job_attempt, e);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, &m->id);
+    bind_u64(s, 2, m->attempts);
+    return db_run(db, s, e);
+}
+
+void store_job_attempt_init(struct store_job_attempt *m)
+{
+    m->msg.apply = attempt;
+}
+
+/* 0 when the job is there and terminal. */
+static int check_deletable(struct db *db, const struct id *id, struct err *e)
+{
+    sqlite3_stmt *s = db_stmt(db, STMT_job_state, e);
+    char text[ID_TEXT], state[16];
+    int rc;
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, id);
+    rc = db_step(db, s, e);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return err_set(e, ERR_job_unknown, "there is no job %s", id_format('j', id, text));
+    rc = column_text(s, 0, state, sizeof state);
+    sqlite3_reset(s);
+    if (rc != 0)
+        return store_damaged("a job's state", e);
+    if (strcmp(state, job_state_name(JOB_queued)) == 0)
+        return err_set(e, ERR_job_running, "the job %s has not finished: cancel it first",
+                       id_format('j', id, text));
+    return 0;
+}
+
+static int delete (struct store_msg *msg, struct err *e)
+{
+    struct store_job_delete *m = (struct store_job_delete *)msg;
+    struct db *db = store_writer();
+    sqlite3_stmt *s;
+
+    if (check_deletable(db, &m->id, e) != 0 || key_delete_of(&m->id, e) != 0)
+        return -1;
+    s = db_stmt(db, STMT_job_delete, e);
+    if (!s)
+        return -1;
+    bind_id(s, 1, &m->id);
+    return db_run(db, s, e);
+}
+
+void store_job_delete_init(struct store_job_delete *m)
+{
+    m->msg.apply = delete;
+}
+
+#define PURGE_ROWS 1000
+
+/* The oldest possible id of a moment: a job that ended before it was received before it, and so has
+ * a smaller one. That makes an index on the end needless. */
+static struct id first_id_of(uint64_t wall_us)
+{
+    struct id id = {{0}};
+
+    for (int i = 0; i < 6; i++)
+        id.b[i] = (uint8_t)(wall_us / 1000 >> (40 - 8 * i));
+    return id;
+}
+
+static int purge_table(struct db *db, enum stmt_id what, uint64_t before_us, struct err *e)
+{
+    sqlite3_stmt *s = db_stmt(db, what, e);
+    struct id before = first_id_of(before_us);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, &before);
+    bind_u64(s, 2, before_us);
+    bind_u64(s, 3, PURGE_ROWS);
+    return db_run(db, s, e);
+}
+
+static int purge(struct store_msg *msg, struct err *e)
+{
+    struct store_purge *m = (struct store_purge *)msg;
+    struct db *db = store_writer();
+
+    m->purged = 0;
+    if (purge_table(db, STMT_key_purge, m->before_us, e) != 0 ||
+        purge_table(db, STMT_job_purge, m->before_us, e) != 0)
+        return -1;
+    m->purged = (uint32_t)sqlite3_changes(db->sql);
+    return 0;
+}
+
+void store_purge_init(struct store_purge *m)
+{
+    m->msg.apply = purge;
+}

@@ -1,0 +1,207 @@
+/* store_jobs_read.c - rows of jobs as records: one by its id, pages of them by filter. */
+#include "server/store_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The places of JOB_COLUMNS. */
+enum column {
+    COL_id,
+    COL_state,
+    COL_op,
+    COL_group_name,
+    COL_ranks,
+    COL_split_axis,
+    COL_concat_axis,
+    COL_src,
+    COL_dst,
+    COL_dtype,
+    COL_in_shape,
+    COL_out_shape,
+    COL_priority,
+    COL_stream,
+    COL_timeout_us,
+    COL_label,
+    COL_attempts,
+    COL_error_code,
+    COL_error_detail,
+    COL_error_pointer,
+    COL_error_ranks,
+    COL_error_asked,
+    COL_error_free,
+    COL_received_us,
+    COL_validated_us,
+    COL_queued_us,
+    COL_dispatch_us,
+    COL_collective_us,
+    COL_total_us,
+    COL_finished_us,
+    COL_outputs,
+    COL_inputs
+};
+
+_Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
+
+static int read_names(sqlite3_stmt *s, struct job_record *r)
+{
+    char state[16], op[64];
+
+    if (column_text(s, COL_state, state, sizeof state) != 0 ||
+        job_state_find(state, strlen(state), &r->state) != 0 ||
+        column_text(s, COL_op, op, sizeof op) != 0 || !(r->op = op_find(op, strlen(op))))
+        return -1;
+    return column_text(s, COL_group_name, r->group, sizeof r->group) |
+           column_text(s, COL_label, r->label, sizeof r->label);
+}
+
+static int read_tensors(sqlite3_stmt *s, struct job_record *r)
+{
+    if (column_dtype(s, COL_dtype, &r->dtype) != 0)
+        return -1;
+    return column_shape(s, COL_in_shape, r->dtype, &r->in_shape) |
+           column_shape(s, COL_out_shape, r->dtype, &r->out_shape);
+}
+
+static void read_numbers(sqlite3_stmt *s, struct job_record *r)
+{
+    r->params.split_axis = sqlite3_column_int64(s, COL_split_axis);
+    r->params.concat_axis = sqlite3_column_int64(s, COL_concat_axis);
+    r->params.src = (uint32_t)column_u64(s, COL_src);
+    r->params.dst = (uint32_t)column_u64(s, COL_dst);
+    r->priority = sqlite3_column_int(s, COL_priority);
+    r->stream = (uint32_t)column_u64(s, COL_stream);
+    r->timeout_us = column_u64(s, COL_timeout_us);
+    r->attempts = (uint32_t)column_u64(s, COL_attempts);
+    r->received_us = column_u64(s, COL_received_us);
+    r->validated_us = column_u64(s, COL_validated_us);
+    r->queued_us = column_u64(s, COL_queued_us);
+    r->dispatch_us = column_u64(s, COL_dispatch_us);
+    r->collective_us = column_u64(s, COL_collective_us);
+    r->total_us = column_u64(s, COL_total_us);
+    r->finished_us = column_u64(s, COL_finished_us);
+}
+
+static int read_error(sqlite3_stmt *s, struct job_record *r)
+{
+    char name[64];
+
+    if (sqlite3_column_type(s, COL_error_code) == SQLITE_NULL)
+        return 0;
+    r->error = calloc(1, sizeof *r->error);
+    if (!r->error || column_text(s, COL_error_code, name, sizeof name) != 0)
+        return -1;
+    r->error->code = err_find(name);
+    r->error->asked_bytes = column_u64(s, COL_error_asked);
+    r->error->free_bytes = column_u64(s, COL_error_free);
+    return column_text(s, COL_error_detail, r->error->detail, sizeof r->error->detail) |
+           column_text(s, COL_error_pointer, r->error->pointer, sizeof r->error->pointer) |
+           column_ranks(s, COL_error_ranks, r->error->ranks, ERR_RANKS, &r->error->n_ranks);
+}
+
+static int read_outputs(sqlite3_stmt *s, struct job_record *r)
+{
+    const void *ids = sqlite3_column_blob(s, COL_outputs);
+    size_t size = r->n * sizeof *r->outputs;
+
+    if (!ids)
+        return r->state == JOB_succeeded ? -1 : 0;
+    if ((size_t)sqlite3_column_bytes(s, COL_outputs) != size)
+        return -1;
+    r->outputs = malloc(size);
+    if (!r->outputs)
+        return -1;
+    memcpy(r->outputs, ids, size);
+    return 0;
+}
+
+int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
+{
+    uint32_t n = (uint32_t)sqlite3_column_bytes(s, COL_ranks) / 4;
+    struct job_record *r;
+
+    if (n == 0 || n > LIMIT_RANKS)
+        return store_damaged("a job", e);
+    r = record_new(n);
+    if (!r)
+        return err_set(e, ERR_no_memory, "a job's record");
+    read_numbers(s, r);
+    if (column_id(s, COL_id, &r->id) != 0 || column_ranks(s, COL_ranks, r->ranks, n, &n) != 0 ||
+        read_names(s, r) != 0 || read_tensors(s, r) != 0 || read_error(s, r) != 0 ||
+        read_outputs(s, r) != 0) {
+        record_free(r);
+        return store_damaged("a job", e);
+    }
+    *out = r;
+    return 0;
+}
+
+int store_job_read(const struct id *id, struct job_record **out, struct err *e)
+{
+    struct db *db = store_reader(e);
+    sqlite3_stmt *s = db ? db_stmt(db, STMT_job_read, e) : NULL;
+    char text[ID_TEXT];
+    int rc;
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, id);
+    rc = db_step(db, s, e);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return err_set(e, ERR_job_unknown, "there is no job %s", id_format('j', id, text));
+    rc = job_from_row(s, out, e);
+    sqlite3_reset(s);
+    return rc;
+}
+
+/* The statement that walks the fewest rows: by label, by a rare state, else from the newest. */
+static enum stmt_id statement_for(const struct store_job_filter *f)
+{
+    if (f->label && f->label[0])
+        return STMT_job_list_label;
+    if (f->has_state && (f->state == JOB_failed || f->state == JOB_cancelled))
+        return STMT_job_list_bad;
+    return STMT_job_list;
+}
+
+static void bind_filter(sqlite3_stmt *s, const struct store_job_filter *f, uint32_t max)
+{
+    static const struct id newest = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+    bind_id(s, 1, id_is_zero(&f->before) ? &newest : &f->before);
+    bind_text(s, 2, f->op ? f->op->name : NULL);
+    bind_text(s, 3, f->group);
+    bind_u64(s, 4, f->terminal_only);
+    bind_text(s, 5, f->has_state ? job_state_name(f->state) : NULL);
+    bind_u64(s, 6, max);
+    if (statement_for(f) == STMT_job_list_label)
+        bind_text(s, 7, f->label);
+}
+
+int store_job_list(const struct store_job_filter *f, struct job_record **out, uint32_t max,
+                   uint32_t *n, struct err *e)
+{
+    struct db *db = store_reader(e);
+    sqlite3_stmt *s = db ? db_stmt(db, statement_for(f), e) : NULL;
+    uint32_t got = 0;
+    int rc;
+
+    if (!s)
+        return -1;
+    bind_filter(s, f, max);
+    while (got < max && (rc = db_step(db, s, e)) != 0) {
+        if (rc < 0 || job_from_row(s, &out[got], e) != 0)
+            goto fail;
+        got++;
+    }
+    sqlite3_reset(s);
+    *n = got;
+    return 0;
+fail:
+    sqlite3_reset(s);
+    while (got > 0)
+        record_free(out[--got]);
+    return -1;
+}

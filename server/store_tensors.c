@@ -1,0 +1,54 @@
+/* store_tensors.c - rows of published tensors: where the bytes lie in the arena. */
+#include "server/store_internal.h"
+
+int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
+{
+    sqlite3_stmt *s = db_stmt(db, STMT_tensor_insert, e);
+    uint8_t shape[8 * LIMIT_NDIM];
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, &t->id);
+    bind_text(s, 2, dtypes[t->dtype].name);
+    bind_blob(s, 3, shape, shape_to_blob(&t->shape, shape));
+    bind_u64(s, 4, t->extent ? extent_offset(t->extent) : 0);
+    bind_u64(s, 5, t->extent ? extent_size(t->extent) : t->size_bytes);
+    bind_u64(s, 6, t->offset);
+    bind_id(s, 7, &t->job);
+    bind_u64(s, 8, t->created_us);
+    bind_u64(s, 9, t->expires_us);
+    bind_u64(s, 10, !t->extent);
+    return db_run(db, s, e);
+}
+
+static int insert(struct store_msg *m, struct err *e)
+{
+    return tensor_insert_row(store_writer(), ((struct store_tensor_insert *)m)->tensor, e);
+}
+
+void store_tensor_insert_init(struct store_tensor_insert *m)
+{
+    m->msg.apply = insert;
+}
+
+static int delete (struct store_msg *msg, struct err *e)
+{
+    struct store_tensor_delete *m = (struct store_tensor_delete *)msg;
+    struct db *db = store_writer();
+
+    for (uint32_t i = 0; i < m->n; i++) {
+        sqlite3_stmt *s = db_stmt(db, STMT_tensor_delete, e);
+
+        if (!s)
+            return -1;
+        bind_id(s, 1, &m->tensors[i]->id);
+        if (db_run(db, s, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+void store_tensor_delete_init(struct store_tensor_delete *m)
+{
+    m->msg.apply = delete;
+}
