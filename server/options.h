@@ -11,8 +11,8 @@
 struct options {
     char listen_host[256];
     uint16_t listen_port;
-    uint32_t workers;   /* to launch */
-    uint32_t world;     /* ranks; defaults to workers */
+    uint32_t workers; /* to launch */
+    uint32_t world;   /* ranks; defaults to workers */
     char backend[16];
     char data_dir[4096];
     char arena_dir[4096];
@@ -26,8 +26,8 @@ struct options {
     bool print_tables;
 };
 
-/* argv, then TUTTI_* for what argv does not say, then defaults. --help and --version print and exit 0.
- * Returns 0, or -1 with ERR_option: a sentence that says what to write instead. */
+/* argv, then TUTTI_* for what argv does not say, then defaults. --help and --version print and exit
+ * 0. Returns 0, or -1 with ERR_option: a sentence that says what to write instead. */
 int options_read(struct options *o, int argc, char *const argv[], struct err *e);
 
 #endif

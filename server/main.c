@@ -1,0 +1,342 @@
+/* main.c - the coordinator's life: a table of steps to start, each with its undo; then signals. */
+#include "server/api.h"
+#include "server/arena.h"
+#include "server/core.h"
+#include "server/extent.h"
+#include "server/group.h"
+#include "server/guard.h"
+#include "server/http.h"
+#include "server/job.h"
+#include "server/options.h"
+#include "server/recovery.h"
+#include "server/retention.h"
+#include "server/routes.h"
+#include "server/scheduler.h"
+#include "server/store.h"
+#include "server/tensor.h"
+#include "server/workers.h"
+#include "schema/clock.h"
+#include "schema/failpoint.h"
+#include "schema/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define POLL_NS 2000000
+#define MS 1000ull
+#define DESCRIPTORS_MAX 65536
+
+static struct {
+    struct options options;
+    struct arena *arena;
+    bool arena_kept;
+    char worker_path[PATH_MAX];
+    uint16_t port;
+    uint64_t stop_by_us; /* workers may take until then to exit */
+} program;
+
+/* ---- the steps ---- */
+
+static int start_store(struct err *e)
+{
+    return store_open(program.options.data_dir, e);
+}
+
+static int start_arena(struct err *e)
+{
+    return arena_open(&program.arena, program.options.arena_dir, program.options.arena_size_bytes,
+                      store_arena_nonce(), &program.arena_kept, e);
+}
+
+static void stop_arena(void)
+{
+    arena_close(program.arena);
+}
+
+static int start_extents(struct err *e)
+{
+    return extent_init(program.arena, e);
+}
+
+static int start_groups(struct err *e)
+{
+    return group_table_init(program.options.world, e);
+}
+
+static int start_jobs(struct err *e)
+{
+    return job_table_init(program.options.retain_us, e);
+}
+
+static int start_scheduler(struct err *e)
+{
+    return scheduler_init(program.options.world, job_begin, e);
+}
+
+/* The new arena's nonce is remembered only after what the old one held is marked lost: a crash
+ * between the two makes the arena anew once more. */
+static int start_recovery(struct err *e)
+{
+    if (recover(program.arena_kept, e) != 0)
+        return -1;
+    return program.arena_kept ? 0 : store_set_arena_nonce(arena_nonce(program.arena), e);
+}
+
+/* What the last commits answered is still in the inbox. */
+static void stop_writer(void)
+{
+    store_stop();
+    core_turn(0);
+}
+
+static int find_worker(struct err *e)
+{
+    ssize_t n = readlink("/proc/self/exe", program.worker_path, sizeof program.worker_path - 1);
+    char *slash;
+
+    if (n < 0)
+        return err_sys(e, ERR_internal, errno, "find this program's directory");
+    program.worker_path[n] = '\0';
+    slash = strrchr(program.worker_path, '/');
+    if ((size_t)(slash - program.worker_path) + sizeof "/tutti-worker" > sizeof program.worker_path)
+        return err_set(e, ERR_internal, "this program's directory has too long a name");
+    strcpy(slash, "/tutti-worker");
+    if (access(program.worker_path, X_OK) != 0)
+        return err_sys(e, ERR_internal, errno, "%s has to be beside this program",
+                       program.worker_path);
+    return 0;
+}
+
+static int start_workers(struct err *e)
+{
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    const struct options *o = &program.options;
+    struct workers_options w = {
+        .world_size = o->world,
+        .launch = o->workers,
+        .listen = o->worker_listen,
+        .data_dir = o->data_dir,
+        .worker_path = program.worker_path,
+        .backend = o->backend,
+        .log_level = levels[o->log_level],
+        .log_format = o->log_json ? "json" : "text",
+        .arena = program.arena,
+    };
+
+    if (o->workers > 0 && find_worker(e) != 0)
+        return -1;
+    log_info("workers connect to %s", o->worker_listen);
+    return workers_init(&w, e);
+}
+
+static void stop_workers(void)
+{
+    workers_fini(program.stop_by_us);
+}
+
+static int start_retention(struct err *e)
+{
+    (void)e;
+    retention_start();
+    return 0;
+}
+
+static uint32_t http_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 2 ? 2 : cores > 8 ? 8 : (uint32_t)cores;
+}
+
+static int start_http(struct err *e)
+{
+    const struct options *o = &program.options;
+    struct http_options h = {
+        .host = o->listen_host, .port = o->listen_port, .threads = http_threads()};
+
+    api_facts = (struct api_facts){
+        .version = TUTTI_VERSION, .backend = o->backend, .started_us = clock_wall_us()};
+    guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
+    return http_start(&h, &program.port, e);
+}
+
+/* Fences before memory, memory before jobs, jobs before requests; and back in reverse. */
+static const struct step {
+    int (*start)(struct err *e);
+    void (*stop)(void);
+} steps[] = {
+    {start_store, store_close},       {start_arena, stop_arena},
+    {start_extents, extent_fini},     {tensor_table_init, tensor_table_fini},
+    {start_groups, group_table_fini}, {core_init, core_fini},
+    {start_jobs, job_table_fini},     {start_scheduler, scheduler_fini},
+    {start_recovery, NULL},           {store_start, stop_writer},
+    {start_workers, stop_workers},    {start_retention, retention_stop},
+    {core_start, core_stop},          {start_http, http_stop},
+};
+
+#define STEPS (sizeof steps / sizeof steps[0])
+
+static void stop_steps(size_t started)
+{
+    while (started-- > 0) {
+        if (steps[started].stop)
+            steps[started].stop();
+    }
+}
+
+static int start_steps(struct err *e)
+{
+    for (size_t i = 0; i < STEPS; i++) {
+        if (steps[i].start(e) != 0) {
+            program.stop_by_us = 0;
+            stop_steps(i);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- signals ---- */
+
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+/* Waits until done() is true, a stop signal comes, or the deadline has passed. Returns the signal,
+ * or 0. */
+static int wait_for(bool (*done)(void), uint64_t deadline_us)
+{
+    sigset_t set = stop_signals();
+
+    while (!done() && clock_us() < deadline_us) {
+        int sig = sigtimedwait(&set, NULL, &(struct timespec){.tv_nsec = POLL_NS});
+
+        if (sig > 0)
+            return sig;
+    }
+    return 0;
+}
+
+static bool all_joined(void)
+{
+    return workers_ready_count() == program.options.world;
+}
+
+static int wait_for_signal(void)
+{
+    sigset_t set = stop_signals();
+    int sig;
+
+    while ((sig = sigwaitinfo(&set, NULL)) < 0)
+        ;
+    return sig;
+}
+
+static void announce(void)
+{
+    bool v6 = strchr(program.options.listen_host, ':') != NULL;
+
+    printf("listening on http://%s%s%s:%u\n", v6 ? "[" : "", program.options.listen_host,
+           v6 ? "]" : "", program.port);
+    fflush(stdout);
+}
+
+static void run_drain(struct core_msg *m)
+{
+    (void)m;
+    job_drain();
+}
+
+static void run_drain_waits(struct core_msg *m)
+{
+    (void)m;
+    job_drain_waits();
+}
+
+/* No new jobs; running ones may finish, queued ones stay for the next start. A second signal cuts
+ * the grace short, and from then on a further one ends the process as it ends any: what was
+ * acknowledged is in the database at every moment. */
+static void drain(int sig)
+{
+    static struct core_msg jobs = {.run = run_drain}, waits = {.run = run_drain_waits};
+    sigset_t set = stop_signals();
+    uint64_t deadline = clock_us() + LIMIT_GRACE_MS * MS;
+    int second;
+
+    log_info("signal %d (%s): stopping", sig, strsignal(sig));
+    core_post(&jobs);
+    http_quiesce();
+    second = wait_for(job_idle, deadline);
+    program.stop_by_us = second || clock_us() > deadline ? 0 : clock_us() + LIMIT_CANCEL_MS * MS;
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    core_post(&waits);
+}
+
+/* ---- start ---- */
+
+/* Every connection and every worker takes descriptors. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void prepare_process(void)
+{
+    sigset_t set = stop_signals();
+
+    failpoint_init();
+    mallopt(M_ARENA_MAX,
+            2); /* glibc's default, 8 a core, only fragments: our threads malloc little */
+    signal(SIGPIPE, SIG_IGN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* and so in every thread */
+    raise_descriptor_limit();
+}
+
+int main(int argc, char *argv[])
+{
+    int sig;
+    struct err e;
+
+    if (options_read(&program.options, argc, argv, &e) != 0) {
+        fprintf(stderr, "tutti-server: %s\n", e.detail);
+        return 1;
+    }
+    if (program.options.print_tables) {
+        routes_print_tables();
+        return 0;
+    }
+    log_init("server", program.options.log_level, program.options.log_json);
+    prepare_process();
+    if (start_steps(&e) != 0) {
+        log_error("not started: %s", e.detail);
+        return 1;
+    }
+    sig = wait_for(all_joined, UINT64_MAX);
+    if (!sig) {
+        announce();
+        sig = wait_for_signal();
+    }
+    drain(sig);
+    stop_steps(STEPS);
+    log_info("stopped");
+    return 0;
+}

@@ -1,0 +1,205 @@
+/* options_defaults.c - what was not said: worker count, directories, sizes; and what must fit
+ * together. */
+#include "server/options_values.h"
+#include "schema/limits.h"
+
+#include <arpa/inet.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ARENA_DEFAULT_BYTES (4ull << 30)
+#define LEAST_WORKERS 2u
+
+static uint32_t usable_cores(void)
+{
+    cpu_set_t set;
+    uint32_t n = LEAST_WORKERS;
+
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > (int)n)
+        n = (uint32_t)CPU_COUNT(&set);
+    return n < LIMIT_RANKS ? n : LIMIT_RANKS;
+}
+
+static int complete_world(struct options *o, struct err *e)
+{
+    if (o->workers == OPTION_AUTO) {
+        o->workers = usable_cores();
+        if (o->world && o->workers > o->world)
+            o->workers = o->world;
+    }
+    if (o->world == 0)
+        o->world = o->workers;
+    if (o->world == 0)
+        return err_set(e, ERR_option,
+                       "--workers 0 starts none: add --world N for the ranks that will join");
+    if (o->workers > o->world)
+        return err_set(e, ERR_option, "--workers %u do not fit into --world %u", o->workers,
+                       o->world);
+    return 0;
+}
+
+static bool is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (strcasecmp(host, "localhost") == 0)
+        return true;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static int check_listen(const struct options *o, struct err *e)
+{
+    if (is_loopback(o->listen_host) || o->insecure_no_auth)
+        return 0;
+    return err_set(e, ERR_option,
+                   "--listen %s: other machines can reach it, and nobody is asked who they are; "
+                   "listen on 127.0.0.1, or add --insecure-no-auth if that is meant",
+                   o->listen_host);
+}
+
+static int __attribute__((format(printf, 4, 5)))
+put(char *to, size_t size, struct err *e, const char *fmt, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vsnprintf(to, size, fmt, args);
+    va_end(args);
+    if (n < 0 || (size_t)n >= size)
+        return err_set(e, ERR_option, "a directory's name is too long");
+    return 0;
+}
+
+/* Absolute, so that it means the same to every process and in every message. */
+static int make_absolute(char *dir, size_t size, struct err *e)
+{
+    char given[PATH_MAX], here[PATH_MAX];
+
+    if (dir[0] == '/')
+        return 0;
+    if (!getcwd(here, sizeof here) || put(given, sizeof given, e, "%s", dir) != 0)
+        return err_set(e, ERR_option, "\"%.60s\": write an absolute path", dir);
+    return put(dir, size, e, "%s/%s", here, given);
+}
+
+static int complete_data_dir(struct options *o, struct err *e)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+
+    if (o->data_dir[0])
+        return make_absolute(o->data_dir, sizeof o->data_dir, e);
+    if (state && state[0] == '/')
+        return put(o->data_dir, sizeof o->data_dir, e, "%s/tutti", state);
+    if (home && home[0] == '/')
+        return put(o->data_dir, sizeof o->data_dir, e, "%s/.local/state/tutti", home);
+    if (geteuid() == 0)
+        return put(o->data_dir, sizeof o->data_dir, e, "/var/lib/tutti");
+    return err_set(e, ERR_option, "there is no HOME: add --data-dir DIR");
+}
+
+/* The same number for the same directory, however it is written, before and after it is made. */
+static uint64_t directory_hash(const char *dir)
+{
+    char real[PATH_MAX], parent[PATH_MAX];
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    const char *rest = "";
+
+    snprintf(parent, sizeof parent, "%s", dir);
+    while (!realpath(parent, real)) { /* the part that is there, then what is written after it */
+        char *slash = strrchr(parent, '/');
+
+        if (!slash || slash == parent) {
+            snprintf(real, sizeof real, "%s", "");
+            rest = dir;
+            break;
+        }
+        *slash = '\0';
+        rest = dir + (slash - parent);
+    }
+    for (const char *part = real; part; part = part == real ? rest : NULL) {
+        for (const char *c = part; *c; c++) {
+            if (*c == '/' && (c[1] == '/' || c[1] == '\0'))
+                continue; /* "a//b/" is "a/b" */
+            hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+        }
+    }
+    return hash;
+}
+
+static int complete_arena_dir(struct options *o, struct err *e)
+{
+    if (o->arena_dir[0])
+        return make_absolute(o->arena_dir, sizeof o->arena_dir, e);
+    return put(o->arena_dir, sizeof o->arena_dir, e, "/dev/shm/tutti-%u-%010llx",
+               (unsigned)geteuid(),
+               (unsigned long long)(directory_hash(o->data_dir) & 0xffffffffffu));
+}
+
+/* An arena that is there keeps its size: what is free is no measure, since its own pages are in
+ * use. */
+static int complete_arena_size(struct options *o, struct err *e)
+{
+    char path[PATH_MAX];
+    struct statvfs fs;
+    struct stat s;
+    char *slash;
+
+    if (o->arena_size_bytes)
+        return 0;
+    if (put(path, sizeof path, e, "%s/arena", o->arena_dir) != 0)
+        return -1;
+    if (stat(path, &s) == 0 && (uint64_t)s.st_size >= LIMIT_ARENA_MIN_BYTES) {
+        o->arena_size_bytes = (uint64_t)s.st_size;
+        return 0;
+    }
+    while (statvfs(path, &fs) != 0) { /* the nearest directory that is there */
+        slash = strrchr(path, '/');
+        if (!slash || slash == path)
+            return err_set(e, ERR_option, "--arena-dir %s: nothing of it is there", o->arena_dir);
+        *slash = '\0';
+    }
+    o->arena_size_bytes = fs.f_bavail * fs.f_frsize / 2 / LIMIT_CHUNK_BYTES * LIMIT_CHUNK_BYTES;
+    if (o->arena_size_bytes > ARENA_DEFAULT_BYTES)
+        o->arena_size_bytes = ARENA_DEFAULT_BYTES;
+    if (o->arena_size_bytes < LIMIT_ARENA_MIN_BYTES)
+        return err_set(e, ERR_option, "--arena-dir %s: no room is left there", o->arena_dir);
+    return 0;
+}
+
+/* A socket's name has 107 bytes. The arena's directory is as private as the data directory, and its
+ * name is short. */
+static int complete_worker_listen(struct options *o, struct err *e)
+{
+    const size_t room = sizeof((struct sockaddr_un *)NULL)->sun_path + strlen("unix:");
+
+    if (o->worker_listen[0])
+        return 0;
+    if (put(o->worker_listen, room, e, "unix:%s/worker.sock", o->data_dir) == 0)
+        return 0;
+    if (put(o->worker_listen, room, e, "unix:%s/worker.sock", o->arena_dir) == 0)
+        return 0;
+    return err_set(e, ERR_option,
+                   "both directories have names too long for a socket: add --worker-listen "
+                   "unix:PATH");
+}
+
+int options_complete(struct options *o, struct err *e)
+{
+    if (complete_world(o, e) != 0 || check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 ||
+        complete_arena_dir(o, e) != 0 || complete_arena_size(o, e) != 0)
+        return -1;
+    return complete_worker_listen(o, e);
+}

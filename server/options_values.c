@@ -1,0 +1,206 @@
+/* options_values.c - texts of options as values, each refused with a sentence that says what to
+ * write. */
+#include "server/options_values.h"
+#include "schema/limits.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETAIN_MAX_S (10ull * 365 * 86400)
+
+/* Digits only, at most max. */
+static int read_number(const char *text, uint64_t max, uint64_t *out, struct err *e)
+{
+    char *end;
+
+    errno = 0;
+    if (*text >= '0' && *text <= '9') {
+        *out = strtoull(text, &end, 10);
+        if (*end == '\0' && errno == 0 && *out <= max)
+            return 0;
+    }
+    return err_set(e, ERR_option, "\"%.60s\" is not a number from 0 to %llu", text,
+                   (unsigned long long)max);
+}
+
+static int copy_text(char *to, size_t size, const char *text, struct err *e)
+{
+    size_t len = strlen(text);
+
+    if (len == 0 || len >= size)
+        return err_set(e, ERR_option, "a text of 1 to %zu bytes is wanted", size - 1);
+    memcpy(to, text, len + 1);
+    return 0;
+}
+
+/* "HOST:PORT", "[::1]:PORT": the last colon divides, and an address with colons stands in brackets.
+ */
+int option_listen(struct options *o, const char *text, struct err *e)
+{
+    const char *colon = strrchr(text, ':'), *host = text;
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    uint64_t port;
+
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        host++;
+        len -= 2;
+    } else if (len > 0 && memchr(text, ':', len)) {
+        return err_set(e, ERR_option, "\"%.60s\": write an IPv6 address as [::1]:8080", text);
+    }
+    if (len == 0 || len >= sizeof o->listen_host)
+        return err_set(e, ERR_option, "\"%.60s\": write HOST:PORT, as 127.0.0.1:8080", text);
+    if (read_number(colon + 1, UINT16_MAX, &port, e) != 0)
+        return err_context(e, "the port");
+    memcpy(o->listen_host, host, len);
+    o->listen_host[len] = '\0';
+    o->listen_port = (uint16_t)port;
+    return 0;
+}
+
+int option_workers(struct options *o, const char *text, struct err *e)
+{
+    uint64_t n;
+
+    if (strcmp(text, "auto") == 0) {
+        o->workers = OPTION_AUTO;
+        return 0;
+    }
+    if (read_number(text, LIMIT_RANKS, &n, e) != 0)
+        return err_context(e, "auto, or");
+    o->workers = (uint32_t)n;
+    return 0;
+}
+
+int option_world(struct options *o, const char *text, struct err *e)
+{
+    uint64_t n;
+
+    if (read_number(text, LIMIT_RANKS, &n, e) != 0)
+        return -1;
+    if (n == 0)
+        return err_set(e, ERR_option, "a world has at least one rank");
+    o->world = (uint32_t)n;
+    return 0;
+}
+
+int option_backend(struct options *o, const char *text, struct err *e)
+{
+    if (strcmp(text, "nccl") == 0 || strcmp(text, "gloo") == 0)
+        return err_set(e, ERR_option, "this build has no %s backend: write shm or auto", text);
+    if (strcmp(text, "auto") != 0 && strcmp(text, "shm") != 0)
+        return err_set(e, ERR_option, "there is no backend \"%.60s\": write shm or auto", text);
+    return copy_text(o->backend, sizeof o->backend, "shm", e);
+}
+
+int option_data_dir(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->data_dir, sizeof o->data_dir, text, e);
+}
+
+int option_arena_dir(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->arena_dir, sizeof o->arena_dir, text, e);
+}
+
+/* 4G, 512M, 65536: powers of 1024. */
+int option_arena_size(struct options *o, const char *text, struct err *e)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    uint64_t bytes;
+    unsigned shift = 0;
+
+    errno = 0;
+    bytes = strtoull(text, &end, 10);
+    if (*end) {
+        const char *unit = strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
+
+        if (unit && end[1] == '\0')
+            shift = 10 * (unsigned)(unit - units + 1);
+        else
+            errno = EINVAL;
+    }
+    if (*text < '0' || *text > '9' || errno != 0 || bytes > (uint64_t)INT64_MAX >> shift)
+        return err_set(e, ERR_option, "\"%.60s\" is no size: write it as 512M or 4G", text);
+    bytes <<= shift;
+    if (bytes < LIMIT_ARENA_MIN_BYTES)
+        return err_set(e, ERR_option, "%llu bytes are too few: the least is 1M",
+                       (unsigned long long)bytes);
+    o->arena_size_bytes = bytes;
+    return 0;
+}
+
+int option_worker_listen(struct options *o, const char *text, struct err *e)
+{
+    if (strncmp(text, "unix:", 5) != 0 || text[5] == '\0')
+        return err_set(e, ERR_option,
+                       "\"%.60s\": write unix:PATH; this build links workers of one machine", text);
+    return copy_text(o->worker_listen, sizeof o->worker_listen, text, e);
+}
+
+/* Repeated options make one list. */
+static int add_item(char *list, size_t size, const char *text, struct err *e)
+{
+    size_t len = strlen(list);
+
+    if (*text == '\0' || len + 1 + strlen(text) >= size)
+        return err_set(e, ERR_option, "a list of 1 to %zu bytes is wanted", size - 2);
+    snprintf(list + len, size - len, "%s%s", len ? "," : "", text);
+    return 0;
+}
+
+int option_allowed_host(struct options *o, const char *text, struct err *e)
+{
+    return add_item(o->allowed_hosts, sizeof o->allowed_hosts, text, e);
+}
+
+int option_allowed_origin(struct options *o, const char *text, struct err *e)
+{
+    return add_item(o->allowed_origins, sizeof o->allowed_origins, text, e);
+}
+
+int option_retain(struct options *o, const char *text, struct err *e)
+{
+    uint64_t seconds;
+
+    if (read_number(text, RETAIN_MAX_S, &seconds, e) != 0)
+        return -1;
+    o->retain_us = seconds * 1000000;
+    return 0;
+}
+
+int option_log_level(struct options *o, const char *text, struct err *e)
+{
+    if (log_level_find(text, &o->log_level) != 0)
+        return err_set(e, ERR_option, "\"%.60s\": write error, warn, info or debug", text);
+    return 0;
+}
+
+int option_log_format(struct options *o, const char *text, struct err *e)
+{
+    if (strcmp(text, "json") != 0 && strcmp(text, "text") != 0)
+        return err_set(e, ERR_option, "\"%.60s\": write text or json", text);
+    o->log_json = strcmp(text, "json") == 0;
+    return 0;
+}
+
+/* A switch's environment twin says 1 or 0. */
+static int read_switch(bool *out, const char *text, struct err *e)
+{
+    if (strcmp(text, "1") != 0 && strcmp(text, "0") != 0)
+        return err_set(e, ERR_option, "\"%.60s\": write 1 or 0", text);
+    *out = strcmp(text, "1") == 0;
+    return 0;
+}
+
+int option_insecure(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->insecure_no_auth, text, e);
+}
+
+int option_print_tables(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->print_tables, text, e);
+}

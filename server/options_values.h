@@ -1,0 +1,31 @@
+/* options_values.h - what each option's text means, and what follows when it was not given. For
+ * options.c alone. */
+#ifndef TUTTI_SERVER_OPTIONS_VALUES_H
+#define TUTTI_SERVER_OPTIONS_VALUES_H
+
+#include "server/options.h"
+
+#define OPTION_AUTO UINT32_MAX /* of workers, until options_complete counted the cores */
+
+#define OPTION(name) int option_##name(struct options *o, const char *text, struct err *e)
+OPTION(listen);
+OPTION(workers);
+OPTION(world);
+OPTION(backend);
+OPTION(data_dir);
+OPTION(arena_dir);
+OPTION(arena_size);
+OPTION(worker_listen);
+OPTION(allowed_host);
+OPTION(allowed_origin);
+OPTION(retain);
+OPTION(log_level);
+OPTION(log_format);
+OPTION(insecure);
+OPTION(print_tables);
+#undef OPTION
+
+/* Computes what was left out, and checks what must fit together. options_defaults.c. */
+int options_complete(struct options *o, struct err *e);
+
+#endif
