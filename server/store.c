@@ -136,7 +136,7 @@ static int open_writer(struct err *e)
     if (schema_check_files(store.path, &clean, e) != 0 || make_file(e) != 0)
         return -1;
     if (db_open(&store.writer, store.path, true, e) != 0)
-        return err_context(e, "open %s", store.path);
+        return schema_unreadable(store.path, store.writer.failed, e);
     if (schema_migrate(&store.writer, store.path, clean, e) != 0)
         return -1;
     sqlite3_wal_hook(store.writer.sql, on_commit, NULL);

@@ -88,6 +88,9 @@ int store_damaged(const char *what, struct err *e); /* ERR_store: a row that can
  * last server closed the database. */
 int schema_check_files(const char *path, bool *clean, struct err *e);
 
+/* ERR_store for a file that SQLite cannot make sense of: names it, and a command to look at it. */
+int schema_unreadable(const char *path, int result, struct err *e);
+
 /* Sees that the database is whole and ours, and brings it to the newest version. */
 int schema_migrate(struct db *db, const char *path, bool clean, struct err *e);
 

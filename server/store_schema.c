@@ -21,6 +21,12 @@ static const char *const migrations[] = {embed_0001_init_sql};
 /* How a person looks at a database that we refuse. */
 #define LOOK "look at it with: sqlite3 -readonly %s 'PRAGMA integrity_check'"
 
+int schema_unreadable(const char *path, int result, struct err *e)
+{
+    return err_set(e, ERR_store, "%s is damaged or no database (%s): " LOOK, path,
+                   sqlite3_errstr(result), path);
+}
+
 static int64_t file_size(const char *path)
 {
     struct stat st;
@@ -168,8 +174,7 @@ int schema_migrate(struct db *db, const char *path, bool clean, struct err *e)
     if (pragma_int(db, "PRAGMA user_version", &version, e) != 0 ||
         pragma_int(db, "PRAGMA application_id", &id, e) != 0 ||
         pragma_int(db, "SELECT count(*) FROM sqlite_schema", &tables, e) != 0)
-        return err_set(e, ERR_store, "%s is damaged (%s): " LOOK, path, sqlite3_errstr(db->failed),
-                       path);
+        return schema_unreadable(path, db->failed, e);
     if (check_version(id, version, tables, path, e) != 0)
         return -1;
     if ((!clean || file_size(path) <= QUICK_BYTES) && quick_check(db, path, e) != 0)
