@@ -161,9 +161,13 @@ static void record_later(struct job *j)
     core_timer_set(&j->timer, clock_us() + RETRY_US);
 }
 
-static void ended(struct job *j)
+/* superseded: the database has another end already. That one stands, and the waiters read it there.
+ */
+static void ended(struct job *j, bool superseded)
 {
-    if (j->record->state == JOB_succeeded)
+    if (superseded)
+        job_waits_refuse(j);
+    else if (j->record->state == JOB_succeeded)
         job_outputs_publish(j);
     job_show(j, j->record->state);
     /* First the space, then the answer: its reader's next request finds the arena free. */
@@ -189,7 +193,7 @@ static void on_end_recorded(struct core_msg *m)
                   x->finish.msg.err.detail);
         record_later(j);
     } else {
-        ended(j);
+        ended(j, x->finish.superseded);
     }
     free(x);
 }

@@ -60,5 +60,6 @@ bool job_outputs_too_large(const struct job *j);
 void job_wait_attach(struct job *j, struct job_wait *w);
 void job_wait_refuse(struct job_wait *w, const struct err *e);
 void job_waits_answer(struct job *j); /* every wait on it, with its present state */
+void job_waits_refuse(struct job *j); /* with ERR_job_unknown: the store knows it */
 
 #endif

@@ -57,6 +57,21 @@ void job_waits_answer(struct job *j)
         answer(j->waits, j);
 }
 
+static void refuse_unknown(struct job_wait *w)
+{
+    char id[ID_TEXT];
+    struct err e;
+
+    err_set(&e, ERR_job_unknown, "no unfinished job %s", id_format('j', &w->id, id));
+    job_wait_refuse(w, &e);
+}
+
+void job_waits_refuse(struct job *j)
+{
+    while (j->waits)
+        refuse_unknown(j->waits);
+}
+
 static void deadline_passed(struct core_timer *t)
 {
     struct job_wait *w = CORE_OWNER(t, struct job_wait, timer);
@@ -108,11 +123,7 @@ static void begin(struct core_msg *m)
     }
     j = job_find(&w->id);
     if (!j) {
-        struct err e;
-        char id[ID_TEXT];
-
-        err_set(&e, ERR_job_unknown, "no unfinished job %s", id_format('j', &w->id, id));
-        job_wait_refuse(w, &e);
+        refuse_unknown(w);
         return;
     }
     if (w->what == WHAT_cancel)

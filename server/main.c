@@ -168,7 +168,8 @@ static int start_http(struct err *e)
     return http_start(&h, &program.port, e);
 }
 
-/* Fences before memory, memory before jobs, jobs before requests; and back in reverse. */
+/* What others stand on first; workers, and with them the fence, before the core gives memory out;
+ * requests last. And back in reverse. */
 static const struct step {
     int (*start)(struct err *e);
     void (*stop)(void);
