@@ -71,9 +71,61 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libserver.a $(BUILD)/libworker.a 
 
 unit-bins: $(UNIT_BIN)
 
+# ---- what people type ----
+
+PREFIX ?= /usr/local
+TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
+         tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
+         tests/conformance/conformance.py tests/demo_test.sh tests/readme.sh
+
+deps:
+	@tests/deps.sh build demo
+
+demo: deps
+	@$(MAKE) --no-print-directory -s all
+	@BUILD=$(BUILD) tests/demo.sh
+
+test:
+	@tests/deps.sh build demo test
+	@$(MAKE) --no-print-directory -s all unit-bins
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(TESTS)
+
+run: deps
+	@$(MAKE) --no-print-directory -s all
+	@exec $(BUILD)/tutti-server $(ARGS)
+
+bench: deps
+	@tests/deps.sh test
+	@$(MAKE) --no-print-directory -s all
+	@BUILD=$(BUILD) tests/bench/run.sh
+
+lint:
+	@tests/deps.sh build lint
+	@tests/lint.sh
+
+# Everything again, with what the sanitizers know.
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+asan:
+	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(MAKE) --no-print-directory -s BUILD=build/asan SAN='$(ASAN)' OPT='-O1 -g' test
+
+# The threads of the server and of the worker, by what the HTTP tests make them do.
+tsan:
+	@tests/deps.sh build demo test
+	@$(MAKE) --no-print-directory -s BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
+tsan-tests: all
+	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1:suppressions=tests/tsan.supp \
+	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh))
+
+install: all
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/tutti-server $(BUILD)/tutti-worker
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tutti README.md ARCHITECTURE.md LICENSE
+
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all unit-bins clean
+DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
+            $(BUILD)/server/main.d $(BUILD)/worker/main.d
+-include $(wildcard $(DEPFILES))
+.PHONY: all unit-bins deps demo test run bench lint asan tsan tsan-tests install clean
 .SECONDARY:

@@ -1,0 +1,51 @@
+#!/bin/sh
+# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint that are missing; silent
+# and without network when none is.
+set -eu
+
+packages=
+for set; do
+    case $set in
+    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libxxhash-dev" ;;
+    demo) packages="$packages curl" ;;
+    test) packages="$packages curl jq libcmocka-dev python3-numpy python3-yaml" ;;
+    lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
+    *)
+        echo "deps.sh: no set \"$set\"" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "deps: this is no Debian; have ready what these packages bring:$packages" >&2
+    exit 0
+fi
+missing=
+for package in $packages; do
+    case $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true) in
+    installed) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+        echo "deps: as root, run: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+echo "deps: installing$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The names are words on purpose.
+# shellcheck disable=SC2086
+if ! { $as_root apt-get -qq update &&
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $missing; } \
+    </dev/null >"$log" 2>&1; then
+    cat "$log" >&2
+    exit 1
+fi

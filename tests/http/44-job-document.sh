@@ -1,0 +1,25 @@
+#!/bin/sh
+# The job document has its parameters, timeline and rates.
+. "$(dirname "$0")/lib.sh"
+start_server
+
+post '/v1/jobs?wait=10' '{"op": "all_reduce_sum", "label": "first \u00e9\u4e2d", "priority": 3, "stream": 2, "inputs": [[1, 2], [3, 4]]}'
+expect_status 200
+expect '[.op, .group, .ranks, .state, .label, .priority, .stream, .attempts, .error]' \
+    '["all_reduce_sum", "world", [0, 1], "succeeded", "first é中", 3, 2, 1, null]'
+expect_true '.id | test("^j_[0-9A-HJKMNP-TV-Z]{26}$")'
+expect_true '.timeline.received_at | test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[.][0-9]{6}Z$")'
+expect_true '.timeline | [.validated_us, .queued_us, .dispatch_us, .collective_us, .total_us] | all(type == "number" and . >= 0)'
+expect_true '.timeline | .total_us >= .collective_us and .total_us < 10000000'
+expect_true '.algbw_GBps >= 0 and .busbw_GBps >= 0'
+job=$(value .id)
+cp "$here/body" "$here/first"
+get "/v1/jobs/$job"
+expect . "$(cat "$here/first")"
+stop_server
+
+# The same after a restart, data too.
+start_server
+get "/v1/jobs/$job"
+expect_status 200
+expect . "$(cat "$here/first")"
