@@ -4,6 +4,7 @@
 #include "schema/limits.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -155,7 +156,6 @@ static int complete_arena_size(struct options *o, struct err *e)
     char path[PATH_MAX];
     struct statvfs fs;
     struct stat s;
-    char *slash;
 
     if (o->arena_size_bytes)
         return 0;
@@ -166,10 +166,11 @@ static int complete_arena_size(struct options *o, struct err *e)
         return 0;
     }
     while (statvfs(path, &fs) != 0) { /* the nearest directory that is there */
-        slash = strrchr(path, '/');
-        if (!slash || slash == path)
-            return err_set(e, ERR_option, "--arena-dir %s: nothing of it is there", o->arena_dir);
-        *slash = '\0';
+        char *slash = strrchr(path, '/');
+
+        if (path[1] == '\0')
+            return err_sys(e, ERR_option, errno, "--arena-dir %s", o->arena_dir);
+        slash[slash == path] = '\0';
     }
     o->arena_size_bytes = fs.f_bavail * fs.f_frsize / 2 / LIMIT_CHUNK_BYTES * LIMIT_CHUNK_BYTES;
     if (o->arena_size_bytes > ARENA_DEFAULT_BYTES)
