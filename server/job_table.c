@@ -15,8 +15,8 @@ static struct {
     struct job *oldest, *newest; /* by id */
     uint64_t last_seq, retain_us;
     uint32_t unfinished; /* those being recorded for the first time too */
-    bool draining; /* queued jobs stay queued */
-    bool drained;  /* and running ones are not waited for */
+    bool draining;       /* queued jobs stay queued */
+    bool drained;        /* and running ones are not waited for */
 } table;
 
 /* Written by the core, read by any thread. */

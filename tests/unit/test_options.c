@@ -243,7 +243,10 @@ static void a_long_data_directory_puts_the_socket_beside_the_arena(void **state)
     assert_int_equal(strncmp(o.worker_listen, "unix:/dev/shm/tutti-", 20), 0);
     assert_int_equal(READ("--data-dir", dir, "--arena-dir", dir), -1);
     assert_non_null(strstr(e.detail, "--worker-listen"));
-    dir[1 + 107 - strlen("//worker.sock") + 1] = '\0'; /* exactly what fits */
+    dir[107 - strlen("/worker.sock") + 1] = '\0'; /* one byte too long */
+    assert_int_equal(READ("--data-dir", dir), 0);
+    assert_int_equal(strncmp(o.worker_listen, "unix:/dev/shm/tutti-", 20), 0);
+    dir[107 - strlen("/worker.sock")] = '\0'; /* exactly what fits */
     assert_int_equal(READ("--data-dir", dir), 0);
     assert_int_equal(strlen(o.worker_listen), strlen("unix:") + 107);
 }
