@@ -18,13 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 4096          /* messages of one transaction: the first must not wait for all */
-#define BEGIN_TRIES 10      /* of a second each, while somebody else holds the write lock */
-#define IDLE_S 1            /* then what the log holds is checkpointed */
-#define LOG_FRAMES 2048     /* checkpointed also under load: 8 MiB */
-#define LOG_FRAMES_MAX 4096 /* and cut to nothing: 16 MiB */
-#define ANSWER_MS 300       /* for the answers to get out before the exit */
-#define EXIT_UNKNOWN 70     /* EX_SOFTWARE: the outcome of a commit is not known */
+#define BATCH 4096           /* messages of one transaction: the first must not wait for all */
+#define BEGIN_TRIES 10       /* of a second each, while somebody else holds the write lock */
+#define IDLE_S 1             /* then what the log holds is checkpointed */
+#define LOG_FRAMES 4000      /* checkpointed also under load: 16 MiB */
+#define LOG_FRAMES_MAX 16000 /* and cut to nothing, when readers were in the way: 64 MiB */
+#define ANSWER_MS 300        /* for the answers to get out before the exit */
+#define EXIT_UNKNOWN 70      /* EX_SOFTWARE: the outcome of a commit is not known */
 
 static struct {
     char path[DB_PATH_BYTES];
