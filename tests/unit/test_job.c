@@ -9,6 +9,9 @@
 #include "server/store.h"
 #include "server/workers.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,8 +75,17 @@ void store_job_attempt_init(struct store_job_attempt *m)
     m->msg.apply = do_attempt;
 }
 
+static bool at_once; /* the database and the workers need no word of the test */
+
 void store_post(struct store_msg *m)
 {
+    struct err e;
+
+    if (at_once) {
+        m->apply(m, &e);
+        m->done(m, NULL);
+        return;
+    }
     assert_true(n_posted < sizeof posted / sizeof posted[0]);
     posted[n_posted++] = m;
 }
@@ -112,9 +124,38 @@ int workers_prepare(struct job *j, struct err *e)
     return 0;
 }
 
+struct answer {
+    struct core_msg msg;
+    uint64_t seq;
+    uint32_t rank;
+};
+
+static void give_answer(struct core_msg *m)
+{
+    struct answer *a = CORE_OWNER(m, struct answer, msg);
+
+    on_rank[a->rank] = NULL;
+    scheduler_rank(a->rank, true);
+    job_rank_done(a->seq, 1, a->rank, 1000, 2000);
+    scheduler_next();
+    free(a);
+}
+
+static void answer_at_once(const struct job *j)
+{
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        struct answer *a = calloc(1, sizeof *a);
+
+        *a = (struct answer){.msg.run = give_answer, .seq = j->seq, .rank = j->record->ranks[i]};
+        core_post(&a->msg);
+    }
+}
+
 void workers_run(struct job *j)
 {
     runs++;
+    if (at_once)
+        answer_at_once(j);
     for (uint32_t i = 0; i < j->record->n; i++) {
         assert_null(on_rank[j->record->ranks[i]]);
         on_rank[j->record->ranks[i]] = j;
@@ -1029,6 +1070,123 @@ static void random_lives_leave_nothing_behind(void **state)
     check();
 }
 
+/* ---- with threads, for the thread sanitizer ---- */
+
+#define CLIENTS 3
+#define REQUESTS 400
+
+/* One client's present request, as http.c's watch sees it: it may drop it at any time, and the
+ * client frees it only when the watch has let go. */
+static struct connection {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    struct threaded *now;
+    uint32_t number;
+} connections[CLIENTS];
+
+struct threaded {
+    struct job_wait wait;
+    sem_t woken;
+    bool dropped;
+    atomic_uint answers;
+};
+
+static void post_woken(struct job_wait *w)
+{
+    struct threaded *t = CORE_OWNER(w, struct threaded, wait);
+
+    atomic_fetch_add(&t->answers, 1);
+    sem_post(&t->woken);
+}
+
+static atomic_uint wrong, clients_left;
+
+static void one_request(struct connection *c, unsigned *seed)
+{
+    struct threaded *t = calloc(1, sizeof *t);
+    struct job_submission *s = calloc(1, sizeof *s);
+
+    sem_init(&t->woken, 0, 0);
+    t->wait.wake = post_woken;
+    t->wait.deadline_us = rand_r(seed) % 4 ? clock_us() + LONG : 0;
+    s->record = record_of("all_reduce_sum", world, 1 + (uint32_t)rand_r(seed) % WORLD, 16);
+    s->inputs = inputs_of(s->record);
+    s->wait = &t->wait;
+    pthread_mutex_lock(&c->lock);
+    c->now = t;
+    pthread_mutex_unlock(&c->lock);
+    job_submit(s);
+    while (sem_wait(&t->woken) != 0)
+        ;
+    pthread_mutex_lock(&c->lock);
+    c->now = NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (t->wait.rc != 0 || !t->wait.job || atomic_load(&t->answers) != 1 ||
+        (t->wait.gone && !t->dropped))
+        atomic_fetch_add(&wrong, 1);
+    record_free(t->wait.job);
+    sem_destroy(&t->woken);
+    free(t);
+}
+
+static void *client(void *arg)
+{
+    struct connection *c = arg;
+    unsigned seed = c->number;
+
+    for (int i = 0; i < REQUESTS; i++)
+        one_request(c, &seed);
+    atomic_fetch_sub(&clients_left, 1);
+    return NULL;
+}
+
+/* Hangs up on requests as fast as it can. */
+static void watch_all(void)
+{
+    unsigned seed = 1;
+
+    while (atomic_load(&clients_left) > 0) {
+        struct connection *c = &connections[rand_r(&seed) % CLIENTS];
+
+        pthread_mutex_lock(&c->lock);
+        if (c->now && !c->now->dropped && rand_r(&seed) % 3 == 0) {
+            c->now->dropped = true;
+            job_wait_drop(&c->now->wait);
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (rand_r(&seed) % 64 == 0)
+            usleep(50);
+    }
+}
+
+static void requests_of_many_threads_are_answered_once_each_whoever_hangs_up(void **state)
+{
+    struct err e;
+
+    (void)state;
+    at_once = true;
+    atomic_store(&wrong, 0);
+    atomic_store(&clients_left, CLIENTS);
+    assert_int_equal(core_start(&e), 0);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        connections[i].number = i;
+        pthread_mutex_init(&connections[i].lock, NULL);
+        assert_int_equal(pthread_create(&connections[i].thread, NULL, client, &connections[i]), 0);
+    }
+    watch_all();
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        pthread_join(connections[i].thread, NULL);
+    for (int i = 0; i < 1000 && !job_idle(); i++)
+        usleep(1000);
+    core_stop();
+    at_once = false;
+    assert_int_equal(atomic_load(&wrong), 0);
+    assert_true(job_idle());
+    assert_int_equal(runs, CLIENTS * REQUESTS);
+    check();
+    assert_extents(tensor_count());
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1058,6 +1216,7 @@ int main(void)
         T(an_end_that_the_database_has_already_stands),
         T(too_many_unfinished_jobs_are_refused),
         T(random_lives_leave_nothing_behind),
+        T(requests_of_many_threads_are_answered_once_each_whoever_hangs_up),
     };
 #undef T
 
