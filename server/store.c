@@ -1,15 +1,13 @@
-/* store.c - the database's life and its one writing thread: group commit, checkpoints. */
+/* store.c - the database's life: opened under a lock, one writing thread with its inbox, readers.
+ */
 #include "server/store_internal.h"
 
-#include "schema/failpoint.h"
-#include "schema/log.h"
 #include "server/private_dir.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,19 +16,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 4096           /* messages of one transaction: the first must not wait for all */
-#define BEGIN_TRIES 10       /* of a second each, while somebody else holds the write lock */
-#define IDLE_S 1             /* then what the log holds is checkpointed */
-#define LOG_FRAMES 4000      /* checkpointed also under load: 16 MiB */
-#define LOG_FRAMES_MAX 16000 /* and cut to nothing, when readers were in the way: 64 MiB */
-#define ANSWER_MS 300        /* for the answers to get out before the exit */
-#define EXIT_UNKNOWN 70      /* EX_SOFTWARE: the outcome of a commit is not known */
+#define BATCH 4096 /* messages of one transaction: the first must not wait for all */
+#define IDLE_S 1   /* then what the log holds is checkpointed */
 
 static struct {
     char path[DB_PATH_BYTES];
     int lock_fd;
     struct db writer; /* of the thread, or of the main thread while it does not run */
-    int frames;       /* in the log since the last checkpoint; the writer's */
     pthread_t thread;
     bool started; /* main thread's */
 
@@ -119,16 +111,6 @@ static void close_reader(void *db)
     free(db);
 }
 
-/* Counts the log's frames; also keeps SQLite from checkpointing by itself. */
-static int on_commit(void *arg, sqlite3 *sql, const char *name, int frames)
-{
-    (void)arg;
-    (void)sql;
-    (void)name;
-    store.frames = frames;
-    return SQLITE_OK;
-}
-
 static int open_writer(struct err *e)
 {
     bool clean = false;
@@ -139,7 +121,7 @@ static int open_writer(struct err *e)
         return schema_unreadable(store.path, store.writer.failed, e);
     if (schema_migrate(&store.writer, store.path, clean, e) != 0)
         return -1;
-    sqlite3_wal_hook(store.writer.sql, on_commit, NULL);
+    commit_watch(&store.writer);
     return 0;
 }
 
@@ -186,7 +168,6 @@ void store_close(void)
     if (store.lock_fd >= 0)
         close(store.lock_fd);
     store.lock_fd = -1;
-    store.frames = 0;
     store.head = NULL;
 }
 
@@ -209,201 +190,6 @@ struct db *store_reader(struct err *e)
         return NULL;
     }
     return db;
-}
-
-/* ---- checkpoints: the writer's thread ---- */
-
-/* An I/O error may have dropped pages that the kernel calls written: only a restart, which copies
- * the log again, is sure to be right. A full disk is no such thing; the log just grows. */
-static void checkpoint(int mode)
-{
-    static bool told;
-    int result = failpoint("ckpt.before") ? SQLITE_IOERR_FSYNC : SQLITE_OK;
-
-    sqlite3_busy_timeout(store.writer.sql, 0); /* readers are not waited for */
-    if (result == SQLITE_OK)
-        result = sqlite3_wal_checkpoint_v2(store.writer.sql, NULL, mode, NULL, NULL);
-    sqlite3_busy_timeout(store.writer.sql, 1000);
-    failpoint("ckpt.after");
-    if ((result & 0xff) == SQLITE_IOERR || (result & 0xff) == SQLITE_CORRUPT) {
-        log_error("checkpoint of %s: %s (%d): exiting, the next start reads back what is there",
-                  store.path, sqlite3_errstr(result), result);
-        _exit(EXIT_UNKNOWN);
-    }
-    if (result != SQLITE_OK && (result & 0xff) != SQLITE_BUSY && !told)
-        log_warn("checkpoint of %s: %s (%d): the log grows until it works", store.path,
-                 sqlite3_errstr(result), result);
-    told = result != SQLITE_OK && (result & 0xff) != SQLITE_BUSY;
-    store.frames = 0; /* until the next commit says how long the log is */
-}
-
-static void checkpoint_when_long(void)
-{
-    if (store.frames >= LOG_FRAMES_MAX)
-        checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
-    else if (store.frames >= LOG_FRAMES)
-        checkpoint(SQLITE_CHECKPOINT_PASSIVE);
-}
-
-/* ---- one transaction ---- */
-
-enum fate {
-    FATE_DONE,
-    FATE_REFUSED, /* rolled back for want of space, memory or the lock: certainly not stored */
-    FATE_POISON,  /* rolled back: a message broke a rule of the schema */
-    FATE_UNKNOWN,
-};
-
-static enum fate fate_of(int result)
-{
-    switch (result & 0xff) {
-    case SQLITE_FULL:
-    case SQLITE_NOMEM:
-    case SQLITE_BUSY: /* at BEGIN, the only place for it */
-        return FATE_REFUSED;
-    case SQLITE_CONSTRAINT:
-    case SQLITE_TOOBIG:
-    case SQLITE_MISMATCH:
-    case SQLITE_RANGE:
-        return FATE_POISON;
-    default:
-        return FATE_UNKNOWN;
-    }
-}
-
-static int run(enum stmt_id id, struct err *e)
-{
-    sqlite3_stmt *s = db_stmt(&store.writer, id, e);
-
-    return s ? db_run(&store.writer, s, e) : -1;
-}
-
-/* Nobody else should write; somebody who does anyway (a shell) is waited for. */
-static int begin(struct err *e)
-{
-    for (int i = 0; i < BEGIN_TRIES; i++) {
-        store.writer.failed = 0;
-        if (run(STMT_begin, e) == 0)
-            return 0;
-        if ((store.writer.failed & 0xff) != SQLITE_BUSY)
-            return -1;
-        log_warn("database: another process holds the write lock");
-    }
-    return err_set(e, ERR_not_ready, "another process holds the database's write lock");
-}
-
-/* The errno of a failpoint as what SQLite would say. */
-static int injected(const char *name)
-{
-    int number = failpoint(name);
-
-    if (number == 0)
-        return 0;
-    return number == ENOSPC ? SQLITE_FULL : SQLITE_IOERR_FSYNC;
-}
-
-/* A commit whose fsync fails is found done at the next start, so that is what a fault test gets. */
-static int commit(struct err *e)
-{
-    int fault = injected("store.commit_err");
-
-    if (fault == SQLITE_FULL)
-        return db_error(&store.writer, fault, e);
-    if (run(STMT_commit, e) != 0)
-        return -1;
-    return fault ? db_error(&store.writer, fault, e) : 0;
-}
-
-static enum fate give_up(void)
-{
-    int failed = store.writer.failed;
-    struct err e;
-
-    if (!sqlite3_get_autocommit(store.writer.sql) && run(STMT_rollback, &e) != 0)
-        return FATE_UNKNOWN;
-    store.writer.failed = 0;
-    return fate_of(failed);
-}
-
-/* Applies every message in one transaction. Unless FATE_DONE, e says why and none is stored (or,
- * when it is unknown, perhaps all). */
-static enum fate transact(struct store_msg *first, struct err *e)
-{
-    struct db *db = &store.writer;
-    int fault;
-
-    if (begin(e) != 0)
-        return give_up();
-    for (struct store_msg *m = first; m; m = m->next) {
-        m->rc = m->apply(m, &m->err);
-        if (db->failed) {
-            *e = m->err;
-            return give_up();
-        }
-    }
-    fault = injected("store.before_commit");
-    if (fault) {
-        db_error(db, fault, e);
-        return give_up();
-    }
-    if (commit(e) != 0)
-        return give_up();
-    failpoint("store.after_commit");
-    return FATE_DONE;
-}
-
-/* done() may free the message. */
-static void answer(struct store_msg *first, const struct err *why)
-{
-    for (struct store_msg *m = first, *next; m; m = next) {
-        next = m->next;
-        if (why) {
-            m->rc = -1;
-            m->err = *why;
-        }
-        m->done(m, m->rc == 0 ? NULL : &m->err);
-    }
-}
-
-static void answer_unknown(struct store_msg *first, const struct err *why)
-{
-    struct err e;
-
-    log_error("database: %s: exiting, the next start reads back what is there", why->detail);
-    err_set(&e, ERR_outcome_unknown,
-            "the database failed while this was recorded; ask again once the service is back");
-    answer(first, &e);
-    nanosleep(&(struct timespec){.tv_nsec = ANSWER_MS * 1000000l}, NULL);
-    _exit(EXIT_UNKNOWN);
-}
-
-static void settle(struct store_msg *first)
-{
-    static bool told; /* once, not for every request while the disk is full */
-    struct err e = {0};
-    enum fate fate = transact(first, &e);
-
-    if (fate == FATE_REFUSED && !told)
-        log_error("%s", e.detail);
-    told = fate == FATE_REFUSED;
-    if (fate == FATE_DONE) {
-        answer(first, NULL);
-    } else if (fate == FATE_REFUSED) {
-        answer(first, &e);
-    } else if (fate == FATE_UNKNOWN) {
-        answer_unknown(first, &e);
-    } else if (!first->next) {
-        log_error("%s", e.detail);
-        err_set(&e, ERR_internal, "the database refuses what was to be recorded");
-        answer(first, &e);
-    } else {
-        /* One message must not spoil the others: each by itself. */
-        for (struct store_msg *m = first, *next; m; m = next) {
-            next = m->next;
-            m->next = NULL;
-            settle(m);
-        }
-    }
 }
 
 /* ---- the thread ---- */
@@ -441,7 +227,7 @@ static void *writer_main(void *arg)
         batch = take();
         if (!batch && store.stop)
             break;
-        if (!batch && store.frames == 0) {
+        if (!batch && !commit_log_grew()) {
             pthread_cond_wait(&store.wake, &store.lock);
             continue;
         }
@@ -449,15 +235,14 @@ static void *writer_main(void *arg)
             continue;
         pthread_mutex_unlock(&store.lock);
         if (batch) {
-            settle(batch);
-            checkpoint_when_long();
+            commit_batch(batch);
         } else {
-            checkpoint(SQLITE_CHECKPOINT_PASSIVE);
+            commit_checkpoint(SQLITE_CHECKPOINT_PASSIVE);
         }
         pthread_mutex_lock(&store.lock);
     }
     pthread_mutex_unlock(&store.lock);
-    checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
+    commit_checkpoint(SQLITE_CHECKPOINT_TRUNCATE);
     return NULL;
 }
 

@@ -82,6 +82,16 @@ struct db *store_writer(void);          /* store thread; main thread before stor
 struct db *store_reader(struct err *e); /* this thread's; NULL with e */
 int store_damaged(const char *what, struct err *e); /* ERR_store: a row that cannot be right */
 
+/* ---- store_commit.c: store thread ---- */
+
+void commit_watch(struct db *db); /* before the first commit: counts what the log gets */
+
+/* Applies the messages in one transaction and answers them all, in order; none comes back. */
+void commit_batch(struct store_msg *first);
+
+bool commit_log_grew(void);       /* since the last checkpoint */
+void commit_checkpoint(int mode); /* SQLITE_CHECKPOINT_... */
+
 /* ---- store_schema.c ---- */
 
 /* Before anything is opened: files that do not belong together are refused. Sets *clean when the

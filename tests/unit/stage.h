@@ -71,6 +71,49 @@ static inline void stage_close(void)
     store_close();
 }
 
+static inline int stage_setup(void **state)
+{
+    struct err e;
+
+    (void)state;
+    stage_make_dir();
+    stage_open(NULL);
+    return store_start(&e);
+}
+
+static inline int stage_teardown(void **state)
+{
+    (void)state;
+    store_stop();
+    stage_close();
+    stage_remove_dir();
+    return 0;
+}
+
+static inline int stage_setup_dir(void **state)
+{
+    (void)state;
+    stage_make_dir();
+    return 0;
+}
+
+static inline int stage_teardown_dir(void **state)
+{
+    (void)state;
+    stage_remove_dir();
+    return 0;
+}
+
+static inline void stage_restart(void)
+{
+    struct err e;
+
+    store_stop();
+    stage_close();
+    stage_open(NULL);
+    assert_int_equal(store_start(&e), 0);
+}
+
 /* ---- one message, waited for ---- */
 
 static pthread_mutex_t stage_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -147,6 +190,59 @@ static inline int stage_insert(const struct job_record *r, struct tensor *const 
 
     store_job_insert_init(&m);
     return stage_post(&m.msg);
+}
+
+/* ---- of a running store ---- */
+
+static inline struct job_record *must_read(const struct id *id)
+{
+    struct job_record *r = NULL;
+    struct err e = {0};
+
+    if (store_job_read(id, &r, &e) != 0)
+        fail_msg("%s", e.detail);
+    return r;
+}
+
+static inline void expect_unknown(const struct id *id)
+{
+    struct job_record *r = NULL;
+    struct err e = {0};
+
+    assert_int_equal(store_job_read(id, &r, &e), -1);
+    assert_int_equal(e.code, ERR_job_unknown);
+}
+
+static inline void must(struct store_msg *m)
+{
+    if (stage_post(m) != 0)
+        fail_msg("%s", m->err.detail);
+}
+
+static inline void must_insert(const struct job_record *r)
+{
+    struct tensor *none[LIMIT_RANKS] = {0};
+
+    assert_int_equal(stage_insert(r, none), 0);
+}
+
+/* Ends it: succeeded without outputs, or failed. */
+static inline void must_finish(struct job_record *r, enum job_state to, uint64_t finished_us)
+{
+    struct store_job_finish m = {.record = r};
+    struct tensor *none[LIMIT_RANKS] = {0};
+
+    r->state = to;
+    r->finished_us = finished_us;
+    if (to == JOB_succeeded) {
+        m.outputs = none;
+    } else {
+        r->error = calloc(1, sizeof *r->error);
+        err_set(r->error, ERR_run_timeout, "too slow");
+    }
+    store_job_finish_init(&m);
+    must(&m.msg);
+    assert_false(m.superseded);
 }
 
 /* ---- children ---- */
