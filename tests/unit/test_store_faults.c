@@ -76,6 +76,42 @@ static void a_death_during_a_migration_is_undone(void **state)
     assert_true(is_there());
 }
 
+static struct id torn_ids[2];
+
+static void record_two_and_die(void)
+{
+    static struct tensor *const none[2];
+
+    stage_open(NULL);
+    if (store_start(NULL) != 0)
+        _exit(98);
+    for (int i = 0; i < 2; i++) {
+        struct job_record *r = stage_record();
+
+        r->id = torn_ids[i];
+        if (stage_insert(r, none) != 0)
+            _exit(97);
+    }
+    kill(getpid(), SIGKILL);
+}
+
+/* F8: the log's last frame is half there, as after a power cut. */
+static void a_torn_last_write_costs_only_the_last_commit(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    torn_ids[0] = id_new();
+    torn_ids[1] = id_new();
+    assert_int_equal(stage_child(record_two_and_die, NULL), -SIGKILL);
+    assert_int_equal(stat(stage_path("tutti.db-wal"), &st), 0);
+    assert_int_equal(truncate(stage_path("tutti.db-wal"), st.st_size - 2000), 0);
+    child_id = torn_ids[0];
+    assert_true(is_there());
+    child_id = torn_ids[1];
+    assert_false(is_there());
+}
+
 /* F10: the commit may have happened (here it did); only a restart can tell. */
 static void a_commit_of_unknown_outcome_is_said_to_be_unknown(void **state)
 {
@@ -184,6 +220,7 @@ int main(void)
         DIR_ONLY(a_death_after_the_commit_leaves_the_row),
         DIR_ONLY(a_death_during_a_checkpoint_loses_nothing),
         DIR_ONLY(a_death_during_a_migration_is_undone),
+        DIR_ONLY(a_torn_last_write_costs_only_the_last_commit),
         DIR_ONLY(a_commit_of_unknown_outcome_is_said_to_be_unknown),
         DIR_ONLY(the_exit_comes_after_the_answer),
         DIR_ONLY(a_checkpoint_that_fails_ends_the_process_with_70),
