@@ -3,7 +3,7 @@
 # own, and prints one line a test, the output of those that failed, and last `N passed, N failed`.
 #
 # A test is an executable; its exit status counts. One that prints `CASES passed failed`, and a cmocka
-# program, counts as that many. BUILD in the environment says which binaries are tested.
+# program, counts as that many; a line `NOTE text` of its output is shown also when it passes. BUILD in the environment says which binaries are tested.
 set -u
 
 jobs=2 limit=300
@@ -64,6 +64,7 @@ run_one() {
     read -r passed failed < <(count "$out" "$status")
     echo "$passed $failed" >"$work/$number.count"
     [ "$((passed + failed))" -le 1 ] || note=", $passed of $((passed + failed))"
+    note+=$(sed -n 's/^NOTE /; /p' "$out" | tr -d '\n')
     [ "$status" -ne 124 ] || note="$note, stopped after $limit s"
     [ "$failed" -eq 0 ] || verdict=FAIL
     {

@@ -1,0 +1,105 @@
+"""reference.py - what the twelve operations give, from the design's table alone, in NumPy.
+
+Tensors are NumPy arrays; bfloat16 has no NumPy dtype, so its tensors are uint16 arrays of bits and their dtype is
+said beside. Nothing here is shared with the program under test.
+"""
+import numpy as np
+
+DTYPES = {
+    "float16": np.float16, "bfloat16": np.uint16, "float32": np.float32, "float64": np.float64,
+    "int8": np.int8, "uint8": np.uint8, "int16": np.int16, "uint16": np.uint16, "int32": np.int32,
+    "uint32": np.uint32, "int64": np.int64, "uint64": np.uint64, "bool": np.bool_,
+}
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def widen(bits):
+    """bfloat16 bits as float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def narrow(x):
+    """float32 as bfloat16 bits, to nearest even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where(np.isnan(x), np.uint16(0x7FC0), rounded).astype(np.uint16).reshape(np.shape(x))
+
+
+def total(inputs, dtype):
+    """The sum in rank order: integers wrap, 16-bit floats accumulate in float32 and round once."""
+    if dtype == "bfloat16":
+        inputs = [widen(x) for x in inputs]
+    elif dtype == "float16":
+        inputs = [x.astype(np.float32) for x in inputs]
+    sum_ = inputs[0].copy()
+    with np.errstate(all="ignore"):
+        for x in inputs[1:]:
+            sum_ = sum_ + x
+        if dtype == "bfloat16":
+            return narrow(sum_)
+        return sum_.astype(DTYPES[dtype])
+
+
+def extreme(inputs, dtype, largest):
+    """The largest or smallest: a number beats NaN."""
+    if dtype == "bfloat16":
+        return narrow(extreme([widen(x) for x in inputs], "float32", largest))
+    if dtype in FLOATS:
+        choose = np.fmax if largest else np.fmin
+    else:
+        choose = np.maximum if largest else np.minimum
+    best = inputs[0].copy()
+    with np.errstate(all="ignore"):
+        for x in inputs[1:]:
+            best = choose(best, x)
+    return best
+
+
+def outputs(op, inputs, dtype, axis=0, split_axis=0, concat_axis=0, src=0, dst=1):
+    """One output per group rank, None where the rank gets nothing. inputs: one per group rank."""
+    n = len(inputs)
+    root_only = [None] * (n - 1)
+    if op == "reduce_sum":
+        return [total(inputs, dtype)] + root_only
+    if op == "broadcast":
+        return [inputs[0]] * n
+    if op == "all_gather":
+        return [np.concatenate(inputs, axis)] * n
+    if op == "reduce_scatter_sum":
+        return np.split(total(inputs, dtype), n, axis)
+    if op == "all_reduce_sum":
+        return [total(inputs, dtype)] * n
+    if op == "all_reduce_max":
+        return [extreme(inputs, dtype, True)] * n
+    if op == "all_reduce_min":
+        return [extreme(inputs, dtype, False)] * n
+    if op == "gather":
+        return [np.concatenate(inputs, axis)] + root_only
+    if op == "scatter":
+        return np.split(inputs[0], n, axis)
+    if op == "all_to_all":
+        parts = [np.split(x, n, split_axis) for x in inputs]
+        return [np.concatenate([parts[s][r] for s in range(n)], concat_axis) for r in range(n)]
+    if op in ("remote_send", "remote_recv"):
+        return [inputs[src] if r == dst else None for r in range(n)]
+    raise ValueError(op)
+
+
+def same(got, want, dtype, any_zero=False):
+    """Bit for bit; any NaN is as good as another, and with any_zero so is any zero."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return False
+    if got.tobytes() == want.tobytes():
+        return True
+    if dtype not in FLOATS:
+        return False
+    if dtype == "bfloat16":
+        a, b = widen(got), widen(want)
+    else:
+        a, b = got, want
+    bits = {2: np.uint16, 4: np.uint32, 8: np.uint64}[got.dtype.itemsize]
+    equal = np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(want).view(bits)
+    equal |= np.isnan(a) & np.isnan(b)
+    if any_zero:
+        equal |= (a == 0) & (b == 0)
+    return bool(equal.all())

@@ -1,0 +1,38 @@
+#!/usr/bin/python3
+"""The server dies between each pair of steps of a job's life. A client that retries with its key has each job run to one
+right result."""
+import sys
+
+from invariants import RESET, Ledger
+from service import Service, until
+
+POINTS = ("store.before_commit", "store.after_commit", "job.before_ack", "sched.before_run", "sched.after_run",
+          "sched.before_record", "ckpt.before", "ckpt.after")
+failed = 0
+for point in POINTS:
+    try:
+        with Service(workers=2) as service:
+            ledger = Ledger(service)
+            service.start(failpoints="%s=kill@3" % point) if service.process is None else None
+            service.stop()
+            service.start(failpoints="%s=kill@3" % point, wait=False)
+            try:
+                until(lambda: service.ready() or service.process.poll() is not None)
+                for n in range(40):
+                    answer = ledger.sum(n=2, seed=n, key="k%d" % n, wait=10)
+                    assert answer.status in (200, 202), answer
+                assert point.startswith("ckpt"), "the failpoint should have been passed"
+                service.process.terminate()  # a checkpoint is passed at the end, if at all
+                service.process.wait(30)
+                service.process = None
+            except RESET:
+                service.wait_killed()
+            service.start(failpoints="")
+            ledger.retry()
+            documents = ledger.close()
+            assert max(d["attempts"] for d in documents.values()) <= 2
+    except Exception as e:
+        failed += 1
+        print("%s: %r" % (point, e), flush=True)
+print("CASES %d %d" % (len(POINTS) - failed, failed))
+sys.exit(failed > 0)

@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+"""A client that goes away mid-upload leaves nothing; one that goes away while waiting has its job finished, and frees its
+place at once."""
+import socket
+import struct
+import time
+
+from invariants import Ledger
+from service import Service, until
+
+REQUEST = ("POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n")
+
+
+def leave(s, reset):
+    if reset:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def descriptors(service):
+    import os
+    return len(os.listdir("/proc/%d/fd" % service.pid))
+
+
+with Service(workers=2) as service:
+    ledger = Ledger(service)
+    ledger.sum(n=2, wait=20)
+    used = service.arena_used()
+    for reset in (False, True):
+        for path, kind in (("/v1/tensors?dtype=uint8&shape=8388608", "application/octet-stream"),
+                           ("/v1/jobs?op=all_reduce_sum&dtype=uint8&shape=2,4194304", "application/octet-stream"),
+                           ("/v1/tensors", "application/json")):
+            s = service.socket()
+            s.sendall((REQUEST % (path, kind, 8388608)).encode() + b"[" + b"1," * 500000)
+            time.sleep(0.05)
+            leave(s, reset)
+    until(lambda: service.arena_used() == used, 5)
+
+    # While waiting: thirty of them, in both ways of leaving.
+    service.stop()
+    service.start(failpoints="worker.before_run=sleep:150")
+    base = descriptors(service)
+    body = b'{"op":"all_reduce_sum","dtype":"int32","inputs":[[1,2],[3,4]],"label":"left"}'
+    waiting = []
+    for n in range(30):
+        s = service.socket()
+        s.sendall((REQUEST % ("/v1/jobs?wait=60", "application/json", len(body))).encode() + body)
+        waiting.append(s)
+    until(lambda: len(service.get("/v1/jobs?label=left&limit=100").json["jobs"]) == 30, 20)
+    for n, s in enumerate(waiting):
+        leave(s, n % 2)
+    until(lambda: descriptors(service) <= base + 2, 3)
+    unfinished = service.get("/v1/jobs?state=queued&limit=100").json["jobs"]
+    assert len(unfinished) > 5, "they should have left before the jobs ended"
+    for job in service.get("/v1/jobs?label=left&limit=100").json["jobs"]:
+        document = service.get("/v1/jobs/%s?wait=60" % job["id"]).json
+        assert document["state"] == "succeeded" and document["outputs"][1]["data"] == [4, 6], document
+        assert service.delete("/v1/jobs/" + job["id"]).status == 204
+    ledger.close()

@@ -1,0 +1,59 @@
+#!/usr/bin/python3
+"""A database that is damaged, of a newer build, or in a directory that others may enter: the server refuses to start and
+names the file; it never starts empty."""
+import os
+import sqlite3
+import sys
+
+from invariants import Ledger
+from service import Service, until
+
+
+def refuses(service, text):
+    service.start(wait=False)
+    until(lambda: service.process.poll() is not None, 30)
+    status, service.process = service.process.returncode, None
+    with open(service.log_path) as f:
+        log = f.read()
+    assert status == 1, status
+    assert text in log.splitlines()[-1], log[-600:]
+    with open(service.out_path) as f:
+        assert f.read() == ""
+
+
+with Service(workers=2) as service:
+    ledger = Ledger(service)
+    for n in range(30):
+        ledger.sum(n=2, size=40, seed=n, wait=20)
+    service.stop()
+    path = service.data_dir + "/tutti.db"
+    with open(path, "rb") as f:
+        good = f.read()
+    assert len(good) > 8192
+
+    with open(path, "r+b") as f:
+        f.seek(4096)
+        f.write(b"\xff" * (len(good) - 4096))
+    refuses(service, path)
+    with open(path, "wb") as f:
+        f.write(b"this is no database at all" * 300)
+    refuses(service, path)
+    with open(path, "wb") as f:
+        f.write(good)
+    db = sqlite3.connect(path)
+    before, = db.execute("PRAGMA user_version").fetchone()
+    db.execute("PRAGMA user_version = %d" % (before + 1000))
+    db.commit()
+    db.close()
+    refuses(service, path)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = %d" % before)
+    db.commit()
+    db.close()
+    os.chmod(service.data_dir, 0o755)
+    refuses(service, service.data_dir)
+    os.chmod(service.data_dir, 0o700)
+
+    service.start()
+    ledger.close()
+sys.exit(0)

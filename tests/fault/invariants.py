@@ -1,0 +1,165 @@
+"""invariants.py - what must hold after any fault; every fault test ends with Ledger.close().
+
+The ledger remembers each job that was acknowledged, what it must give, and under which key it was sent.
+Then: every acknowledged job is terminal and gives the reference result; one job a key; what the arena uses is
+what is alive, and nothing once all is deleted; /healthz answers within a second; no process is left; the database is
+whole.
+"""
+import http.client
+import os
+import sqlite3
+import sys
+import time
+
+import numpy as np
+
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(TESTS, "conformance")]
+import formats
+import reference
+from service import alive, until
+
+RESET = (ConnectionError, http.client.HTTPException, OSError)
+ALIGN = 64
+
+
+class Ledger:
+    def __init__(self, service):
+        self.service = service
+        self.jobs = {}      # id -> (op, inputs, dtype, parameters)
+        self.requests = {}  # key -> the arguments of post()
+        self.ids = {}       # key -> id
+        self.tensors = []   # uploads
+
+    def post(self, op, inputs, dtype="int32", key=None, wait=0, group=None, label=None, **parameters):
+        """Submits a job; remembers it once it is acknowledged, and its key before. Arrays or None in inputs."""
+        if key is not None:
+            self.requests[key] = dict(op=op, inputs=inputs, dtype=dtype, group=group, label=label, **parameters)
+        body = {"op": op, "dtype": dtype, "inputs": [None if x is None else formats.to_json(x, dtype) for x in inputs],
+                **{k: v for k, v in parameters.items()}}
+        if group is not None:
+            body["group"] = group
+        if label or key:
+            body["label"] = label or key
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = self.service.post("/v1/jobs?wait=%s" % wait, body, headers)
+        if answer.status in (200, 202):
+            self.acknowledged(answer.json["id"], key, (op, inputs, dtype, parameters))
+        return answer
+
+    def sum(self, n=4, size=8, seed=0, **more):
+        rng = np.random.default_rng(seed)
+        return self.post("all_reduce_sum", [rng.integers(-1000, 1000, size, np.int32) for _ in range(n)], **more)
+
+    def acknowledged(self, id_, key, what):
+        assert key is None or self.ids.setdefault(key, id_) == id_, "two jobs of key %s" % key
+        self.jobs[id_] = what
+
+    def retry(self):
+        """Sends every keyed request again, as a client does that got no answer."""
+        for key, arguments in list(self.requests.items()):
+            answer = self.post(key=key, **arguments)
+            assert answer.status in (200, 202), answer
+
+    # ---- what must hold ----
+
+    def finish(self, may_fail=()):
+        """Every acknowledged job ends; those in may_fail may fail. Gives {id: document}."""
+        documents = {}
+        for id_, (op, inputs, dtype, parameters) in self.jobs.items():
+            answer = self.service.get("/v1/jobs/%s?wait=60&data=1" % id_)
+            assert answer.status == 200, answer
+            job = answer.json
+            documents[id_] = job
+            assert job["state"] in ("succeeded", "failed", "cancelled"), "job %s is %s" % (id_, job["state"])
+            if id_ in may_fail:
+                continue
+            assert job["state"] == "succeeded", job
+            given = [np.zeros(0) if x is None else x for x in inputs]
+            for got, want in zip(job["outputs"], reference.outputs(op, given, dtype, **parameters), strict=True):
+                assert (got is None) == (want is None), job
+                if want is not None:
+                    array = formats.from_json(got["data"], got["shape"], dtype)
+                    assert reference.same(array, want, dtype, op.endswith(("max", "min"))), (id_, got, want)
+        return documents
+
+    def one_job_a_key(self):
+        for key, id_ in self.ids.items():
+            rows = self.service.get("/v1/jobs?label=" + key).json["jobs"]
+            assert [row["id"] for row in rows] == [id_], "key %s has jobs %s" % (key, rows)
+
+    def healthy(self):
+        begun = time.monotonic()
+        assert self.service.get("/healthz").status == 200
+        assert time.monotonic() - begun < 1, "/healthz is slow"
+        workers = self.service.get("/v1/workers").json["workers"]
+        pids = sorted(w["pid"] for w in workers)
+        assert all(w["state"] in ("ready", "busy") for w in workers), workers
+        assert pids == sorted(self.service.worker_pids()), (pids, self.service.worker_pids())
+        assert not [p for p in processes_of(self.service) if p not in pids + [self.service.pid]], "a stray process"
+
+    def arena_adds_up(self):
+        """Used bytes are those of the live extents: of uploads, and of outputs, each once."""
+        sizes = {}
+        for id_ in list(self.jobs):
+            for output in self.service.get("/v1/jobs/%s?data=0" % id_).json["outputs"] or []:
+                if output:
+                    sizes[output["tensor"]] = self.size(output["tensor"])
+        for id_ in self.tensors:
+            sizes[id_] = self.size(id_)
+        arena = self.service.metrics()["arena"]
+        most = sum(-(-size // ALIGN) * ALIGN for size in sizes.values())
+        assert arena["used_bytes"] <= most, (arena, most)  # views share an extent
+        return most
+
+    def size(self, tensor):
+        answer = self.service.get("/v1/tensors/%s?meta=1" % tensor)
+        return answer.json["size_bytes"] if answer.status == 200 else 0
+
+    def delete_all(self):
+        for id_ in self.jobs:
+            answer = self.service.delete("/v1/jobs/" + id_)
+            assert answer.status == 204, answer
+        for id_ in self.tensors:
+            self.service.delete("/v1/tensors/" + id_)
+        until(lambda: self.service.arena_used() == 0, 5)
+        arena = self.service.metrics()["arena"]
+        assert arena["extents"] == 0, arena
+
+    def close(self, may_fail=()):
+        """All of it, and a stop at the end. Gives the jobs' documents."""
+        until(lambda: self.all_ready(), 60)
+        documents = self.finish(may_fail)
+        self.one_job_a_key()
+        self.healthy()
+        self.arena_adds_up()
+        self.delete_all()
+        self.service.stop()
+        database_whole(self.service)
+        return documents
+
+    def all_ready(self):
+        workers = self.service.get("/v1/workers").json["workers"]
+        return all(w["state"] in ("ready", "busy") for w in workers)
+
+
+def processes_of(service):
+    """Every process whose command line names the service's data directory."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % entry, "rb") as f:
+                if service.data_dir.encode() in f.read() and alive(int(entry)):
+                    found.append(int(entry))
+        except OSError:
+            pass
+    return found
+
+
+def database_whole(service):
+    path = os.path.join(service.data_dir, "tutti.db")
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        unfinished = db.execute("SELECT count(*) FROM job WHERE finished_us = 0").fetchone()
+    db.close()
+    return unfinished

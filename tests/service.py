@@ -1,0 +1,235 @@
+"""service.py - a server of the test's own, for tests in Python: start it, ask it, kill it, stop it.
+
+Only the standard library. A `with Service(...) as service:` block ends with a stop that checks what must
+hold: status 0 on SIGTERM, no worker process left, nothing in the arena's directory but the arena,
+no complaint of a sanitizer.
+"""
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+SANITIZER = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime error:")
+PATIENCE_S = 60
+
+
+class Answer:
+    """What a request got: status, headers (lower-case names), body."""
+
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    def __repr__(self):
+        return "%d %r" % (self.status, self.body[:500])
+
+
+def alive(pid):
+    """Is it a process that has not exited?"""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children(parent):
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            with open("/proc/%s/stat" % entry) as f:
+                if int(f.read().rpartition(")")[2].split()[1]) == parent:
+                    found.append(int(entry))
+        except (ValueError, FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            pass
+    return found
+
+
+def until(what, seconds=PATIENCE_S, step=0.02):
+    """Asks until the answer is true, and gives it; raises when it never is."""
+    end = time.monotonic() + seconds
+    while True:
+        got = what()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError("never came true within %s s" % seconds)
+        time.sleep(step)
+
+
+class Service:
+    def __init__(self, workers=4, arena="64M", options=(), failpoints=""):
+        self.options = ["--workers", str(workers), "--arena-size", arena, *options]
+        self.dir = tempfile.mkdtemp(prefix="tutti-test-")
+        self.data_dir = os.path.join(self.dir, "data")
+        self.arena_dir = tempfile.mkdtemp(dir=os.environ.get("TUTTI_TEST_SHM") or
+                                          ("/dev/shm" if os.access("/dev/shm", os.W_OK) else self.dir))
+        self.log_path = os.path.join(self.dir, "log")
+        self.failpoints = failpoints
+        self.process = None
+        self.local = threading.local()
+        self.workers_seen = set()
+
+    # ---- life ----
+
+    def start(self, failpoints=None, wait=True, options=()):
+        """Starts it; with wait until it can serve. None keeps the failpoints of before."""
+        if failpoints is not None:
+            self.failpoints = failpoints
+        environment = {k: v for k, v in os.environ.items()
+                       if not k.startswith("TUTTI_") or k.startswith("TUTTI_TEST")}
+        environment["TUTTI_FAILPOINTS"] = self.failpoints
+        self.local = threading.local()
+        self.out_path = os.path.join(self.dir, "out")
+        with open(self.out_path, "wb") as out, open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(BUILD, "tutti-server"), "--listen", "127.0.0.1:0", "--data-dir", self.data_dir,
+                 "--arena-dir", self.arena_dir, *self.options, *options],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def ready(self):
+        with open(self.out_path) as f:
+            found = re.search(r"listening on http://([^:\n]+):(\d+)\n", f.read())
+        if found:
+            self.host, self.port = found.group(1), int(found.group(2))
+        return found
+
+    def wait_ready(self):
+        def look():
+            if self.ready():
+                return True
+            if self.process.poll() is not None:
+                raise AssertionError("the server left with status %d" % self.process.returncode)
+            return False
+
+        until(look)
+        self.workers_seen.update(self.worker_pids())
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def worker_pids(self):
+        return children(self.process.pid)
+
+    def stop(self):
+        """SIGTERM and what must hold after it."""
+        self.workers_seen.update(self.worker_pids())
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(PATIENCE_S)
+        self.process = None
+        assert status == 0, "the server left with status %d on SIGTERM" % status
+        self.check_left()
+
+    def check_left(self):
+        left = [pid for pid in self.workers_seen if alive(pid)]
+        assert not left, "worker processes %s are left" % left
+        assert os.listdir(self.arena_dir) == ["arena"], os.listdir(self.arena_dir)
+
+    def kill(self):
+        """kill -9; its workers leave by themselves."""
+        self.workers_seen.update(self.worker_pids())
+        self.process.kill()
+        self.wait_killed()
+
+    def wait_killed(self):
+        """Waits for a server that kills itself at a failpoint."""
+        self.process.wait(PATIENCE_S)
+        assert self.process.returncode == -signal.SIGKILL, self.process.returncode
+        self.process = None
+        until(lambda: not [pid for pid in self.workers_seen if alive(pid)], 10)
+
+    def __enter__(self):
+        return self.start() if self.process is None else self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            if kind is None and self.process is not None:
+                self.stop()
+            elif self.process is not None:
+                self.process.kill()
+                self.process.wait()
+            with open(self.log_path, errors="replace") as f:
+                log = f.read()
+            complaint = SANITIZER.search(log)
+            if kind is not None or complaint:
+                sys.stderr.write("the server's log:\n" + log[-8000:])
+            assert kind is not None or not complaint, "a sanitizer complains"
+        except BaseException:
+            if kind is None:
+                with open(self.log_path, errors="replace") as f:
+                    sys.stderr.write("the server's log:\n" + f.read()[-8000:])
+            raise
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+            shutil.rmtree(self.arena_dir, ignore_errors=True)
+
+    # ---- requests ----
+
+    def connection(self):
+        """This thread's keep-alive connection."""
+        if getattr(self.local, "connection", None) is None:
+            self.local.connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
+        return self.local.connection
+
+    def request(self, method, path, body=None, headers=None):
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+            headers = {"Content-Type": "application/json", **(headers or {})}
+        connection = self.connection()
+        try:
+            connection.request(method, path, body, headers or {})
+            got = connection.getresponse()
+            answer = Answer(got.status, {k.lower(): v for k, v in got.getheaders()}, got.read())
+        except Exception:
+            connection.close()
+            self.local.connection = None
+            raise
+        if got.will_close:
+            connection.close()
+            self.local.connection = None
+        return answer
+
+    def get(self, path, headers=None):
+        return self.request("GET", path, None, headers)
+
+    def post(self, path, body=None, headers=None):
+        return self.request("POST", path, body, headers)
+
+    def delete(self, path):
+        return self.request("DELETE", path)
+
+    def socket(self, timeout=60):
+        s = socket.create_connection((self.host, self.port), timeout)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+    # ---- what it holds ----
+
+    def metrics(self):
+        answer = self.get("/v1/metrics")
+        assert answer.status == 200, answer
+        return answer.json
+
+    def arena_used(self):
+        return self.metrics()["arena"]["used_bytes"]
+
+    def rss_bytes(self):
+        with open("/proc/%d/status" % self.pid) as f:
+            return int(re.search(r"RssAnon:\s+(\d+) kB", f.read()).group(1)) * 1024
