@@ -114,6 +114,7 @@ struct job {
     uint32_t done;           /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
     struct comm *comm;    /* workers.c's: the group as the workers know it */
+    bool attempt_stored;  /* the database counts the next run already */
     bool rank_lost;       /* in this attempt: run again */
     bool cancelling;      /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;

@@ -93,7 +93,9 @@ enum job_begun job_begin(struct job *j)
     }
     reset_attempt(j);
     job_move(j, JOB_running, NULL);
-    record_attempt(j);
+    if (!j->attempt_stored)
+        record_attempt(j);
+    j->attempt_stored = false;
     j->timer.fire = run_timed_out;
     core_timer_set(&j->timer, clock_us() + j->record->timeout_us);
     failpoint("sched.before_run");

@@ -174,6 +174,15 @@ void scheduler_rank(uint32_t world_rank, bool ready)
         offer(q->head, ready, !ready);
 }
 
+bool scheduler_idle(const uint32_t *ranks, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (!sched.queues[ranks[i]].ready || sched.queues[ranks[i]].head)
+            return false;
+    }
+    return !sched.draining;
+}
+
 void scheduler_freed(void)
 {
     while (sched.first[LIST_blocked])

@@ -28,6 +28,9 @@ void scheduler_remove(struct job *j);
 /* From workers.c: the rank's worker can take a job, or no longer. */
 void scheduler_rank(uint32_t world_rank, bool ready);
 
+/* Are all these ranks ready, and wanted by no queued job? */
+bool scheduler_idle(const uint32_t *ranks, uint32_t n);
+
 /* An extent was freed: jobs that wait for space are tried again by the next scheduler_next. */
 void scheduler_freed(void);
 

@@ -24,7 +24,8 @@
 /* ---- a database: commits, or fails, when the test says so ---- */
 
 static struct store_msg *posted[4096];
-static uint32_t n_posted, inserts, finishes, attempts_recorded;
+static uint32_t n_posted, inserts, finishes;
+static uint32_t attempts_stored;  /* of the job last inserted or tried */
 static enum err_code store_fails; /* ERR_none: it does not */
 static bool key_exists, finish_superseded;
 static struct id key_job;
@@ -37,6 +38,7 @@ static int do_insert(struct store_msg *msg, struct err *e)
     m->existed = m->key[0] && key_exists;
     m->existing = key_job;
     inserts += !m->existed;
+    attempts_stored = m->record->attempts;
     return 0;
 }
 
@@ -54,9 +56,8 @@ static int do_finish(struct store_msg *msg, struct err *e)
 
 static int do_attempt(struct store_msg *msg, struct err *e)
 {
-    (void)msg;
     (void)e;
-    attempts_recorded++;
+    attempts_stored = ((struct store_job_attempt *)msg)->attempts;
     return 0;
 }
 
@@ -230,7 +231,7 @@ static int set_up(void **state)
     bool kept;
 
     (void)state;
-    n_posted = inserts = finishes = attempts_recorded = runs = cancels = 0;
+    n_posted = inserts = finishes = attempts_stored = runs = cancels = 0;
     store_fails = ERR_none;
     key_exists = finish_superseded = false;
     memset(on_rank, 0, sizeof on_rank);
@@ -418,6 +419,8 @@ static void a_job_runs_only_once_recorded_and_succeeds_only_once_recorded(void *
     assert_int_equal(runs, 0);
     commit();
     assert_int_equal(runs, 1);
+    assert_int_equal(n_posted, 0); /* that it has begun is recorded already */
+    assert_int_equal(attempts_stored, 1);
     check();
     all_done();
     assert_int_equal(r->answers, 0);
@@ -426,7 +429,6 @@ static void a_job_runs_only_once_recorded_and_succeeds_only_once_recorded(void *
     commit();
     assert_answer(r, JOB_succeeded);
     assert_int_equal(finishes, 1);
-    assert_int_equal(attempts_recorded, 1);
     assert_int_equal(r->wait.job->attempts, 1);
     assert_int_equal(r->wait.job->collective_us, 4000);
     for (uint32_t i = 1; i < WORLD; i++) /* one output for all */
@@ -437,6 +439,29 @@ static void a_job_runs_only_once_recorded_and_succeeds_only_once_recorded(void *
     tensor_unref(t);
     assert_extents(1); /* the inputs are gone */
     request_free(r);
+}
+
+static void the_database_counts_a_run_at_the_latest_when_it_begins(void **state)
+{
+    struct request *first = request(LONG), *second = request(LONG);
+
+    (void)state;
+    submit_sum(first);
+    submit_sum(second); /* its ranks are idle, but it will not be the first on them */
+    commit();
+    assert_int_equal(attempts_stored, 0);
+    all_done();
+    assert_int_equal(runs, 2);
+    commit();
+    assert_int_equal(attempts_stored, 1);
+    assert_int_equal(on_rank[0]->record->attempts, 1);
+    all_done();
+    commit();
+    assert_answer(first, JOB_succeeded);
+    assert_answer(second, JOB_succeeded);
+    assert_int_equal(second->wait.job->attempts, 1);
+    request_free(first);
+    request_free(second);
 }
 
 static void each_op_gets_the_outputs_of_its_row(void **state)
@@ -605,6 +630,8 @@ static void a_lost_rank_means_another_run_once_all_have_answered(void **state)
     check();
     rank_back(2);
     assert_int_equal(runs, 2);
+    commit();
+    assert_int_equal(attempts_stored, 2);
     all_done();
     commit();
     assert_answer(r, JOB_succeeded);
@@ -1192,6 +1219,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(a_job_runs_only_once_recorded_and_succeeds_only_once_recorded),
+        T(the_database_counts_a_run_at_the_latest_when_it_begins),
         T(each_op_gets_the_outputs_of_its_row),
         T(a_wait_of_zero_is_answered_when_recorded_and_a_deadline_with_the_present_state),
         T(an_unknown_job_is_answered_at_once),

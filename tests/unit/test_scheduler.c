@@ -121,6 +121,7 @@ static void a_job_waits_for_every_one_of_its_ranks(void **state)
     (void)state;
     scheduler_add(j);
     scheduler_next();
+    assert_false(scheduler_idle(ranks, 3));
     scheduler_rank(3, true);
     scheduler_rank(6, true);
     scheduler_next();
@@ -133,6 +134,13 @@ static void a_job_waits_for_every_one_of_its_ranks(void **state)
     scheduler_next();
     assert_int_equal(started, 1);
     check();
+    assert_false(scheduler_idle(ranks, 3));
+    end(j);
+    assert_true(scheduler_idle(ranks, 3));
+    j = job_of((uint32_t[]){6}, 1, 0); /* wanted, if only for the blink until scheduler_next */
+    scheduler_add(j);
+    assert_false(scheduler_idle(ranks, 3));
+    scheduler_next();
     end(j);
 }
 
