@@ -76,7 +76,8 @@ unit-bins: $(UNIT_BIN)
 PREFIX ?= /usr/local
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
-         tests/conformance/conformance.py tests/demo_test.sh tests/readme.sh
+         tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
+         tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
@@ -98,6 +99,14 @@ bench: deps
 	@tests/deps.sh test
 	@$(MAKE) --no-print-directory -s all
 	@BUILD=$(BUILD) tests/bench/run.sh
+
+# The load tests at full size.
+load: deps
+	@tests/deps.sh test
+	@$(MAKE) --no-print-directory -s all
+	@BUILD=$(BUILD) tests/load/idle.py 30
+	@BUILD=$(BUILD) tests/load/large.py 256
+	@BUILD=$(BUILD) tests/load/jobs.py 20000
 
 lint:
 	@tests/deps.sh build lint
@@ -127,5 +136,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
 -include $(wildcard $(DEPFILES))
-.PHONY: all unit-bins deps demo test run bench lint asan tsan tsan-tests install clean
+.PHONY: all unit-bins deps demo test run bench load lint asan tsan tsan-tests install clean
 .SECONDARY:
