@@ -1,5 +1,5 @@
-/* workers_parts.h - what workers.c, workers_link.c, workers_life.c and workers_send.c share; nobody
- * else includes it. Core thread. */
+/* workers_parts.h - what workers.c, workers_door.c, workers_frames.c, workers_life.c and
+ * workers_send.c share; nobody else includes it. Core thread. */
 #ifndef TUTTI_SERVER_WORKERS_PARTS_H
 #define TUTTI_SERVER_WORKERS_PARTS_H
 
@@ -49,9 +49,13 @@ void worker_heard(struct worker *w);
 void worker_count_job(struct worker *w, bool done, uint64_t busy_us);
 void worker_count_restart(struct worker *w);
 
-/* workers_link.c */
+/* workers_door.c */
 int workers_listen(const char *address, struct err *e);
 void workers_unlisten(void);
+
+/* workers_frames.c: of the peer of a worker that has joined */
+void worker_frame(struct peer *p, const struct frame *f);
+void worker_unlinked(struct peer *p, const char *how);
 
 /* workers_life.c */
 void worker_start(struct worker *w);

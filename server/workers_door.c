@@ -8,7 +8,6 @@
 #include "schema/log.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,80 +36,6 @@ static struct {
     uint32_t n_guests;
     uint64_t last_epoch;
 } door = {.watch.fd = -1};
-
-/* ---- frames of those who joined ---- */
-
-static bool is_current(const struct worker *w, uint64_t epoch, uint64_t job, uint32_t attempt)
-{
-    return w->seq != 0 && epoch == w->info.epoch && job == w->seq && attempt == w->attempt;
-}
-
-static void on_done(struct worker *w, const struct frame_done *f)
-{
-    uint64_t busy_ns = f->end_ns > f->start_ns ? f->end_ns - f->start_ns : 0;
-
-    if (!is_current(w, f->epoch, f->job, f->attempt)) {
-        job_count_late();
-        return;
-    }
-    worker_count_job(w, true, busy_ns / 1000);
-    worker_free(w);
-    job_rank_done(f->job, f->attempt, w->info.rank, f->start_ns, f->end_ns);
-    scheduler_next();
-}
-
-/* The worker's words, made fit for a JSON document by err_set but for bytes above ASCII. */
-static void on_failed(struct worker *w, struct frame_failed *f)
-{
-    struct err why;
-
-    if (!is_current(w, f->epoch, f->job, f->attempt)) {
-        job_count_late();
-        return;
-    }
-    for (char *c = f->detail; *c; c++) {
-        if (*c & 0x80)
-            *c = '?';
-    }
-    err_set(&why, err_find(f->code), "%s", f->detail);
-    worker_count_job(w, false, 0);
-    worker_free(w);
-    job_rank_failed(f->job, f->attempt, w->info.rank, &why);
-    scheduler_next();
-}
-
-static void on_frame(struct peer *p, const struct frame *f)
-{
-    struct worker *w = p->owner;
-    char how[80];
-
-    if (workers.stopping)
-        return;
-    worker_heard(w);
-    switch (f->type) {
-    case FRAME_heartbeat:
-        break;
-    case FRAME_done:
-        on_done(w, &f->done);
-        break;
-    case FRAME_failed: {
-        struct frame_failed failed = f->failed;
-
-        on_failed(w, &failed);
-        break;
-    }
-    default:
-        snprintf(how, sizeof how, "a %s frame, which is not its to send", frame_type_name(f->type));
-        worker_lose(w, how);
-    }
-}
-
-static void on_lost(struct peer *p, const char *how)
-{
-    worker_lose(p->owner, how);
-}
-
-/* ---- HELLO ---- */
 
 /* Frees the guest; its peer and its process are the caller's by now, or closed here. */
 static void guest_leave(struct guest *g)
@@ -238,8 +163,8 @@ static void on_hello(struct peer *p, const struct frame *f)
     }
     worker_introduced(w, epoch, &f->hello);
     p->owner = w;
-    p->frame = on_frame;
-    p->lost = on_lost;
+    p->frame = worker_frame;
+    p->lost = worker_unlinked;
     g->peer = NULL;
     guest_leave(g);
     log_info("rank=%u joined pid=%d device=%s epoch=%llu", w->info.rank, (int)w->process.pid,

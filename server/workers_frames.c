@@ -1,0 +1,75 @@
+/* workers_frames.c - what workers say once they have joined: heartbeats, DONE, FAILED. */
+#include "server/scheduler.h"
+#include "server/workers_parts.h"
+
+#include <stdio.h>
+
+static bool is_current(const struct worker *w, uint64_t epoch, uint64_t job, uint32_t attempt)
+{
+    return w->seq != 0 && epoch == w->info.epoch && job == w->seq && attempt == w->attempt;
+}
+
+static void on_done(struct worker *w, const struct frame_done *f)
+{
+    uint64_t busy_ns = f->end_ns > f->start_ns ? f->end_ns - f->start_ns : 0;
+
+    if (!is_current(w, f->epoch, f->job, f->attempt)) {
+        job_count_late();
+        return;
+    }
+    worker_count_job(w, true, busy_ns / 1000);
+    worker_free(w);
+    job_rank_done(f->job, f->attempt, w->info.rank, f->start_ns, f->end_ns);
+    scheduler_next();
+}
+
+/* The worker's words, made fit for a JSON document by err_set but for bytes above ASCII. */
+static void on_failed(struct worker *w, struct frame_failed *f)
+{
+    struct err why;
+
+    if (!is_current(w, f->epoch, f->job, f->attempt)) {
+        job_count_late();
+        return;
+    }
+    for (char *c = f->detail; *c; c++) {
+        if (*c & 0x80)
+            *c = '?';
+    }
+    err_set(&why, err_find(f->code), "%s", f->detail);
+    worker_count_job(w, false, 0);
+    worker_free(w);
+    job_rank_failed(f->job, f->attempt, w->info.rank, &why);
+    scheduler_next();
+}
+
+void worker_frame(struct peer *p, const struct frame *f)
+{
+    struct worker *w = p->owner;
+    char how[80];
+
+    if (workers.stopping)
+        return;
+    worker_heard(w);
+    switch (f->type) {
+    case FRAME_heartbeat:
+        break;
+    case FRAME_done:
+        on_done(w, &f->done);
+        break;
+    case FRAME_failed: {
+        struct frame_failed failed = f->failed;
+
+        on_failed(w, &failed);
+        break;
+    }
+    default:
+        snprintf(how, sizeof how, "a %s frame, which is not its to send", frame_type_name(f->type));
+        worker_lose(w, how);
+    }
+}
+
+void worker_unlinked(struct peer *p, const char *how)
+{
+    worker_lose(p->owner, how);
+}
