@@ -1,7 +1,7 @@
 /* core.h - the core thread: its inbox, its timers, the descriptors it watches.
  *
- * Jobs, groups, the scheduler and the workers live on this thread alone; everybody else posts to it.
- * Functions marked (core) assert core_here().
+ * Jobs, groups, the scheduler and the workers live on this thread alone; everybody else posts to
+ * it. Functions marked (core) assert core_here().
  */
 #ifndef TUTTI_SERVER_CORE_H
 #define TUTTI_SERVER_CORE_H
@@ -32,16 +32,18 @@ struct core_watch {
     int fd;
 };
 
-int core_init(struct err *e);   /* main thread: inbox, epoll */
-int core_start(struct err *e);  /* main thread: starts the thread */
-void core_stop(void);           /* main thread: after what is posted by now ran, the thread ends and is joined */
+int core_init(struct err *e);  /* main thread: inbox, epoll */
+int core_start(struct err *e); /* main thread: starts the thread */
+void core_stop(
+    void); /* main thread: after what is posted by now ran, the thread ends and is joined */
 void core_fini(void);
 
-/* One turn of the loop on the calling thread: inbox, due timers, then events, for which it waits up to
- * wait_us. Only while the thread is not running: unit tests, workers_fini. */
+/* One turn of the loop on the calling thread: inbox, due timers, then events, for which it waits up
+ * to wait_us. Only while the thread is not running: unit tests, workers_fini. */
 void core_turn(uint64_t wait_us);
 
-bool core_here(void); /* is this the core thread (or has it not been started: unit tests, recovery) */
+bool core_here(
+    void); /* is this the core thread (or has it not been started: unit tests, recovery) */
 
 void core_post(struct core_msg *m); /* any thread; never blocks, never fails */
 
@@ -50,9 +52,10 @@ void core_timer_clear(struct core_timer *t);               /* (core) accepts one
 
 int core_watch_add(struct core_watch *w, uint32_t events, struct err *e); /* (core) */
 void core_watch_set(struct core_watch *w, uint32_t events);               /* (core) */
-void core_watch_remove(struct core_watch *w); /* (core) before the fd is closed; also from its own ready() */
+void core_watch_remove(
+    struct core_watch *w); /* (core) before the fd is closed; also from its own ready() */
 
 /* container_of: the struct that embeds a message, timer or watch. */
-#define CORE_OWNER(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CORE_OWNER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -17,8 +17,9 @@
 
 #define PATIENCE_US 5000000 /* for orphans to be gone, in all */
 #define STEP_NS 5000000
-#define LINE_BYTES 48 /* of workers.pids: "RANK PID START", padded, so that a rank has its place \
-                       */
+#define LINE_BYTES                                                                \
+    48 /* of workers.pids: "RANK PID START", padded, so that a rank has its place \
+        */
 
 static struct {
     char path[PATH_MAX];

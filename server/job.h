@@ -3,8 +3,8 @@
  * Jobs live on the core thread. The api layer posts requests with job_submit, job_watch, ...;
  * each answers by calling the request's wake exactly once, on the core thread.
  *
- * Nobody outside sees a terminal state before the database has it: a job whose end is being recorded
- * still looks as it did before.
+ * Nobody outside sees a terminal state before the database has it: a job whose end is being
+ * recorded still looks as it did before.
  */
 #ifndef TUTTI_SERVER_JOB_H
 #define TUTTI_SERVER_JOB_H
@@ -25,7 +25,7 @@ struct job_wait {
     uint64_t deadline_us; /* clock_us(); 0: answer as soon as the request is acknowledged */
 
     /* The answer, valid in and after wake. */
-    int rc;                 /* 0, or -1 with err */
+    int rc; /* 0, or -1 with err */
     struct err err;
     struct job_record *job; /* a copy, the waiter's to free; NULL when rc is -1 */
     bool gone;              /* job_wait_drop came first */
@@ -45,39 +45,40 @@ struct job_wait {
 
 /* A job to be. The api layer has checked everything that needs no present state. */
 struct job_submission {
-    struct job_record *record;  /* id, received_us, validated_us set; taken by job_submit */
-    struct tensor **inputs;     /* record->n, NULL where a rank gives nothing; references are taken */
+    struct job_record *record; /* id, received_us, validated_us set; taken by job_submit */
+    struct tensor **inputs; /* record->n, NULL where a rank gives nothing; references are taken */
     char key[LIMIT_KEY_BYTES + 1]; /* Idempotency-Key; "" when none */
-    uint8_t digest[16];            /* of the request, when there is a key: XXH3-128 of its meaning */
+    uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
     struct job_wait *wait;
     uint64_t posted_us; /* clock_us(); job_submit's */
 };
 
 /* Any thread. Takes s (malloc'd) and what it holds. Answers with the job's record when it is
- * terminal, or at wait->deadline_us with its present state, or at once after it was recorded when the
- * deadline is 0; or -1 with ERR_draining, ERR_too_many_jobs, ERR_idempotency_key_reused,
+ * terminal, or at wait->deadline_us with its present state, or at once after it was recorded when
+ * the deadline is 0; or -1 with ERR_draining, ERR_too_many_jobs, ERR_idempotency_key_reused,
  * ERR_storage_full, ERR_outcome_unknown, ERR_no_memory: then there is no such job (or, with
  * ERR_outcome_unknown, the next start decides).
  *
- * A key that names an earlier job turns the submission into a watch on that job: replayed is true and
- * id is the earlier job's. While that job is unfinished everything else is as above; when it is
+ * A key that names an earlier job turns the submission into a watch on that job: replayed is true
+ * and id is the earlier job's. While that job is unfinished everything else is as above; when it is
  * finished the answer is -1 with ERR_job_unknown, and the caller reads `id` from the store.
  *
  * While the service drains, waits for jobs that will not run any more are answered with the job's
  * present state, as if their deadline had come: an accepted job is never called refused. */
 void job_submit(struct job_submission *s);
 
-/* Any thread. Waits for an unfinished job. -1 with ERR_job_unknown when no unfinished job has this id
- * (the caller then asks the store). */
+/* Any thread. Waits for an unfinished job. -1 with ERR_job_unknown when no unfinished job has this
+ * id (the caller then asks the store). */
 void job_watch(const struct id *id, struct job_wait *w);
 
 /* Any thread. Cancels an unfinished job; answers when it is terminal (or at the deadline).
- * -1 with ERR_job_unknown as above. A job that finished first keeps its end: the answer shows it. */
+ * -1 with ERR_job_unknown as above. A job that finished first keeps its end: the answer shows it.
+ */
 void job_cancel(const struct id *id, struct job_wait *w);
 
 /* Any thread; at most once a wait. Wakes w soon with gone = true, if it is still waiting. May come
- * before job_submit/job_watch/job_cancel, which must then follow. Must not run while the owner frees
- * w: whoever calls it holds off the owner until it returns (http.c's watch does). */
+ * before job_submit/job_watch/job_cancel, which must then follow. Must not run while the owner
+ * frees w: whoever calls it holds off the owner until it returns (http.c's watch does). */
 void job_wait_drop(struct job_wait *w);
 
 /* ---- below: core thread only ---- */
@@ -93,35 +94,37 @@ struct job_rank_link {
 
 /* What scheduler.c keeps in a job. */
 struct job_place {
-    bool queued;            /* in the ranks' queues */
-    uint32_t offers;        /* ranks that are ready and have this job at their head */
-    int list;               /* of jobs that could start, or that wait for space */
+    bool queued;     /* in the ranks' queues */
+    uint32_t offers; /* ranks that are ready and have this job at their head */
+    int list;        /* of jobs that could start, or that wait for space */
     struct job *next, *prev;
 };
 
 struct job {
     struct job_record *record;
-    uint64_t seq;            /* global order, and the job's name on the worker link */
-    enum job_state shown;    /* what outsiders see: differs from the record's while its end is recorded */
+    uint64_t seq; /* global order, and the job's name on the worker link */
+    enum job_state
+        shown; /* what outsiders see: differs from the record's while its end is recorded */
     struct tensor **inputs;  /* n */
     struct tensor **outputs; /* n, from dispatch on; equal pointers where shared; NULL otherwise */
     struct job_place place;
     struct job_wait *waits;
     struct core_timer timer; /* of the run, then of a record that has to be tried again */
     uint64_t event_us;       /* clock_us() of the last timeline event */
-    uint64_t received_at_us; /* clock_us() at which it was received; may be "before 0" after a restart */
-    uint32_t pending;        /* ranks whose DONE, FAILED or death is still to come */
-    uint32_t done;           /* ranks whose DONE has come */
+    uint64_t
+        received_at_us; /* clock_us() at which it was received; may be "before 0" after a restart */
+    uint32_t pending;   /* ranks whose DONE, FAILED or death is still to come */
+    uint32_t done;      /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
-    struct comm *comm;    /* workers.c's: the group as the workers know it */
-    bool attempt_stored;  /* the database counts the next run already */
-    bool rank_lost;       /* in this attempt: run again */
-    bool cancelling;      /* CANCEL was sent; end and why hold how it will end */
+    struct comm *comm;   /* workers.c's: the group as the workers know it */
+    bool attempt_stored; /* the database counts the next run already */
+    bool rank_lost;      /* in this attempt: run again */
+    bool cancelling;     /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
-    struct err *why;      /* owned; NULL unless something went wrong in this attempt */
-    struct job *next_id, *next_seq;    /* in the tables' buckets */
-    struct job *next_all, *prev_all;   /* unfinished jobs, by id */
-    struct job_rank_link links[];      /* n */
+    struct err *why;                 /* owned; NULL unless something went wrong in this attempt */
+    struct job *next_id, *next_seq;  /* in the tables' buckets */
+    struct job *next_all, *prev_all; /* unfinished jobs, by id */
+    struct job_rank_link links[];    /* n */
 };
 
 int job_table_init(uint64_t retain_us, struct err *e);
@@ -130,10 +133,10 @@ int job_table_init(uint64_t retain_us, struct err *e);
  * store_stop. */
 void job_table_fini(void);
 
-/* The one writer of a state: asserts that the move is in states.def, stamps the timeline, logs one line,
- * takes it into or out of the ranks' queues, and hands a terminal job to the store, whose answer wakes
- * the waiters and forgets the job. why is kept as the record's error for failed and cancelled; NULL
- * otherwise. */
+/* The one writer of a state: asserts that the move is in states.def, stamps the timeline, logs one
+ * line, takes it into or out of the ranks' queues, and hands a terminal job to the store, whose
+ * answer wakes the waiters and forgets the job. why is kept as the record's error for failed and
+ * cancelled; NULL otherwise. */
 void job_move(struct job *j, enum job_state to, const struct err *why);
 
 /* What became of an attempt to start a job; scheduler.c asks. */
@@ -155,7 +158,8 @@ void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const ch
 /* A frame that names no live attempt was dropped. */
 void job_count_late(void);
 
-/* Recovery: an unfinished job from the store, queued again. Takes record and inputs, also on failure. */
+/* Recovery: an unfinished job from the store, queued again. Takes record and inputs, also on
+ * failure. */
 int job_restore(struct job_record *record, struct tensor **inputs, struct err *e);
 
 /* A finished job's record as failed without running (inputs lost at recovery). Takes record. */
@@ -163,8 +167,8 @@ int job_restore_failed(struct job_record *record, const struct err *why, struct 
 
 struct job *job_find_seq(uint64_t seq);
 
-/* Copies of unfinished jobs' records, newest first, older than `before` (zero: from the newest) that
- * keep() accepts; up to max. Any thread may ask through job_list_post in api_jobs. */
+/* Copies of unfinished jobs' records, newest first, older than `before` (zero: from the newest)
+ * that keep() accepts; up to max. Any thread may ask through job_list_post in api_jobs. */
 uint32_t job_list(const struct id *before, bool (*keep)(const struct job_record *, void *),
                   void *arg, struct job_record **out, uint32_t max);
 
@@ -184,7 +188,8 @@ struct job_counts {
 };
 void job_counts(struct job_counts *out); /* any thread: relaxed atomics */
 
-/* Every unfinished job is in a legal place: for tests and the invariant checker. Returns 0 or -1. */
+/* Every unfinished job is in a legal place: for tests and the invariant checker. Returns 0 or -1.
+ */
 int job_check(struct err *e);
 
 #endif

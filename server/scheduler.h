@@ -1,12 +1,12 @@
 /* scheduler.h - one global order: which job runs next on which ranks. Core thread only.
  *
- * Every world rank has a queue of the jobs that need it, by priority and then by age. A job runs when it
- * is at the head of all its ranks' queues and all of them are ready. Since all queues are in the one
- * global order, jobs on overlapping groups can never wait for each other in a circle, and jobs on
- * disjoint groups run side by side.
+ * Every world rank has a queue of the jobs that need it, by priority and then by age. A job runs
+ * when it is at the head of all its ranks' queues and all of them are ready. Since all queues are
+ * in the one global order, jobs on overlapping groups can never wait for each other in a circle,
+ * and jobs on disjoint groups run side by side.
  *
- * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can start.
- * So an event costs the ranks it touches, however many jobs are queued.
+ * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can
+ * start. So an event costs the ranks it touches, however many jobs are queued.
  */
 #ifndef TUTTI_SERVER_SCHEDULER_H
 #define TUTTI_SERVER_SCHEDULER_H
@@ -18,8 +18,8 @@
 int scheduler_init(uint32_t world_size, enum job_begun (*begin)(struct job *j), struct err *e);
 void scheduler_fini(void);
 
-/* Puts a queued job in its ranks' queues (the scheduler_next that follows may start it). A job that was
- * running takes its old place, ahead of all that came after it. */
+/* Puts a queued job in its ranks' queues (the scheduler_next that follows may start it). A job that
+ * was running takes its old place, ahead of all that came after it. */
 void scheduler_add(struct job *j);
 
 /* Takes it out: it started, ended or was cancelled. */

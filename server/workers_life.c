@@ -88,7 +88,8 @@ static void check_beat(struct core_timer *t)
     uint64_t patience = LIMIT_HEARTBEATS_MISSED * LIMIT_HEARTBEAT_MS * MS, now = clock_us();
     bool paused = now - t->at_us > LIMIT_HEARTBEAT_MS * MS;
 
-    peer_drain(w->peer);
+    if (w->peer)
+        peer_drain(w->peer);
     if (!w->peer)
         return; /* its end was in the socket */
     now = clock_us();

@@ -144,7 +144,8 @@ static void cancel_ignored(struct core_timer *t)
     struct worker *w = CORE_OWNER(t, struct worker, kill);
     uint64_t seq = w->seq;
 
-    peer_drain(w->peer); /* its answer may have come while we were not looking */
+    if (w->peer)
+        peer_drain(w->peer); /* its answer may have come while we were not looking */
     if (w->seq == seq && w->peer)
         worker_lose(w, "no answer to CANCEL");
 }
