@@ -64,7 +64,8 @@ struct backend {
     /* Bytes of the running task's outputs that this rank has written: progress, for heartbeats.
      * Any thread. */
     uint64_t (*progress)(const struct comm *c);
-    void (*abort)(struct comm *c); /* drops what was submitted; no peer may hang; nothing is written after */
+    void (*abort)(
+        struct comm *c); /* drops what was submitted; no peer may hang; nothing is written after */
     void (*leave)(struct comm *c);
     void (*close)(struct device *d);
 };

@@ -1,0 +1,20 @@
+/* arena_map.h - the server's arena, mapped into this process. Main thread. */
+#ifndef TUTTI_WORKER_ARENA_MAP_H
+#define TUTTI_WORKER_ARENA_MAP_H
+
+#include "schema/error.h"
+
+#include <stdint.h>
+
+/* Maps size_bytes of fd, which is closed in every case. Returns 0 or -1. */
+int arena_map_open(int fd, uint64_t size_bytes, struct err *e);
+void arena_map_close(void);
+
+uint8_t *arena_map_base(void);
+uint64_t arena_map_size(void);
+
+/* [offset, offset + size_bytes) as a pointer, its pages mapped ahead (a fault costs eight times as
+ * much). NULL when the range leaves the arena. */
+uint8_t *arena_map_at(uint64_t offset, uint64_t size_bytes);
+
+#endif

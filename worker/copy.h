@@ -1,0 +1,30 @@
+/* copy.h - strided rows: how every axis of every data-moving collective becomes copies.
+ *
+ * Pure; safe from any thread.
+ */
+#ifndef TUTTI_WORKER_COPY_H
+#define TUTTI_WORKER_COPY_H
+
+#include <stdint.h>
+
+/* A tensor piece as it lies in a larger tensor: rows of len bytes, stride apart. */
+struct rows {
+    uint64_t len;    /* bytes of one row; rows are full but nothing else is promised */
+    uint64_t stride; /* bytes from one row to the next, >= len */
+    uint64_t offset; /* bytes before the first row */
+};
+
+/* One piece on its way: the same bytes, cut into rows in two ways. Of the two row lengths one
+ * divides the other. */
+struct move {
+    const uint8_t *src;
+    uint8_t *dst;
+    struct rows from, to;
+    uint64_t total_bytes;
+};
+
+/* Moves bytes [lo, hi) of the piece, lo and hi multiples of the shorter row or of 64 within one.
+ * Source and destination must not overlap unless they are the same place: then nothing is done. */
+void copy_range(const struct move *m, uint64_t lo, uint64_t hi);
+
+#endif

@@ -1,0 +1,42 @@
+/* link.h - the worker's end of the link: connect, introduce ourselves, send, heartbeats.
+ *
+ * Frames are read by the main thread. Sending is behind one mutex (link_lock, in link.c), since
+ * heartbeats come from a thread of their own: a worker deep in a long job is slow, not dead.
+ */
+#ifndef TUTTI_WORKER_LINK_H
+#define TUTTI_WORKER_LINK_H
+
+#include "schema/error.h"
+#include "schema/frame.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct link_options {
+    const char *server; /* "unix:PATH" */
+    uint32_t rank;      /* FRAME_ANY_RANK: whichever is free */
+    const char *backend, *device;
+};
+
+/* Connects and says HELLO. Returns 0 with the WELCOME in *welcome and its two descriptors, the
+ * arena and the fence, which are the caller's; or -1: ERR_refused with the server's reason,
+ * ERR_link. */
+int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd, int *fence_fd,
+              struct err *e);
+void link_close(void);
+
+/* Starts the heartbeat thread; progress is asked from it (any thread). */
+int link_beat(uint64_t epoch, uint32_t every_ms, uint64_t (*progress)(void), struct err *e);
+
+/* What the heartbeats say we are at; job 0 for nothing. Main thread. */
+void link_working_on(uint64_t job, uint32_t attempt);
+
+int link_send(const struct frame *f, struct err *e); /* any thread */
+
+/* As frame_read; wait: block until something comes (or a signal does). Main thread. */
+int link_read(bool wait, struct frame *out, struct err *e);
+
+/* Is there anything to read, or has the server gone? Costs one system call. Main thread. */
+bool link_pending(void);
+
+#endif

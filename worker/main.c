@@ -1,0 +1,187 @@
+/* main.c - tutti-worker: options, then connect, map the arena, serve. */
+#include "schema/failpoint.h"
+#include "schema/limits.h"
+#include "schema/log.h"
+#include "worker/arena_map.h"
+#include "worker/link.h"
+#include "worker/serve.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_OPTION = 2, EXIT_REFUSED = 3, EXIT_LINK = 4 };
+
+enum opt {
+    OPT_server,
+    OPT_rank,
+    OPT_device,
+    OPT_backend,
+    OPT_log_level,
+    OPT_log_format,
+    OPT_COUNT
+};
+
+static const struct {
+    const char *name, *env, *fallback, *sentence;
+} rows[OPT_COUNT] = {
+    [OPT_server] = {"server", "TUTTI_SERVER", NULL, "unix:PATH of the server's worker socket."},
+    [OPT_rank] = {"rank", "TUTTI_RANK", "any", "The world rank to hold, or any."},
+    [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu."},
+    [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto", "auto or shm."},
+    [OPT_log_level] = {"log-level", "TUTTI_LOG_LEVEL", "info", "error, warn, info or debug."},
+    [OPT_log_format] = {"log-format", "TUTTI_LOG_FORMAT", "text", "text or json."},
+};
+
+struct worker_options {
+    struct link_options link;
+    const struct backend *backend;
+    enum log_level level;
+    bool json;
+};
+
+static void help(void)
+{
+    puts("usage: tutti-worker --server unix:PATH [options]\n\n"
+         "Holds one rank of a tutti world and runs its part of every job.\n"
+         "Each option has a twin in the environment, which it beats.\n");
+    for (int i = 0; i < OPT_COUNT; i++)
+        printf("  --%-12s %s [%s]%s%s\n", rows[i].name, rows[i].sentence, rows[i].env,
+               rows[i].fallback ? " default " : "", rows[i].fallback ? rows[i].fallback : "");
+    puts("  --version      Print the version.\n  --help         Print this.");
+}
+
+static int read_rank(const char *text, uint32_t *out, struct err *e)
+{
+    char *end;
+    unsigned long rank;
+
+    *out = FRAME_ANY_RANK;
+    if (strcmp(text, "any") == 0)
+        return 0;
+    rank = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || rank >= LIMIT_RANKS)
+        return err_set(e, ERR_option, "--rank is a number from 0 to %d, or any", LIMIT_RANKS - 1);
+    *out = (uint32_t)rank;
+    return 0;
+}
+
+static int check_values(const char *const value[], struct worker_options *o, struct err *e)
+{
+    if (!value[OPT_server])
+        return err_set(e, ERR_option, "say where the server is: --server unix:PATH");
+    if (strncmp(value[OPT_server], "unix:", 5) != 0)
+        return err_set(e, ERR_option,
+                       "--server must be unix:PATH; this build has no remote workers");
+    if (strcmp(value[OPT_device], "cpu") != 0)
+        return err_set(e, ERR_option, "--device must be cpu: this build knows no other");
+    o->backend = backend_find(value[OPT_backend]);
+    if (!o->backend)
+        return err_set(e, ERR_option, "--backend must be auto or one of: %s", backend_names());
+    if (log_level_find(value[OPT_log_level], &o->level) != 0)
+        return err_set(e, ERR_option, "--log-level is error, warn, info or debug");
+    o->json = strcmp(value[OPT_log_format], "json") == 0;
+    if (!o->json && strcmp(value[OPT_log_format], "text") != 0)
+        return err_set(e, ERR_option, "--log-format is text or json");
+    o->link.server = value[OPT_server];
+    o->link.device = value[OPT_device];
+    o->link.backend = o->backend->name;
+    return read_rank(value[OPT_rank], &o->link.rank, e);
+}
+
+static int read_options(int argc, char *argv[], struct worker_options *o, struct err *e)
+{
+    struct option longs[OPT_COUNT + 3] = {0};
+    const char *value[OPT_COUNT];
+    int c;
+
+    for (int i = 0; i < OPT_COUNT; i++) {
+        const char *twin = getenv(rows[i].env);
+
+        value[i] = twin && *twin ? twin : rows[i].fallback;
+        longs[i] = (struct option){.name = rows[i].name, .has_arg = required_argument, .val = i};
+    }
+    longs[OPT_COUNT] = (struct option){.name = "help", .val = OPT_COUNT};
+    longs[OPT_COUNT + 1] = (struct option){.name = "version", .val = OPT_COUNT + 1};
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == '?')
+            return err_set(e, ERR_option, "%s is no option, or lacks its value; see --help",
+                           argv[optind - 1]);
+        if (c == OPT_COUNT)
+            help();
+        if (c == OPT_COUNT + 1)
+            puts("tutti-worker " TUTTI_VERSION);
+        if (c >= OPT_COUNT)
+            exit(0);
+        value[c] = optarg;
+    }
+    if (optind < argc)
+        return err_set(e, ERR_option, "%s is no option; see --help", argv[optind]);
+    return check_values(value, o, e);
+}
+
+static void on_term(int sig)
+{
+    (void)sig;
+    serve_stopping = 1;
+}
+
+static int run(const struct worker_options *o, struct err *e)
+{
+    static struct frame welcome;
+    static char name[24];
+    struct device *device = NULL;
+    struct place at;
+    int arena_fd, fence_fd, rc = -1;
+
+    if (link_open(&o->link, &welcome, &arena_fd, &fence_fd, e) != 0)
+        return -1;
+    /* The fence stays open to our end: its lock tells the next server that we may still write. */
+    snprintf(name, sizeof name, "worker %u", welcome.welcome.rank);
+    log_init(name, o->level, o->json);
+    if (arena_map_open(arena_fd, welcome.welcome.arena_bytes, e) != 0)
+        goto out;
+    at = (struct place){.rank = welcome.welcome.rank,
+                        .world_size = welcome.welcome.world_size,
+                        .device = o->link.device,
+                        .arena = arena_map_base(),
+                        .arena_bytes = arena_map_size()};
+    if (o->backend->open(&device, &at, e) != 0 ||
+        link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
+        goto out;
+    rc = serve(o->backend, device, welcome.welcome.epoch, e);
+out:
+    if (device)
+        o->backend->close(device);
+    return rc; /* the map, the link and the fence end with the process, which is next */
+}
+
+int main(int argc, char *argv[])
+{
+    struct worker_options o = {0};
+    struct err e;
+
+    if (read_options(argc, argv, &o, &e) != 0) {
+        fprintf(stderr, "tutti-worker: %s\n", e.detail);
+        return EXIT_OPTION;
+    }
+    log_init("worker", o.level, o.json);
+    failpoint_init();
+    /* Ctrl-C reaches the whole terminal group; when to stop is the server's to say. */
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_term}, NULL); /* interrupts recv */
+    if (run(&o, &e) == 0)
+        return 0;
+    if (e.code == ERR_refused) {
+        log_error("refused: %s", e.detail);
+        return EXIT_REFUSED;
+    }
+    if (!serve_stopping)
+        log_info("leaving: %s", e.detail);
+    return serve_stopping ? 0 : EXIT_LINK;
+}

@@ -1,0 +1,37 @@
+/* reduce.h - element-wise sum, max and min of n arrays, in rank order.
+ *
+ * Pure but for reduce_init; safe from any thread after it. Bit for bit the same on every processor:
+ * ((x0 + x1) + x2) + ..., no contraction, no reassociation. Integers wrap around. float16 and
+ * bfloat16 sums accumulate in float32 and round once, to nearest even. max and min follow IEEE
+ * 754-2008 maxNum: a number beats NaN; the sign of a zero is not promised. bool: max is or, min is
+ * and; any nonzero byte counts as true, results are 0 or 1.
+ */
+#ifndef TUTTI_WORKER_REDUCE_H
+#define TUTTI_WORKER_REDUCE_H
+
+#include "schema/dtype.h"
+#include "schema/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* out[0..count) from in[0..n)[0..count), n >= 1. No alignment is needed. out may be one of the
+ * inputs or overlap none. */
+typedef void reduce_fn(uint8_t *out, const uint8_t *const in[], uint32_t n, size_t count);
+
+/* Chooses the kernels for this processor. Main thread, once; TUTTI_REDUCE=generic keeps to the
+ * plain ones (for tests). */
+void reduce_init(void);
+
+/* The kernel, or NULL where there is none: sums of bool, and REDUCE_NONE. */
+reduce_fn *reduce_find(enum dtype d, enum reduction r);
+
+/* May the AVX2 and F16C kernels run here? Any thread. */
+bool reduce_has_avx2(void);
+
+/* The two tables, for tests that compare them. */
+typedef reduce_fn *reduce_table[DTYPE_COUNT][REDUCTION_COUNT];
+extern const reduce_table reduce_generic, reduce_avx2;
+
+#endif

@@ -1,0 +1,170 @@
+/* reduce_loops.h - the kernels, written once and compiled for each instruction set.
+ *
+ * The includer defines LOOP(name) (the function's full name), F16_LOAD/F16_STORE, and gets one
+ * function a dtype and reduction and a table of them. Plain loops that the compiler vectorises;
+ * loads are unaligned on purpose, since a tensor may be a view of any byte.
+ */
+#include "worker/reduce.h"
+
+#include <string.h>
+
+#define BLOCK 1024 /* elements accumulated at once: stays in the first-level cache */
+
+#define UNALIGNED(type, name) typedef type name __attribute__((aligned(1), may_alias))
+UNALIGNED(float, f32_t);
+UNALIGNED(double, f64_t);
+UNALIGNED(uint8_t, u8_t);
+UNALIGNED(int8_t, i8_t);
+UNALIGNED(uint16_t, u16_t);
+UNALIGNED(int16_t, i16_t);
+UNALIGNED(uint32_t, u32_t);
+UNALIGNED(int32_t, i32_t);
+UNALIGNED(uint64_t, u64_t);
+UNALIGNED(int64_t, i64_t);
+
+#define SUM(a, b) ((a) + (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+/* A number beats NaN: when b is NaN, a; when a is NaN the comparison fails and b is taken. */
+#define FMAX(a, b) ((a) > (b) || (b) != (b) ? (a) : (b))
+#define FMIN(a, b) ((a) < (b) || (b) != (b) ? (a) : (b))
+
+/* The first passes join up to four inputs, so that memory sees n reads and one write; the result of
+ * a block stays in cache for the inputs beyond. */
+#define KERNEL(name, type, op)                                                                 \
+    static void LOOP(name)(uint8_t * out, const uint8_t *const in[], uint32_t n, size_t count) \
+    {                                                                                          \
+        for (size_t at = 0; at < count; at += BLOCK) {                                         \
+            size_t m = count - at < BLOCK ? count - at : BLOCK;                                \
+            type *o = (type *)out + at;                                                        \
+            const type *a = (const type *)in[0] + at;                                          \
+            uint32_t i = 1;                                                                    \
+            if (n == 1) {                                                                      \
+                memmove(o, a, m * sizeof *o);                                                  \
+            } else if (n >= 4) {                                                               \
+                const type *b = (const type *)in[1] + at, *c = (const type *)in[2] + at,       \
+                           *d = (const type *)in[3] + at;                                      \
+                for (size_t k = 0; k < m; k++) {                                               \
+                    type x = (type)op(a[k], b[k]);                                             \
+                    x = (type)op(x, c[k]);                                                     \
+                    o[k] = (type)op(x, d[k]);                                                  \
+                }                                                                              \
+                i = 4;                                                                         \
+            } else if (n == 3) {                                                               \
+                const type *b = (const type *)in[1] + at, *c = (const type *)in[2] + at;       \
+                for (size_t k = 0; k < m; k++) {                                               \
+                    type x = (type)op(a[k], b[k]);                                             \
+                    o[k] = (type)op(x, c[k]);                                                  \
+                }                                                                              \
+                i = 3;                                                                         \
+            } else {                                                                           \
+                const type *b = (const type *)in[1] + at;                                      \
+                for (size_t k = 0; k < m; k++)                                                 \
+                    o[k] = (type)op(a[k], b[k]);                                               \
+                i = 2;                                                                         \
+            }                                                                                  \
+            for (; i < n; i++) {                                                               \
+                const type *b = (const type *)in[i] + at;                                      \
+                for (size_t k = 0; k < m; k++)                                                 \
+                    o[k] = (type)op(o[k], b[k]);                                               \
+            }                                                                                  \
+        }                                                                                      \
+    }
+
+/* 16-bit floats: a block of float32 accumulators, filled by the first input, rounded once. */
+#define KERNEL16(name, load, store, op)                                                        \
+    static void LOOP(name)(uint8_t * out, const uint8_t *const in[], uint32_t n, size_t count) \
+    {                                                                                          \
+        float sum[BLOCK], x[BLOCK];                                                            \
+        for (size_t at = 0; at < count; at += BLOCK) {                                         \
+            size_t m = count - at < BLOCK ? count - at : BLOCK;                                \
+            load(sum, (const u16_t *)in[0] + at, m);                                           \
+            for (uint32_t i = 1; i < n; i++) {                                                 \
+                load(x, (const u16_t *)in[i] + at, m);                                         \
+                for (size_t k = 0; k < m; k++)                                                 \
+                    sum[k] = op(sum[k], x[k]);                                                 \
+            }                                                                                  \
+            store((u16_t *)out + at, sum, m);                                                  \
+        }                                                                                      \
+    }
+
+static void LOOP(bf16_load)(float *to, const u16_t *from, size_t m)
+{
+    for (size_t k = 0; k < m; k++) {
+        uint32_t bits = (uint32_t)from[k] << 16;
+
+        memcpy(&to[k], &bits, sizeof bits);
+    }
+}
+
+/* Round to nearest even on the bits; a NaN keeps its sign and stays a (quiet) NaN. */
+static void LOOP(bf16_store)(u16_t *to, const float *from, size_t m)
+{
+    for (size_t k = 0; k < m; k++) {
+        uint32_t bits, rounded;
+
+        memcpy(&bits, &from[k], sizeof bits);
+        rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        to[k] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 0x40) : rounded);
+    }
+}
+
+#define NUMBERS(X)                     \
+    X(float32, f32_t, SUM, FMAX, FMIN) \
+    X(float64, f64_t, SUM, FMAX, FMIN)
+
+/* Sums go through the unsigned type: wrapping is defined there, and the bits are the same. */
+#define INTEGERS(X)         \
+    X(int8, u8_t, i8_t)     \
+    X(uint8, u8_t, u8_t)    \
+    X(int16, u16_t, i16_t)  \
+    X(uint16, u16_t, u16_t) \
+    X(int32, u32_t, i32_t)  \
+    X(uint32, u32_t, u32_t) \
+    X(int64, u64_t, i64_t)  \
+    X(uint64, u64_t, u64_t)
+
+#define FLOAT_KERNELS(name, type, sum, max, min) \
+    KERNEL(name##_sum, type, sum) KERNEL(name##_max, type, max) KERNEL(name##_min, type, min)
+#define INTEGER_KERNELS(name, wrapping, type) \
+    KERNEL(name##_sum, wrapping, SUM) KERNEL(name##_max, type, MAX) KERNEL(name##_min, type, MIN)
+
+NUMBERS(FLOAT_KERNELS)
+INTEGERS(INTEGER_KERNELS)
+
+KERNEL16(float16_sum, F16_LOAD, F16_STORE, SUM)
+KERNEL16(float16_max, F16_LOAD, F16_STORE, FMAX)
+KERNEL16(float16_min, F16_LOAD, F16_STORE, FMIN)
+KERNEL16(bfloat16_sum, LOOP(bf16_load), LOOP(bf16_store), SUM)
+KERNEL16(bfloat16_max, LOOP(bf16_load), LOOP(bf16_store), FMAX)
+KERNEL16(bfloat16_min, LOOP(bf16_load), LOOP(bf16_store), FMIN)
+
+/* Unlike the others these must also normalise a single input. */
+#define BOOL_KERNEL(name, op)                                                                  \
+    static void LOOP(name)(uint8_t * out, const uint8_t *const in[], uint32_t n, size_t count) \
+    {                                                                                          \
+        for (size_t at = 0; at < count; at += BLOCK) {                                         \
+            size_t m = count - at < BLOCK ? count - at : BLOCK;                                \
+            uint8_t block[BLOCK];                                                              \
+            for (size_t k = 0; k < m; k++)                                                     \
+                block[k] = in[0][at + k] != 0;                                                 \
+            for (uint32_t i = 1; i < n; i++)                                                   \
+                for (size_t k = 0; k < m; k++)                                                 \
+                    block[k] = (uint8_t)(block[k] op(in[i][at + k] != 0));                     \
+            memcpy(out + at, block, m);                                                        \
+        }                                                                                      \
+    }
+BOOL_KERNEL(bool_max, |)
+BOOL_KERNEL(bool_min, &)
+
+#define ROW(name)                                      \
+    [DTYPE_##name] = {[REDUCE_SUM] = LOOP(name##_sum), \
+                      [REDUCE_MAX] = LOOP(name##_max), \
+                      [REDUCE_MIN] = LOOP(name##_min)},
+#define FLOAT_ROW(name, type, sum, max, min) ROW(name)
+#define INTEGER_ROW(name, wrapping, type) ROW(name)
+
+const reduce_table LOOP(table) = {
+    NUMBERS(FLOAT_ROW) INTEGERS(INTEGER_ROW) ROW(float16)
+        ROW(bfloat16)[DTYPE_bool] = {[REDUCE_MAX] = LOOP(bool_max), [REDUCE_MIN] = LOOP(bool_min)},
+};

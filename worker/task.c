@@ -1,0 +1,57 @@
+/* task.c - one RUN frame to checked pointers and shapes. */
+#include "worker/task.h"
+#include "worker/arena_map.h"
+#include "worker/reduce.h"
+
+static int check_parameters(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
+{
+    if (run->op >= OP_COUNT || run->dtype >= DTYPE_COUNT)
+        return err_set(e, ERR_worker_failed, "unknown operation or dtype in RUN");
+    if (run->n_inputs != n || run->n_outputs != n)
+        return err_set(e, ERR_worker_failed, "RUN has %u inputs and %u outputs for %u ranks",
+                       run->n_inputs, run->n_outputs, n);
+    t->op = &ops[run->op];
+    t->dtype = (enum dtype)run->dtype;
+    t->params = (struct op_params){.split_axis = run->split_axis,
+                                   .concat_axis = run->concat_axis,
+                                   .src = run->src,
+                                   .dst = run->dst};
+    t->in = run->in_shape;
+    if (shape_measure(&t->in, t->dtype, NULL, &t->in_bytes, e) != 0 ||
+        op_check_dtype(t->op, t->dtype, e) != 0 || op_check_peers(t->op, &t->params, n, e) != 0 ||
+        op_out_shape(t->op, &t->params, n, &t->in, &t->out, e) != 0 ||
+        shape_measure(&t->out, t->dtype, NULL, &t->out_bytes, e) != 0)
+        return -1;
+    if (t->op->reduce != REDUCE_NONE && !reduce_find(t->dtype, t->op->reduce))
+        return err_set(e, ERR_worker_failed, "no kernel for %s of %s", t->op->name,
+                       dtypes[t->dtype].name);
+    return 0;
+}
+
+static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
+{
+    for (uint32_t r = 0; r < n; r++) {
+        t->inputs[r] = NULL;
+        t->outputs[r] = NULL;
+        if (op_gives(t->op, &t->params, r)) {
+            t->inputs[r] = arena_map_at(run->inputs[r], t->in_bytes);
+            if (!t->inputs[r])
+                return err_set(e, ERR_worker_failed, "input %u lies outside the arena", r);
+        }
+        if (op_gets(t->op, &t->params, r)) {
+            t->outputs[r] = arena_map_at(run->outputs[r], t->out_bytes);
+            if (!t->outputs[r])
+                return err_set(e, ERR_worker_failed, "output %u lies outside the arena", r);
+        }
+    }
+    return 0;
+}
+
+int task_prepare(const struct frame_run *run, uint32_t n, uint32_t rank, struct task *task,
+                 struct err *e)
+{
+    task->job = run->job;
+    task->n = n;
+    task->rank = rank;
+    return check_parameters(run, n, task, e) == 0 ? find_bytes(run, n, task, e) : -1;
+}
