@@ -17,7 +17,7 @@ enum dtype_class { CLASS_FLOAT, CLASS_INT, CLASS_UINT, CLASS_BOOL };
 struct dtype_row {
     const char *name;
     uint32_t size_bytes; /* of one element */
-    enum dtype_class class;
+    enum dtype_class kind;
     const char *npy;         /* NumPy's descr without byte order; "" for bfloat16 */
     const char *safetensors; /* its name there */
     const char *aliases;     /* separated by spaces */

@@ -121,7 +121,7 @@ uint64_t op_view_offset(const struct op *op, const struct op_params *p, uint32_t
 
 int op_check_dtype(const struct op *op, enum dtype d, struct err *e)
 {
-    if (op->reduce == REDUCE_SUM && dtypes[d].class == CLASS_BOOL) {
+    if (op->reduce == REDUCE_SUM && dtypes[d].kind == CLASS_BOOL) {
         err_set(e, ERR_dtype_op,
                 "%s cannot add bool; use all_reduce_max for or, all_reduce_min for and, or an "
                 "integer dtype to count",

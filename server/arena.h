@@ -37,8 +37,8 @@ int arena_fd(const struct arena *a);        /* not to be closed */
 uint64_t arena_nonce(const struct arena *a);
 
 /* Makes [offset, offset+size) safe to touch: fallocates whole LIMIT_CHUNK_BYTES chunks that are
- * not yet reserved and populates this mapping. Any thread. Returns 0, or -1 with ERR_arena_full when
- * tmpfs is full (never SIGBUS later). */
+ * not yet reserved and populates this mapping. Any thread. Returns 0, or -1 with ERR_arena_full
+ * when tmpfs is full (never SIGBUS later). */
 int arena_reserve(struct arena *a, uint64_t offset, uint64_t size_bytes, struct err *e);
 
 uint64_t arena_reserved_bytes(const struct arena *a);

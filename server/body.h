@@ -1,5 +1,5 @@
-/* body.h - a request's body on its way in: JSON text under a memory budget, or a codec's bytes into an
- * extent. One request, one thread at a time. */
+/* body.h - a request's body on its way in: JSON text under a memory budget, or a codec's bytes into
+ * an extent. One request, one thread at a time. */
 #ifndef TUTTI_SERVER_BODY_H
 #define TUTTI_SERVER_BODY_H
 
@@ -28,8 +28,8 @@ struct body {
     struct payload payload; /* after body_finish */
 };
 
-/* Before the first byte: everything that can be refused is refused here. Reserves the extent when the
- * length is known. */
+/* Before the first byte: everything that can be refused is refused here. Reserves the extent when
+ * the length is known. */
 int body_begin(struct body *b, enum body_kind kind, const char *content_type,
                const struct codec_head *head, struct err *e);
 int body_feed(struct body *b, const uint8_t *bytes, size_t len, struct err *e);

@@ -1,8 +1,8 @@
 /* codec.h - how tensors travel: the vtable of json, npy, safetensors and raw.
  *
- * Reading: begin (head known, no byte of the body yet), feed (pieces, in order), finish, and drop in
- * every case. Bytes of binary bodies go straight into an extent. A codec's state belongs to one request
- * and is used by one thread at a time.
+ * Reading: begin (head known, no byte of the body yet), feed (pieces, in order), finish, and drop
+ * in every case. Bytes of binary bodies go straight into an extent. A codec's state belongs to one
+ * request and is used by one thread at a time.
  */
 #ifndef TUTTI_SERVER_CODEC_H
 #define TUTTI_SERVER_CODEC_H
@@ -36,7 +36,7 @@ struct payload {
     struct payload_item {
         char name[32]; /* longer names are cut: they are no ranks */
         struct tensor *tensor;
-    } *items;
+    } * items;
 };
 
 void payload_fini(struct payload *p); /* drops the references; accepts zeroed memory */
@@ -46,11 +46,11 @@ struct parts {
     struct part {
         const void *bytes;
         size_t len;
-    } *part;
+    } * part;
     uint32_t n;
     size_t total_bytes;
-    void *heap;             /* freed with it; may be NULL */
-    struct tensor **held;   /* references released with it */
+    void *heap;           /* freed with it; may be NULL */
+    struct tensor **held; /* references released with it */
     uint32_t n_held;
 };
 
@@ -77,8 +77,20 @@ struct codec {
     int (*write)(const struct codec_out *what, struct parts *out, struct err *e);
 };
 
-extern const struct codec codecs[FORMAT_COUNT];
+const struct codec *codec_of(enum format f);
 extern const struct codec codec_json, codec_npy, codec_safetensors, codec_raw;
+
+/* For codecs: head bytes (copied) and then the bytes of every tensor that is there.
+ * Returns 0, or -1 with ERR_no_memory. */
+int parts_of(const struct codec_out *what, const void *head, size_t head_len, struct parts *out,
+             struct err *e);
+
+/* For codecs: all bytes are there, and, if alike, all tensors are, with one shape.
+ * Returns 0, or -1 with ERR_not_acceptable or ERR_tensor_lost. */
+int codec_check_out(const struct codec_out *what, bool alike, const char *format, struct err *e);
+
+/* For codecs: an extent's bytes as a bool tensor holds them, each 0 or 1. */
+void codec_normalise_bool(uint8_t *bytes, uint64_t n);
 
 /* A JSON tensor as API.md states it: nested list, number, object with dtype/shape/data,
  * {"tensor":"t_..."}, or null (then *out is NULL). span must come from a json_check'd document; the
@@ -86,8 +98,8 @@ extern const struct codec codec_json, codec_npy, codec_safetensors, codec_raw;
  *
  *   dtype    of plain lists, and what an object without dtype has
  *   pointer  where span stands in the document, for errors: "/inputs/0"
- *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_tensor_unknown 422 when there is
- *            none, ERR_tensor_lost when its bytes are gone)
+ *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_tensor_unknown 422
+ * when there is none, ERR_tensor_lost when its bytes are gone)
  *
  * Returns 0 or -1 with a pointer in e. The reference in *out is the caller's. */
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,

@@ -1,7 +1,7 @@
 /* extent.h - pieces of the arena: allocate, share, free.
  *
- * One allocator for the process, behind one mutex (named in ARCHITECTURE.md); all functions are safe
- * from any thread unless said. Metadata lives outside the arena. Two-level segregated fit with
+ * One allocator for the process, behind one mutex (named in ARCHITECTURE.md); all functions are
+ * safe from any thread unless said. Metadata lives outside the arena. Two-level segregated fit with
  * coalescing (TLSF, Masmano et al. 2004), so allocation and free are O(1) and fragmentation is
  * bounded. Sizes round up to LIMIT_EXTENT_ALIGN_BYTES; 1 MiB and more start on a page.
  */
@@ -27,15 +27,16 @@ void extent_fini(void);
  * piece in the detail). */
 int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
 
-/* Recovery: a reference to exactly [offset, offset+size_bytes), made live if it is not yet. The same
- * range adopted twice is one extent with two references. Returns 0, or -1 with ERR_arena when the range
- * overlaps another live extent or leaves the arena. */
+/* Recovery: a reference to exactly [offset, offset+size_bytes), made live if it is not yet. The
+ * same range adopted twice is one extent with two references. Returns 0, or -1 with ERR_arena when
+ * the range overlaps another live extent or leaves the arena. */
 int extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e);
 
 struct extent *extent_ref(struct extent *x);
 void extent_unref(struct extent *x); /* NULL is ignored; the last one frees */
 
-/* Gives the tail back: size_bytes <= the present size. Only while the caller has the only reference. */
+/* Gives the tail back: size_bytes <= the present size. Only while the caller has the only
+ * reference. */
 void extent_shrink(struct extent *x, uint64_t size_bytes);
 
 uint8_t *extent_bytes(const struct extent *x);
@@ -43,8 +44,8 @@ uint64_t extent_offset(const struct extent *x); /* in the arena */
 uint64_t extent_size(const struct extent *x);   /* as asked, not rounded */
 
 struct extent_usage {
-    uint64_t arena_bytes;        /* that can be handed out, in all */
-    uint64_t used_bytes;         /* by live extents, rounded */
+    uint64_t arena_bytes; /* that can be handed out, in all */
+    uint64_t used_bytes;  /* by live extents, rounded */
     uint64_t free_bytes;
     uint64_t largest_free_bytes; /* one extent of this size can be had */
     uint64_t reserved_bytes;     /* pages taken from tmpfs */

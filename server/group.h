@@ -1,7 +1,7 @@
 /* group.h - named, ordered lists of distinct world ranks.
  *
- * Written on the core thread only (after the store has them); read from any thread, behind one mutex
- * (named in ARCHITECTURE.md). `world` is always there and is not stored.
+ * Written on the core thread only (after the store has them); read from any thread, behind one
+ * mutex (named in ARCHITECTURE.md). `world` is always there and is not stored.
  */
 #ifndef TUTTI_SERVER_GROUP_H
 #define TUTTI_SERVER_GROUP_H
@@ -38,10 +38,12 @@ int group_find(const char *name, size_t len, struct group *out, struct err *e);
  * added, -1 with ERR_group_exists or ERR_too_many_groups. */
 int group_add(const struct group *g, struct err *e);
 
-/* (core) Returns 0, or -1 with ERR_group_unknown or ERR_group_protected. Jobs keep their own ranks. */
+/* (core) Returns 0, or -1 with ERR_group_unknown or ERR_group_protected. Jobs keep their own ranks.
+ */
 int group_remove(const char *name, struct err *e);
 
-/* Up to max groups by name after `after` ("" from the start; world comes first). Returns how many. */
+/* Up to max groups by name after `after` ("" from the start; world comes first). Returns how many.
+ */
 uint32_t group_list(const char *after, struct group *out, uint32_t max);
 
 #endif

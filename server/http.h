@@ -19,7 +19,15 @@
 struct route;
 struct http_connection; /* opaque: http.c's */
 
-enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_DELETE, METHOD_OPTIONS, METHOD_COUNT };
+enum method {
+    METHOD_GET,
+    METHOD_HEAD,
+    METHOD_POST,
+    METHOD_PUT,
+    METHOD_DELETE,
+    METHOD_OPTIONS,
+    METHOD_COUNT
+};
 
 #define REQUEST_ARGS 4
 #define REQUEST_ARG_BYTES 128
@@ -30,10 +38,13 @@ enum { HANDLED = 0, SUSPENDED = 1 }; /* or -1 with an err: a problem document */
 struct reply {
     int status;
     char content_type[64];
-    struct text text;   /* the body, unless parts.n > 0 */
+    struct text text; /* the body, unless parts.n > 0 */
     struct parts parts;
     uint32_t n_headers;
-    struct { char name[32]; char value[200]; } headers[12];
+    struct {
+        char name[32];
+        char value[200];
+    } headers[12];
     bool close; /* Connection: close */
 };
 
@@ -41,18 +52,19 @@ struct request {
     enum method method;
     const struct route *route;
     char args[REQUEST_ARGS][REQUEST_ARG_BYTES]; /* {segments} of the path, decoded, in order */
-    struct params *params;    /* of the query; the JSON body's are added by the handler */
-    int64_t length_bytes;     /* Content-Length; -1: chunked; 0: none */
+    struct params *params; /* of the query; the JSON body's are added by the handler */
+    int64_t length_bytes;  /* Content-Length; -1: chunked; 0: none */
     bool has_body;
-    uint64_t received_us;     /* wall */
-    uint64_t received_at_us;  /* clock_us() */
+    uint64_t received_us;    /* wall */
+    uint64_t received_at_us; /* clock_us() */
     struct body body;
     struct reply reply;
 
     /* A handler's own, from suspend to resume. free is called once, when the request ends. */
     void *state;
     void (*state_free)(void *state);
-    int (*resume)(struct request *rq, struct err *e); /* called on a pool thread after http_resume */
+    int (*resume)(struct request *rq,
+                  struct err *e); /* called on a pool thread after http_resume */
 
     struct http_connection *connection;
 };
@@ -60,19 +72,20 @@ struct request {
 /* A request header's value, or NULL. Valid while the request is. */
 const char *request_header(const struct request *rq, const char *name);
 
-/* Suspends: from a handler, on its pool thread, before it posts anything (the answer may be there at
- * once). Then return SUSPENDED. gone is called (watch thread, at most once, never after http_resume)
- * when the client has hung up: it must see to an early http_resume. */
+/* Suspends: from a handler, on its pool thread, before it posts anything (the answer may be there
+ * at once). Then return SUSPENDED. gone is called (watch thread, at most once, never after
+ * http_resume) when the client has hung up: it must see to an early http_resume. */
 void http_suspend(struct request *rq, void (*gone)(struct request *rq));
 
-/* Any thread; exactly once a suspend. rq->resume is then called on a pool thread, unless the client is
- * gone. */
+/* Any thread; exactly once a suspend. rq->resume is then called on a pool thread, unless the client
+ * is gone. */
 void http_resume(struct request *rq);
 
 /* Replies. Each returns HANDLED. */
 int reply_text(struct request *rq, int status, const char *content_type); /* sends rq->reply.text */
-int reply_json(struct request *rq, int status);                           /* the same as application/json */
-int reply_parts(struct request *rq, int status, const char *content_type); /* sends rq->reply.parts */
+int reply_json(struct request *rq, int status); /* the same as application/json */
+int reply_parts(struct request *rq, int status,
+                const char *content_type); /* sends rq->reply.parts */
 int reply_empty(struct request *rq, int status);
 void reply_header(struct request *rq, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -17,18 +17,27 @@ struct json_span {
     size_t len;
 };
 
-enum json_kind { JSON_OBJECT, JSON_ARRAY, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_NULL };
+enum json_kind {
+    JSON_OBJECT,
+    JSON_ARRAY,
+    JSON_STRING,
+    JSON_NUMBER,
+    JSON_TRUE,
+    JSON_FALSE,
+    JSON_NULL
+};
 
 struct json_member {
     char name[64]; /* unescaped; longer names are cut and so unknown to everyone */
     struct json_span value;
 };
 
-/* Checks the whole text once, in linear time and constant memory: RFC 8259 grammar, UTF-8 (no overlong,
- * no surrogates), no \u0000, no lone \uD800, depth <= LIMIT_JSON_DEPTH, nothing after. Everything below
- * may then assume valid text. Sets *doc to the document without surrounding space.
- * Returns 0, or -1 with ERR_empty_body, ERR_bad_json (line and column in the detail; names a BOM, a bare
- * NaN or Infinity, comments, single quotes and trailing commas for what they are) or ERR_too_deep. */
+/* Checks the whole text once, in linear time and constant memory: RFC 8259 grammar, UTF-8 (no
+ * overlong, no surrogates), no \u0000, no lone \uD800, depth <= LIMIT_JSON_DEPTH, nothing after.
+ * Everything below may then assume valid text. Sets *doc to the document without surrounding space.
+ * Returns 0, or -1 with ERR_empty_body, ERR_bad_json (line and column in the detail; names a BOM, a
+ * bare NaN or Infinity, comments, single quotes and trailing commas for what they are) or
+ * ERR_too_deep. */
 int json_check(const char *text, size_t len, struct json_span *doc, struct err *e);
 
 enum json_kind json_kind(const struct json_span *s);

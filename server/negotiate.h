@@ -6,13 +6,13 @@
 #include "server/codec.h"
 
 /* content_type: the header, NULL when missing. mask: 1u << FORMAT_x of what the route takes.
- * Returns 0, or -1 with ERR_unsupported_media listing what is taken. Parameters after ';' are ignored,
- * but a charset other than utf-8 of JSON is refused. */
+ * Returns 0, or -1 with ERR_unsupported_media listing what is taken. Parameters after ';' are
+ * ignored, but a charset other than utf-8 of JSON is refused. */
 int negotiate_in(const char *content_type, unsigned mask, enum format *out, struct err *e);
 
-/* accept: the header, NULL when missing (then fallback, as for any wildcard); format: ?format= or NULL, which
- * beats the header. q-values are honoured; mask as above.
- * Returns 0, or -1 with ERR_not_acceptable listing what there is. */
+/* accept: the header, NULL when missing (then fallback, as for any wildcard); format: ?format= or
+ * NULL, which beats the header. q-values are honoured; mask as above. Returns 0, or -1 with
+ * ERR_not_acceptable listing what there is. */
 int negotiate_out(const char *accept, const char *format, unsigned mask, enum format fallback,
                   enum format *out, struct err *e);
 

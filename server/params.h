@@ -36,10 +36,10 @@ struct params_group {
 };
 
 struct params {
-    uint64_t has; /* 1 << PARAM_x */
-    int64_t number[PARAM_COUNT];  /* INT, FLAG */
-    uint64_t us[PARAM_COUNT];     /* SECONDS, in microseconds */
-    char text[PARAM_COUNT][260];  /* TEXT */
+    uint64_t has;                /* 1 << PARAM_x */
+    int64_t number[PARAM_COUNT]; /* INT, FLAG */
+    uint64_t us[PARAM_COUNT];    /* SECONDS, in microseconds */
+    char text[PARAM_COUNT][260]; /* TEXT */
     enum dtype dtype;
     struct shape shape;
     struct params_group group;
@@ -57,8 +57,8 @@ bool params_has(const struct params *p, enum param_id id);
 int params_from_query(struct params *p, unsigned where, const char *name, const char *value,
                       struct err *e);
 
-/* One member of a JSON body, a json_check'd span. The same parameter in the query with the same value is
- * fine, with another value ERR_conflicting_parameter. Sets a pointer. */
+/* One member of a JSON body, a json_check'd span. The same parameter in the query with the same
+ * value is fine, with another value ERR_conflicting_parameter. Sets a pointer. */
 int params_from_json(struct params *p, unsigned where, const struct json_member *m, struct err *e);
 
 /* The value, or the default the API states. */

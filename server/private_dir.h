@@ -1,11 +1,12 @@
-/* private_dir.h - a directory that only we may enter, for the database and for the arena. Any thread. */
+/* private_dir.h - a directory that only we may enter, for the database and for the arena. Any
+ * thread. */
 #ifndef TUTTI_SERVER_PRIVATE_DIR_H
 #define TUTTI_SERVER_PRIVATE_DIR_H
 
 #include "schema/error.h"
 
-/* Makes path, and what is missing above it, 0700. One that is there must be a directory of ours that
- * nobody else may enter; the detail says how to make it so. Returns 0, or -1 with code. */
+/* Makes path, and what is missing above it, 0700. One that is there must be a directory of ours
+ * that nobody else may enter; the detail says how to make it so. Returns 0, or -1 with code. */
 int private_dir_make(const char *path, enum err_code code, struct err *e);
 
 #endif

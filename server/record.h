@@ -37,8 +37,8 @@ struct job_record {
     uint64_t total_us;      /* received -> terminal */
     uint64_t finished_us;   /* wall; 0 until terminal */
 
-    struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until succeeded.
-                           Ranks that get the same bytes name the same tensor. */
+    struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until
+                           succeeded. Ranks that get the same bytes name the same tensor. */
 };
 
 /* An empty record with room for n ranks (and outputs), or NULL. */

@@ -1,5 +1,5 @@
-/* recovery.h - from the database and the arena to tables in memory, at start. Main thread, before the core,
- * the store's writer and http start. */
+/* recovery.h - from the database and the arena to tables in memory, at start. Main thread, before
+ * the core, the store's writer and http start. */
 #ifndef TUTTI_SERVER_RECOVERY_H
 #define TUTTI_SERVER_RECOVERY_H
 
@@ -7,8 +7,9 @@
 
 #include <stdbool.h>
 
-/* arena_kept: are old extents valid? If not every stored tensor is marked lost, and unfinished jobs whose
- * inputs were bytes end failed: inputs_lost. Logs one line with the counts. Returns 0 or -1. */
+/* arena_kept: are old extents valid? If not every stored tensor is marked lost, and unfinished jobs
+ * whose inputs were bytes end failed: inputs_lost. Logs one line with the counts. Returns 0 or -1.
+ */
 int recover(bool arena_kept, struct err *e);
 
 #endif

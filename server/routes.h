@@ -6,7 +6,7 @@
 #include "server/http.h"
 
 struct route {
-    enum method method; /* GET rows serve HEAD too */
+    enum method method;  /* GET rows serve HEAD too */
     const char *pattern; /* "/v1/jobs/{job}": a {segment} matches one non-empty segment */
     int (*handler)(struct request *rq, struct err *e); /* the body, if any, is complete */
     enum body_kind body;
@@ -15,8 +15,8 @@ struct route {
 };
 
 /* The route of a decoded path, without normalising: a trailing or double slash is another path.
- * Fills args. Returns 0, or -1 with ERR_not_found, or ERR_method_not_allowed with the Allow header's
- * value in allow. */
+ * Fills args. Returns 0, or -1 with ERR_not_found, or ERR_method_not_allowed with the Allow
+ * header's value in allow. */
 int route_find(enum method method, const char *path, const struct route **out,
                char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
                struct err *e);

@@ -1,12 +1,13 @@
 /* store.h - SQLite: what survives a restart.
  *
  * ONE connection, on the store's own thread, does all writes and all checkpoints: Debian 12's
- * SQLite 3.40.1 has the WAL-reset race of 3.7.0..3.51.2, which needs a second connection that writes
- * or checkpoints. Readers are query_only, one a thread, made on first use.
+ * SQLite 3.40.1 has the WAL-reset race of 3.7.0..3.51.2, which needs a second connection that
+ * writes or checkpoints. Readers are query_only, one a thread, made on first use.
  *
  * Group commit: the store's thread takes everything that waits, applies it in one transaction, and
- * answers all of it after the commit. synchronous=NORMAL: a commit survives the death of every process;
- * the last ones may be lost with the machine's power, as the tensors in the tmpfs arena are.
+ * answers all of it after the commit. synchronous=NORMAL: a commit survives the death of every
+ * process; the last ones may be lost with the machine's power, as the tensors in the tmpfs arena
+ * are.
  */
 #ifndef TUTTI_SERVER_STORE_H
 #define TUTTI_SERVER_STORE_H
@@ -22,11 +23,11 @@
 /* Intrusive message, the owner's until posted and again from done on. */
 struct store_msg {
     /* Store thread, inside the transaction. Returns 0, or -1 with e: it looks before it writes, so
-     * nothing of a refused message is stored, and the others go on. May run twice (after a rollback).
-     * Set by the store_*_init functions below. */
+     * nothing of a refused message is stored, and the others go on. May run twice (after a
+     * rollback). Set by the store_*_init functions below. */
     int (*apply)(struct store_msg *m, struct err *e);
-    /* Store thread, after the commit (e NULL) or when it did not happen. Set by the owner; usually it
-     * posts to the core or resumes a request. ERR_storage_full: certainly not stored.
+    /* Store thread, after the commit (e NULL) or when it did not happen. Set by the owner; usually
+     * it posts to the core or resumes a request. ERR_storage_full: certainly not stored.
      * ERR_outcome_unknown: the process is about to exit with status 70. */
     void (*done)(struct store_msg *m, const struct err *e);
     struct store_msg *next;
@@ -35,9 +36,9 @@ struct store_msg {
 };
 
 /* Takes data_dir/lock (flock; ERR_store naming the pid when another server has it), opens
- * data_dir/tutti.db, migrates it to the newest schema/sql in one transaction a file, refuses one that
- * is newer or corrupt (the detail names the file and a command to look at it). Makes data_dir 0700 when
- * missing. Main thread. */
+ * data_dir/tutti.db, migrates it to the newest schema/sql in one transaction a file, refuses one
+ * that is newer or corrupt (the detail names the file and a command to look at it). Makes data_dir
+ * 0700 when missing. Main thread. */
 int store_open(const char *data_dir, struct err *e);
 
 /* Main thread: starts the writer. */
@@ -58,8 +59,8 @@ struct store_job_insert {
     struct tensor *const *inputs; /* record->n */
     const char *key;              /* "" when none */
     const uint8_t *digest;        /* 16 bytes when there is a key */
-    bool existed;                 /* out: the key's job was there, with the same digest; nothing stored */
-    struct id existing;           /* out: that job */
+    bool existed;       /* out: the key's job was there, with the same digest; nothing stored */
+    struct id existing; /* out: that job */
 };
 /* apply: ERR_idempotency_key_reused when the key is there with another digest. */
 void store_job_insert_init(struct store_job_insert *m);
@@ -67,8 +68,10 @@ void store_job_insert_init(struct store_job_insert *m);
 struct store_job_finish { /* terminal: state, error, timeline, and the outputs' rows */
     struct store_msg msg;
     const struct job_record *record;
-    struct tensor *const *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
-    bool superseded; /* out: another end was recorded before; this one is dropped, outputs and all */
+    struct tensor *const
+        *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
+    bool
+        superseded; /* out: another end was recorded before; this one is dropped, outputs and all */
 };
 void store_job_finish_init(struct store_job_finish *m);
 
@@ -125,13 +128,13 @@ void store_group_delete_init(struct store_group_delete *m);
 int store_job_read(const struct id *id, struct job_record **out, struct err *e);
 
 struct store_job_filter {
-    struct id before;       /* older than this; zero: from the newest */
-    bool terminal_only;     /* leave unfinished ones out */
+    struct id before;   /* older than this; zero: from the newest */
+    bool terminal_only; /* leave unfinished ones out */
     bool has_state;
-    enum job_state state;   /* a terminal one */
-    const struct op *op;    /* NULL: any */
-    const char *group;      /* NULL: any */
-    const char *label;      /* NULL: any */
+    enum job_state state; /* a terminal one */
+    const struct op *op;  /* NULL: any */
+    const char *group;    /* NULL: any */
+    const char *label;    /* NULL: any */
 };
 
 /* Newest first, up to max. Returns 0 or -1 (nothing in out then). */
@@ -144,11 +147,12 @@ int store_job_list(const struct store_job_filter *f, struct job_record **out, ui
 uint64_t store_arena_nonce(void);
 
 /* Remembers it at once. When it differs from what was remembered, every tensor and every unfinished
- * job's inputs are marked lost in the same transaction: a kill in between can never leave old offsets
- * that seem to lie in a new arena. */
+ * job's inputs are marked lost in the same transaction: a kill in between can never leave old
+ * offsets that seem to lie in a new arena. */
 int store_set_arena_nonce(uint64_t nonce, struct err *e);
 
-/* Marks every tensor and every unfinished job's inputs lost (the arena did not survive). n: tensors. */
+/* Marks every tensor and every unfinished job's inputs lost (the arena did not survive). n:
+ * tensors. */
 int store_lose_tensors(uint64_t *n, struct err *e);
 
 struct store_recovery {
@@ -156,14 +160,15 @@ struct store_recovery {
     int (*group)(void *arg, const struct group *g, struct err *e);
     /* One stored tensor: makes it from its row, t->extent adopted unless lost. Takes t. */
     int (*tensor)(void *arg, struct tensor *t, struct err *e);
-    /* One unfinished job, oldest first; inputs adopted, or NULL when `lost` says that they are gone.
-     * Takes record and inputs. */
+    /* One unfinished job, oldest first; inputs adopted, or NULL when `lost` says that they are
+     * gone. Takes record and inputs. */
     int (*job)(void *arg, struct job_record *record, struct tensor **inputs, bool lost,
                struct err *e);
 };
 
-/* Calls the three for every row: groups, tensors, jobs. A row whose extent cannot be adopted counts as
- * lost; a row that cannot be right is ERR_store, for a start on half a state loses the other half. */
+/* Calls the three for every row: groups, tensors, jobs. A row whose extent cannot be adopted counts
+ * as lost; a row that cannot be right is ERR_store, for a start on half a state loses the other
+ * half. */
 int store_recover(const struct store_recovery *r, struct err *e);
 
 #endif
