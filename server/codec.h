@@ -105,6 +105,10 @@ void codec_normalise_bool(uint8_t *bytes, uint64_t n);
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,
                      struct tensor **out, bool *named, struct err *e);
 
+/* A shape as a JSON list of integers. Returns 0, or -1 with ERR_shape_invalid and a pointer. */
+int json_shape_read(const struct json_span *value, const char *pointer, struct shape *out,
+                    struct err *e);
+
 /* A tensor's elements nested as NumPy's tolist(), a scalar bare. */
 void json_tensor_write(struct text *out, const struct tensor *t);
 

@@ -1,0 +1,466 @@
+/* codec_json.c - tensors as JSON: nested lists and objects in, nested lists out. Two passes over
+ * the text, the first for the shape and the second for the numbers, and no tree. */
+#include "server/codec.h"
+#include "server/number.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NESTING (LIMIT_NDIM + 1)
+
+/* ---- the shape of a nested list ---- */
+
+struct nest {
+    const char *prefix;          /* JSON Pointer to the list */
+    uint64_t count[NESTING + 1]; /* elements so far of the open list at each depth */
+    uint64_t dim[NESTING + 1];
+    bool known[NESTING + 1]; /* has a list of this depth been closed? */
+    uint32_t depth, deepest, leaf_depth;
+    bool has_leaf;
+    uint64_t leaves;
+};
+
+/* Points at the element at hand: /inputs/0/1/2. */
+static int point(const struct nest *n, struct err *e)
+{
+    char text[192];
+    int at = snprintf(text, sizeof text, "%s", n->prefix);
+
+    for (uint32_t d = 1; d <= n->depth && at < (int)sizeof text; d++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "/%llu",
+                       (unsigned long long)n->count[d]);
+    return err_pointer(e, "%s", text);
+}
+
+static int ragged(const struct nest *n, const char *what, struct err *e)
+{
+    err_set(e, ERR_ragged, "the nested list is ragged: %s", what);
+    return point(n, e);
+}
+
+static int open_list(struct nest *n, struct err *e)
+{
+    if (n->depth == LIMIT_NDIM) {
+        err_set(e, ERR_shape_invalid, "the list is nested more than %d deep", LIMIT_NDIM);
+        return point(n, e);
+    }
+    if (n->has_leaf && n->depth + 1 > n->leaf_depth)
+        return ragged(n, "a list stands where the others have numbers", e);
+    n->depth++;
+    n->count[n->depth] = 0;
+    if (n->depth > n->deepest)
+        n->deepest = n->depth;
+    return 0;
+}
+
+static int close_list(struct nest *n, struct err *e)
+{
+    uint32_t d = n->depth--;
+
+    if (n->known[d] && n->dim[d] != n->count[d]) {
+        char what[96];
+
+        snprintf(what, sizeof what, "this list has %llu elements, one before it %llu",
+                 (unsigned long long)n->count[d], (unsigned long long)n->dim[d]);
+        return ragged(n, what, e);
+    }
+    n->known[d] = true;
+    n->dim[d] = n->count[d];
+    if (n->depth > 0)
+        n->count[n->depth]++;
+    return 0;
+}
+
+static int leaf(struct nest *n, char first, struct err *e)
+{
+    if (first == '{')
+        return ragged(n, "an object stands where a number is expected", e);
+    if (n->deepest > n->depth)
+        return ragged(n, "a number stands where the others have lists", e);
+    n->has_leaf = true;
+    n->leaf_depth = n->depth;
+    n->leaves++;
+    if (n->depth > 0)
+        n->count[n->depth]++;
+    return 0;
+}
+
+static const char *skip_leaf(const char *p, const char *end)
+{
+    if (*p == '"') {
+        for (p++; *p != '"'; p++)
+            p += *p == '\\';
+        return p + 1;
+    }
+    while (p < end && *p != ',' && *p != ']' && *p != '}' && (unsigned char)*p > ' ')
+        p++;
+    return p;
+}
+
+static int find_shape(const struct json_span *span, struct nest *n, struct shape *shape,
+                      struct err *e)
+{
+    const char *p = span->at, *end = span->at + span->len;
+
+    while (p < end) {
+        int rc = 0;
+
+        if (*p == '[') {
+            rc = open_list(n, e);
+            p++;
+        } else if (*p == ']') {
+            rc = close_list(n, e);
+            p++;
+        } else if (*p == ',' || (unsigned char)*p <= ' ') {
+            p++;
+        } else {
+            rc = leaf(n, *p, e);
+            p = rc == 0 ? skip_leaf(p, end) : p;
+        }
+        if (rc != 0)
+            return -1;
+    }
+    shape->ndim = n->deepest;
+    for (uint32_t d = 0; d < shape->ndim; d++)
+        shape->dim[d] = n->dim[d + 1];
+    return 0;
+}
+
+/* ---- the elements ---- */
+
+/* Points at element i of a nest of this shape. */
+static int point_at(const char *prefix, const struct shape *s, uint64_t i, struct err *e)
+{
+    char text[192];
+    uint64_t index[LIMIT_NDIM];
+    int at = snprintf(text, sizeof text, "%s", prefix);
+
+    for (uint32_t d = s->ndim; d-- > 0; i /= s->dim[d])
+        index[d] = i % s->dim[d];
+    for (uint32_t d = 0; d < s->ndim && at < (int)sizeof text; d++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "/%llu", (unsigned long long)index[d]);
+    return err_pointer(e, "%s", text);
+}
+
+static int read_string(const char *p, size_t len, enum dtype d, uint8_t *out, struct err *e)
+{
+    struct json_span s = {.base = p, .at = p, .len = len};
+    char text[64];
+    long n = json_string(&s, text, sizeof text);
+
+    if (n < 0)
+        return err_set(e, ERR_value_invalid, "a string of %zu bytes is no %s", len, dtypes[d].name);
+    return number_read_string(text, (size_t)n, d, out, e);
+}
+
+static int read_element(const char *p, size_t len, enum dtype d, uint8_t *out, struct err *e)
+{
+    if (*p == '"')
+        return read_string(p, len, d, out, e);
+    if (*p != 't' && *p != 'f' && *p != 'n')
+        return number_read(p, len, d, out, e);
+    if (*p == 'n')
+        return err_set(e, ERR_value_invalid, "null is no element of a tensor");
+    if (dtypes[d].kind != CLASS_BOOL)
+        return err_set(e, ERR_value_invalid,
+                       "%.*s is no %s; say \"dtype\": \"bool\", or write 0 or 1", (int)len, p,
+                       dtypes[d].name);
+    *out = *p == 't';
+    return 0;
+}
+
+static int read_elements(const struct json_span *span, const struct shape *nest, enum dtype d,
+                         const char *prefix, uint8_t *out, struct err *e)
+{
+    const char *p = span->at, *end = span->at + span->len;
+    uint32_t size = dtypes[d].size_bytes;
+
+    for (uint64_t i = 0; p < end;) {
+        const char *from = p;
+
+        if (*p == '[' || *p == ']' || *p == ',' || (unsigned char)*p <= ' ') {
+            p++;
+            continue;
+        }
+        p = skip_leaf(p, end);
+        if (read_element(from, (size_t)(p - from), d, out + i * size, e) != 0)
+            return point_at(prefix, nest, i, e);
+        i++;
+    }
+    return 0;
+}
+
+/* shape: what the text says beside the data, or NULL. */
+static int read_data(const struct json_span *span, enum dtype d, const char *pointer,
+                     const struct shape *shape, struct tensor **out, struct err *e)
+{
+    struct nest n = {.prefix = pointer};
+    struct shape nest = {0};
+    struct extent *extent = NULL;
+    uint64_t bytes;
+    int rc = -1;
+
+    if (find_shape(span, &n, &nest, e) != 0)
+        return -1;
+    if (!shape)
+        shape = &nest;
+    if (shape_measure(shape, d, NULL, &bytes, e) != 0)
+        return err_pointer(e, "%s", pointer);
+    if (shape_count(shape) != n.leaves || (nest.ndim > 1 && !shape_equal(shape, &nest))) {
+        char want[SHAPE_TEXT], got[SHAPE_TEXT];
+
+        err_set(e, ERR_size_mismatch, "the shape says %s, but the data is %s",
+                shape_format(shape, want, sizeof want), shape_format(&nest, got, sizeof got));
+        return err_pointer(e, "%s", pointer);
+    }
+    if (extent_alloc(bytes, &extent, e) != 0)
+        return -1;
+    if (read_elements(span, &nest, d, pointer, extent_bytes(extent), e) != 0)
+        goto out;
+    *out = tensor_new(d, shape, extent, 0);
+    rc = *out ? 0 : err_set(e, ERR_no_memory, "a tensor");
+out:
+    extent_unref(extent);
+    return rc;
+}
+
+/* ---- objects ---- */
+
+static int read_named(const struct json_span *value, const char *pointer, struct tensor **out,
+                      struct err *e)
+{
+    char text[65];
+    struct id id;
+    long len = json_kind(value) == JSON_STRING ? json_string(value, text, sizeof text) : -1;
+
+    if (len < 0)
+        snprintf(text, sizeof text, "%.*s", (int)(value->len < 64 ? value->len : 64), value->at);
+    if (len < 0 || id_parse('t', text, (size_t)len, &id) != 0 || !(*out = tensor_find(&id))) {
+        err_set(e, ERR_input_unknown, "there is no tensor %s", text);
+        return err_pointer(e, "%s/tensor", pointer);
+    }
+    if (!tensor_data(*out) && (*out)->size_bytes > 0) {
+        tensor_unref(*out);
+        err_set(e, ERR_tensor_lost, "the bytes of tensor %s did not survive a restart", text);
+        return err_pointer(e, "%s/tensor", pointer);
+    }
+    return 0;
+}
+
+static int read_dtype(const struct json_span *value, const char *pointer, enum dtype *out,
+                      struct err *e)
+{
+    char text[65] = "";
+
+    if (json_kind(value) == JSON_STRING && json_string(value, text, sizeof text) >= 0 &&
+        dtype_find(text, strlen(text), out) == 0)
+        return 0;
+    err_set(e, ERR_dtype_unsupported, "%.*s is no dtype; there are: %s",
+            (int)(value->len < 64 ? value->len : 64), value->at, dtype_names());
+    return err_pointer(e, "%s/dtype", pointer);
+}
+
+int json_shape_read(const struct json_span *value, const char *pointer, struct shape *out,
+                    struct err *e)
+{
+    struct json_span dim;
+    size_t pos = 0;
+
+    out->ndim = 0;
+    if (json_kind(value) != JSON_ARRAY) {
+        err_set(e, ERR_shape_invalid, "a shape is a list of integers, as [2, 3]");
+        return err_pointer(e, "%s", pointer);
+    }
+    while (json_next(value, &pos, &dim)) {
+        if (out->ndim == LIMIT_NDIM || json_kind(&dim) != JSON_NUMBER ||
+            number_read(dim.at, dim.len, DTYPE_uint64, &out->dim[out->ndim], e) != 0) {
+            err_set(e, ERR_shape_invalid,
+                    "a shape is a list of at most %d integers from 0 on, not %.*s", LIMIT_NDIM,
+                    (int)(dim.len < 40 ? dim.len : 40), dim.at);
+            return err_pointer(e, "%s/%u", pointer, out->ndim);
+        }
+        out->ndim++;
+    }
+    return 0;
+}
+
+struct object {
+    const struct json_span *dtype, *shape, *data, *tensor;
+};
+
+static int sort_members(const struct json_member *m, uint32_t n, const char *pointer,
+                        struct object *o, struct err *e)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(m[i].name, "dtype") == 0)
+            o->dtype = &m[i].value;
+        else if (strcmp(m[i].name, "shape") == 0)
+            o->shape = &m[i].value;
+        else if (strcmp(m[i].name, "data") == 0)
+            o->data = &m[i].value;
+        else if (strcmp(m[i].name, "tensor") == 0)
+            o->tensor = &m[i].value;
+        else {
+            err_set(e, ERR_unknown_parameter,
+                    "a tensor has dtype, shape and data, or tensor; not \"%s\"", m[i].name);
+            return err_pointer(e, "%s/%s", pointer, m[i].name);
+        }
+    }
+    if (o->tensor ? n > 1 : !o->data) {
+        err_set(e, ERR_inputs_invalid,
+                "a tensor object is {\"tensor\": \"t_...\"} alone, or {\"data\": ...} with dtype "
+                "and shape if you like");
+        return err_pointer(e, "%s", pointer);
+    }
+    return 0;
+}
+
+static int read_object(const struct json_span *span, enum dtype dtype, const char *pointer,
+                       struct tensor **out, bool *named, struct err *e)
+{
+    struct json_member members[8];
+    struct object o = {0};
+    struct shape shape;
+    char at[128];
+    uint32_t n;
+
+    if (json_members(span, members, 8, &n, e) != 0)
+        return err_pointer(e, "%s", pointer);
+    if (sort_members(members, n, pointer, &o, e) != 0)
+        return -1;
+    *named = o.tensor != NULL;
+    if (o.tensor)
+        return read_named(o.tensor, pointer, out, e);
+    if (o.dtype && read_dtype(o.dtype, pointer, &dtype, e) != 0)
+        return -1;
+    snprintf(at, sizeof at, "%s/shape", pointer);
+    if (o.shape && json_shape_read(o.shape, at, &shape, e) != 0)
+        return -1;
+    snprintf(at, sizeof at, "%s/data", pointer);
+    return read_data(o.data, dtype, at, o.shape ? &shape : NULL, out, e);
+}
+
+int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,
+                     struct tensor **out, bool *named, struct err *e)
+{
+    *named = false;
+    *out = NULL;
+    switch (json_kind(span)) {
+    case JSON_NULL:
+        return 0;
+    case JSON_OBJECT:
+        return read_object(span, dtype, pointer, out, named, e);
+    default:
+        return read_data(span, dtype, pointer, NULL, out, e);
+    }
+}
+
+/* ---- writing ---- */
+
+#define ROOM (16 * 1024)
+
+/* Opening (or closing) brackets at element i of `ndim` axes: one for every inner block that begins
+ * (ends) there. */
+static char *brackets(char *p, const uint64_t *dim, uint32_t ndim, uint64_t i, char bracket)
+{
+    uint64_t block = 1;
+
+    for (uint32_t d = ndim; d-- > 0;) {
+        block *= dim[d];
+        if (i % block != 0)
+            break;
+        *p++ = bracket;
+    }
+    return p;
+}
+
+/* Units in all their brackets; a unit is an element, or an empty list where an axis is 0. */
+static void write_units(struct text *out, const struct tensor *t, uint32_t ndim, uint64_t units)
+{
+    const uint8_t *data = tensor_data(t);
+    const uint64_t *dim = t->shape.dim;
+    char *p = NULL, *end = NULL;
+
+    for (uint64_t i = 0; i < units; i++) {
+        if (end - p < NUMBER_TEXT + 2 * LIMIT_NDIM + 2) {
+            if (p)
+                out->len = (size_t)(p - out->data);
+            p = text_room(out, ROOM);
+            if (!p)
+                return;
+            end = p + ROOM;
+        }
+        p = brackets(p, dim, ndim, i, '[');
+        if (ndim < t->shape.ndim) {
+            *p++ = '[';
+            *p++ = ']';
+        } else {
+            p += number_write(t->dtype, data + i * dtypes[t->dtype].size_bytes, p);
+        }
+        p = brackets(p, dim, ndim, i + 1, ']');
+        if (i + 1 < units)
+            *p++ = ',';
+    }
+    out->len = (size_t)(p - out->data);
+    out->data[out->len] = '\0';
+}
+
+void json_tensor_write(struct text *out, const struct tensor *t)
+{
+    uint32_t ndim = 0;
+    uint64_t units = 1;
+
+    while (ndim < t->shape.ndim && t->shape.dim[ndim] != 0)
+        units *= t->shape.dim[ndim++];
+    write_units(out, t, ndim, units);
+    text_value_end(out);
+}
+
+static void write_one(struct text *text, const struct tensor *t)
+{
+    text_object(text, NULL);
+    text_string(text, "dtype", dtypes[t->dtype].name);
+    text_array(text, "shape");
+    for (uint32_t d = 0; d < t->shape.ndim; d++)
+        text_uint(text, NULL, t->shape.dim[d]);
+    text_end_array(text);
+    text_name(text, "data");
+    json_tensor_write(text, t);
+    text_end_object(text);
+}
+
+static int json_write(const struct codec_out *what, struct parts *out, struct err *e)
+{
+    struct text text;
+
+    if (codec_check_out(what, false, "json", e) != 0)
+        return -1;
+    text_init(&text);
+    if (what->stacked)
+        text_array(&text, NULL);
+    for (uint32_t i = 0; i < what->n; i++) {
+        if (what->t[i])
+            write_one(&text, what->t[i]);
+        else
+            text_null(&text, NULL);
+    }
+    if (what->stacked)
+        text_end_array(&text);
+    *out = (struct parts){.part = calloc(1, sizeof *out->part), .heap = text.data};
+    if (text.failed || !out->part) {
+        parts_fini(out);
+        return err_set(e, ERR_no_memory, "the tensors as JSON; ask for npy");
+    }
+    out->part[0] = (struct part){.bytes = text.data, .len = text.len};
+    out->n = 1;
+    out->total_bytes = text.len;
+    return 0;
+}
+
+const struct codec codec_json = {
+    .format = FORMAT_json,
+    .name = "json",
+    .media = "application/json",
+    .write = json_write,
+};
