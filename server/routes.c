@@ -1,0 +1,123 @@
+/* routes.c - the endpoints, one row each, and the tables as text. */
+#include "server/routes.h"
+#include "schema/op.h"
+#include "schema/state.h"
+#include "server/api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ROUTE(method, pattern, handler, body, where, sentence)          \
+    {                                                                   \
+        METHOD_##method, pattern, handler, BODY_##body, where, sentence \
+    }
+
+static const struct route routes[] = {
+    ROUTE(GET, "/", api_root, NONE, 0, "What this is."),
+    ROUTE(GET, "/v1", api_v1, NONE, 0, "The service: version, backend, world size, limits."),
+    ROUTE(GET, "/v1/workers", api_worker_list, NONE, 0, "All ranks."),
+    ROUTE(GET, "/v1/workers/{rank}", api_worker_get, NONE, 0, "One rank."),
+    ROUTE(GET, "/v1/groups", api_group_list, NONE, WHERE_LIST, "All groups."),
+    ROUTE(POST, "/v1/groups", api_group_create, JSON, 0, "Name an ordered list of ranks."),
+    ROUTE(GET, "/v1/groups/{name}", api_group_get, NONE, 0, "One group."),
+    ROUTE(DELETE, "/v1/groups/{name}", api_group_delete, NONE, 0, "Forget a group."),
+    ROUTE(POST, "/v1/tensors", api_tensor_create, TENSORS, WHERE_TENSOR, "Upload a tensor."),
+    ROUTE(GET, "/v1/tensors/{id}", api_tensor_get, NONE, WHERE_READ_TENSOR,
+          "A tensor's metadata, elements or bytes."),
+    ROUTE(DELETE, "/v1/tensors/{id}", api_tensor_delete, NONE, 0, "Forget a tensor."),
+    ROUTE(GET, "/v1/jobs", api_job_list, NONE, WHERE_LIST_JOBS, "Jobs, newest first."),
+    ROUTE(POST, "/v1/jobs", api_job_create, TENSORS, WHERE_JOB, "Run a collective."),
+    ROUTE(GET, "/v1/jobs/{id}", api_job_get, NONE, WHERE_READ_JOB, "One job; waits for its end."),
+    ROUTE(DELETE, "/v1/jobs/{id}", api_job_delete, NONE, 0,
+          "Forget a finished job and its tensors."),
+    ROUTE(POST, "/v1/jobs/{id}/cancel", api_job_cancel, NONE, 0, "Stop a job."),
+    ROUTE(GET, "/v1/jobs/{id}/outputs", api_outputs_get, NONE, WHERE_OUTPUT,
+          "Every rank's output."),
+    ROUTE(GET, "/v1/jobs/{id}/outputs/{rank}", api_output_get, NONE, WHERE_OUTPUT,
+          "One group rank's output."),
+    ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters and gauges."),
+    ROUTE(GET, "/healthz", api_healthz, NONE, 0, "The process answers."),
+    ROUTE(GET, "/readyz", api_readyz, NONE, 0, "All ranks have joined."),
+    ROUTE(GET, "/openapi.yaml", api_openapi, NONE, 0, "The API, stated in full."),
+};
+
+#define ROUTES (sizeof routes / sizeof routes[0])
+
+static const char *const method_names[METHOD_COUNT] = {
+    [METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
+    [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+};
+
+/* Segment by segment; args gets what stands for {segments}. */
+static bool matches(const char *pattern, const char *path, char args[][REQUEST_ARG_BYTES])
+{
+    uint32_t n = 0;
+
+    while (*pattern && *path) {
+        size_t len;
+
+        if (*pattern != '{') {
+            if (*pattern++ != *path++)
+                return false;
+            continue;
+        }
+        len = strcspn(path, "/");
+        if (len == 0 || n == REQUEST_ARGS)
+            return false;
+        snprintf(args[n++], REQUEST_ARG_BYTES, "%.*s", (int)len, path);
+        if (len >= REQUEST_ARG_BYTES)
+            args[n - 1][0] = '\0'; /* longer than any name: no thing has it */
+        pattern += strcspn(pattern, "}") + 1;
+        path += len;
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+static void add_method(char *allow, size_t size, const char *name)
+{
+    size_t len = strlen(allow);
+
+    snprintf(allow + len, size - len, "%s%s", len ? ", " : "", name);
+}
+
+int route_find(enum method method, const char *path, const struct route **out,
+               char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
+               struct err *e)
+{
+    enum method want = method == METHOD_HEAD ? METHOD_GET : method;
+
+    allow[0] = '\0';
+    for (const struct route *r = routes; r < routes + ROUTES; r++) {
+        if (!matches(r->pattern, path, args))
+            continue;
+        if (r->method == want) {
+            *out = r;
+            return 0;
+        }
+        add_method(allow, allow_size, method_names[r->method]);
+        if (r->method == METHOD_GET)
+            add_method(allow, allow_size, "HEAD");
+    }
+    if (allow[0])
+        return err_set(e, ERR_method_not_allowed, "this resource takes %s", allow);
+    return err_set(e, ERR_not_found, "there is no such path; GET /v1 lists what there is");
+}
+
+void routes_print_tables(void)
+{
+    for (size_t i = 0; i < ROUTES; i++)
+        printf("route %s %s %s\n", method_names[routes[i].method], routes[i].pattern,
+               routes[i].sentence);
+    params_print_table();
+    for (int c = ERR_none + 1; c < ERR_COUNT; c++)
+        printf("error %s %d %s\n", err_name((enum err_code)c), err_status((enum err_code)c),
+               err_title((enum err_code)c));
+    for (const struct op *op = ops; op < ops + OP_COUNT; op++)
+        printf("op %s %s\n", op->name, op->sentence);
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        printf("dtype %s %u\n", dtypes[d].name, dtypes[d].size_bytes);
+    for (int s = 0; s < JOB_STATE_COUNT; s++)
+        printf("state job %s\n", job_state_name((enum job_state)s));
+    for (int s = 0; s < WORKER_STATE_COUNT; s++)
+        printf("state worker %s\n", worker_state_name((enum worker_state)s));
+}
