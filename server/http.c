@@ -1,0 +1,322 @@
+/* http.c - libmicrohttpd: the daemon, and a request from its first call to its answer. */
+#include "server/http.h"
+#include "schema/clock.h"
+#include "schema/limits.h"
+#include "schema/log.h"
+#include "server/guard.h"
+#include "server/http_internal.h"
+#include "server/routes.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define STOP_MS 5000
+#define STACK_BYTES (8u << 20)
+#define CONNECTION_BYTES (128u << 10) /* read buffer: larger reads make large uploads faster */
+#define RESERVED_DESCRIPTORS 128
+
+atomic_bool http_quiescing;
+atomic_uint http_sockets;
+uint32_t http_sockets_max;
+
+static struct MHD_Daemon *mhd;
+static MHD_socket quiesced = MHD_INVALID_SOCKET;
+static atomic_uint requests; /* being handled */
+
+const char *request_header(const struct request *rq, const char *name)
+{
+    return MHD_lookup_connection_value(rq->connection->mhd, MHD_HEADER_KIND, name);
+}
+
+/* ---- life of sockets and requests ---- */
+
+static void on_socket(void *cls, struct MHD_Connection *con, void **context,
+                      enum MHD_ConnectionNotificationCode code)
+{
+    struct http_socket *s = *context;
+
+    (void)cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        s = calloc(1, sizeof *s);
+        *context = s;
+        if (!s)
+            return;
+        s->fd = MHD_get_connection_info(con, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        atomic_fetch_add(&http_sockets, 1);
+        watch_socket_opened(s);
+    } else if (s) {
+        watch_socket_closed(s);
+        atomic_fetch_sub(&http_sockets, 1);
+        free(s);
+        *context = NULL;
+    }
+}
+
+/* The raw target, before libmicrohttpd decodes it; what is returned becomes the request's context.
+ */
+static void *on_target(void *cls, const char *target, struct MHD_Connection *con)
+{
+    struct http_connection *c;
+
+    (void)cls;
+    if (!target)
+        return NULL;
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->mhd = con;
+    c->rq.connection = c;
+    c->target = strdup(target);
+    c->target_rc = c->target ? guard_target(target, &c->err)
+                             : err_set(&c->err, ERR_no_memory, "a request");
+    atomic_fetch_add(&requests, 1);
+    return c;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *con, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct http_connection *c = *context;
+
+    (void)cls;
+    (void)con;
+    (void)code;
+    *context = NULL;
+    if (!c)
+        return;
+    if (c->socket)
+        watch_answered(c->socket, NULL);
+    if (c->rq.state_free)
+        c->rq.state_free(c->rq.state);
+    body_fini(&c->rq.body);
+    text_fini(&c->rq.reply.text);
+    parts_fini(&c->rq.reply.parts);
+    free(c->rq.params);
+    free(c->target);
+    free(c);
+    atomic_fetch_sub(&requests, 1);
+}
+
+/* ---- handling ---- */
+
+void http_suspend(struct request *rq, void (*gone)(struct request *rq))
+{
+    struct http_connection *c = rq->connection;
+
+    c->phase = PHASE_WAITING;
+    MHD_suspend_connection(c->mhd);
+    watch_arm(c, gone);
+}
+
+void http_resume(struct request *rq)
+{
+    struct http_connection *c = rq->connection;
+
+    c->rq.reply.close |= watch_disarm(c);
+    MHD_resume_connection(c->mhd);
+}
+
+static enum MHD_Result settle(struct http_connection *c, int rc, const struct err *e)
+{
+    if (rc == SUSPENDED)
+        return MHD_YES;
+    return rc == HANDLED ? reply_queue(c) : reply_problem(c, e, false);
+}
+
+static enum MHD_Result first_call(struct http_connection *c, const char *method,
+                                  const char *version)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c->mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct err e;
+    int rc;
+
+    c->socket = info ? info->socket_context : NULL;
+    if (!c->socket)
+        return MHD_NO;
+    watch_answered(c->socket, c);
+    rc = head_read(c, method, version, &e);
+    if (rc != 0) {
+        /* What was to follow would be read as the next request. */
+        bool close = c->rq.length_bytes != 0 || e.code == ERR_bad_framing ||
+                     e.code == ERR_bad_header || e.code == ERR_overloaded;
+
+        return rc > 0 ? reply_queue(c) : reply_problem(c, &e, close);
+    }
+    c->phase = PHASE_BODY;
+    if (c->rq.has_body)
+        watch_body(c->socket, true, 0);
+    return MHD_YES;
+}
+
+/* No answer can be queued while a body comes, so a refused one is read on and dropped for a while.
+ */
+static enum MHD_Result discard(struct http_connection *c, size_t len)
+{
+    c->discarded_bytes += len;
+    return c->discarded_bytes <= LIMIT_DISCARD_BYTES && clock_us() < c->discard_until_us ? MHD_YES
+                                                                                         : MHD_NO;
+}
+
+static enum MHD_Result body_call(struct http_connection *c, const char *bytes, size_t *len)
+{
+    size_t n = *len;
+
+    *len = 0;
+    watch_body(c->socket, false, n);
+    if (c->phase == PHASE_DISCARD)
+        return discard(c, n);
+    if (body_feed(&c->rq.body, (const uint8_t *)bytes, n, &c->err) != 0) {
+        body_fini(&c->rq.body);
+        c->phase = PHASE_DISCARD;
+        c->discard_until_us = clock_us() + LIMIT_DISCARD_MS * 1000u;
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result last_call(struct http_connection *c)
+{
+    struct err e;
+    int rc;
+
+    if (c->phase == PHASE_DISCARD)
+        return reply_problem(c, &c->err, true);
+    watch_answered(c->socket, c);
+    rc = body_finish(&c->rq.body, &e);
+    if (rc == 0)
+        rc = c->rq.route->handler(&c->rq, &e);
+    return settle(c, rc, &e);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const char *url,
+                                  const char *method, const char *version, const char *bytes,
+                                  size_t *len, void **context)
+{
+    struct http_connection *c = *context;
+    struct err e;
+
+    (void)cls;
+    (void)con;
+    (void)url;
+    if (!c)
+        return MHD_NO;
+    switch (c->phase) {
+    case PHASE_HEAD:
+        return first_call(c, method, version);
+    case PHASE_BODY:
+    case PHASE_DISCARD:
+        return *len > 0 ? body_call(c, bytes, len) : last_call(c);
+    case PHASE_WAITING:
+        if (c->gone)
+            return MHD_NO;
+        return settle(c, c->rq.resume(&c->rq, &e), &e);
+    default:
+        return MHD_YES;
+    }
+}
+
+static void on_log(void *cls, const char *fmt, va_list args)
+{
+    char line[256];
+
+    (void)cls;
+    vsnprintf(line, sizeof line, fmt, args);
+    log_debug("http: %s", line);
+}
+
+/* ---- the daemon ---- */
+
+static uint32_t connection_limit(void)
+{
+    struct rlimit files;
+    uint64_t limit = LIMIT_CONNECTIONS;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < limit + RESERVED_DESCRIPTORS)
+        limit = files.rlim_cur > 2 * RESERVED_DESCRIPTORS ? files.rlim_cur - RESERVED_DESCRIPTORS
+                                                          : RESERVED_DESCRIPTORS;
+    return (uint32_t)limit;
+}
+
+static int find_address(const struct http_options *o, struct addrinfo **out, struct err *e)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    char port[8];
+    int rc;
+
+    snprintf(port, sizeof port, "%u", o->port);
+    rc = getaddrinfo(o->host, port, &hints, out);
+    if (rc != 0)
+        return err_set(e, ERR_option, "--listen %s: %s", o->host, gai_strerror(rc));
+    return 0;
+}
+
+static int start_daemon(const struct http_options *o, const struct addrinfo *at, struct err *e)
+{
+    uint32_t limit = connection_limit();
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_ERROR_LOG | (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
+
+    http_sockets_max = limit - limit / 10;
+    mhd = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        MHD_OPTION_SOCK_ADDR, at->ai_addr, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
+        MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+        MHD_OPTION_CONNECTION_TIMEOUT, LIMIT_IDLE_MS / 1000u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_NOTIFY_CONNECTION, on_socket, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+        NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL, MHD_OPTION_END);
+    if (!mhd)
+        return err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
+    return 0;
+}
+
+int http_start(const struct http_options *o, uint16_t *port, struct err *e)
+{
+    struct addrinfo *at;
+    const union MHD_DaemonInfo *info;
+    int rc;
+
+    if (find_address(o, &at, e) != 0)
+        return -1;
+    if (watch_start(e) != 0) {
+        freeaddrinfo(at);
+        return -1;
+    }
+    rc = start_daemon(o, at, e);
+    freeaddrinfo(at);
+    if (rc != 0) {
+        watch_stop();
+        return -1;
+    }
+    info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_BIND_PORT);
+    *port = info ? info->port : o->port;
+    return 0;
+}
+
+void http_quiesce(void)
+{
+    atomic_store(&http_quiescing, true);
+    if (mhd && quiesced == MHD_INVALID_SOCKET)
+        quiesced = MHD_quiesce_daemon(mhd);
+}
+
+void http_stop(void)
+{
+    uint64_t deadline = clock_us() + STOP_MS * 1000u;
+
+    http_quiesce();
+    while (atomic_load(&requests) > 0 && clock_us() < deadline)
+        usleep(1000);
+    MHD_stop_daemon(mhd);
+    mhd = NULL;
+    if (quiesced != MHD_INVALID_SOCKET)
+        close(quiesced);
+    quiesced = MHD_INVALID_SOCKET;
+    watch_stop();
+}

@@ -1,0 +1,225 @@
+/* http_head.c - everything that is decided before the body: framing, route, query, codec. */
+#include "schema/clock.h"
+#include "schema/limits.h"
+#include "server/guard.h"
+#include "server/http_internal.h"
+#include "server/routes.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- headers ---- */
+
+static bool is_token(const char *name, size_t len)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+
+        if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
+              (c && strchr(marks, c))))
+            return false;
+    }
+    return len > 0;
+}
+
+static bool is_clean(const char *value, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (value[i] == '\r' || value[i] == '\n' || value[i] == '\0')
+            return false;
+    return true;
+}
+
+static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t len,
+                                  const char *value, size_t value_len)
+{
+    struct guard_head *h = cls;
+
+    (void)kind;
+    value = value ? value : "";
+    h->bad_name |= !is_token(name, len);
+    h->bad_value |= !is_clean(value, value_len);
+    if (strcasecmp(name, "Host") == 0) {
+        h->hosts++;
+        h->host = value;
+    } else if (strcasecmp(name, "Content-Length") == 0) {
+        h->lengths++;
+        h->length = value;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        h->encodings++;
+        h->encoding = value;
+    } else if (strcasecmp(name, "Origin") == 0) {
+        h->origins++;
+        h->origin = value;
+    } else if (strcasecmp(name, "Expect") == 0) {
+        h->expect = value;
+    } else if (strcasecmp(name, "Content-Encoding") == 0) {
+        h->content_encoding = value;
+    }
+    return MHD_YES;
+}
+
+/* ---- target ---- */
+
+static int hex(char c)
+{
+    return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
+}
+
+/* Of a target that guard_target accepted. */
+static void decode(char *text, bool plus_is_space)
+{
+    char *to = text;
+
+    for (const char *p = text; *p; p++) {
+        if (*p == '%') {
+            *to++ = (char)(hex(p[1]) << 4 | hex(p[2]));
+            p += 2;
+        } else {
+            *to++ = *p == '+' && plus_is_space ? ' ' : *p;
+        }
+    }
+    *to = '\0';
+}
+
+static int read_query(struct request *rq, unsigned where, char *query, struct err *e)
+{
+    char *save = NULL;
+
+    for (char *pair = strtok_r(query, "&", &save); pair; pair = strtok_r(NULL, "&", &save)) {
+        char *equals = strchr(pair, '=');
+        char *value = equals ? equals + 1 : pair + strlen(pair);
+
+        if (equals)
+            *equals = '\0';
+        decode(pair, true);
+        decode(value, true);
+        if (params_from_query(rq->params, where, pair, value, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* RFC 7240: a comma-separated list of preferences; those we do not know are ignored. */
+static int read_prefer(struct request *rq, unsigned where, struct err *e)
+{
+    const char *prefer = request_header(rq, "Prefer");
+    char value[64];
+
+    for (const char *at = prefer; at && *at;) {
+        size_t len = strcspn(at, ",");
+
+        while (len > 0 && *at == ' ') {
+            at++;
+            len--;
+        }
+        if (len > 5 && strncasecmp(at, "wait=", 5) == 0 && where & (WHERE_JOB | WHERE_READ_JOB)) {
+            size_t n = strcspn(at + 5, ",; ");
+
+            if (n >= sizeof value)
+                return err_set(e, ERR_bad_parameter, "Prefer: wait= is a number of seconds");
+            memcpy(value, at + 5, n);
+            value[n] = '\0';
+            if (!params_has(rq->params, PARAM_wait))
+                return params_from_query(rq->params, where, "wait", value, e);
+            if (strcmp(rq->params->from_query_text[PARAM_wait], value) != 0)
+                return err_set(e, ERR_conflicting_parameter,
+                               "Prefer: wait= and ?wait= have two values");
+        }
+        at += len + (at[len] == ',');
+    }
+    return 0;
+}
+
+static int read_method(const char *text, enum method *out, struct err *e)
+{
+    static const char *const names[METHOD_COUNT] = {
+        [METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
+        [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+    };
+
+    for (int m = 0; m < METHOD_COUNT; m++) {
+        if (strcmp(names[m], text) == 0) {
+            *out = (enum method)m;
+            return 0;
+        }
+    }
+    return err_set(e, ERR_method_unknown, "the method %.32s is not known here", text);
+}
+
+/* ---- the whole ---- */
+
+static int find_route(struct request *rq, const char *path, struct err *e)
+{
+    char allow[128];
+
+    if (strcasestr(path, "%2f"))
+        return err_set(e, ERR_not_found, "there is no such path; GET /v1 lists what there is");
+    char *decoded = strdup(path);
+
+    if (!decoded)
+        return err_set(e, ERR_no_memory, "a request");
+    decode(decoded, false);
+    int rc = route_find(rq->method, decoded, &rq->route, rq->args, allow, sizeof allow, e);
+
+    free(decoded);
+    if (rc == 0)
+        return 0;
+    if (allow[0])
+        reply_header(rq, "Allow", "%s, OPTIONS", allow);
+    if (rq->method == METHOD_OPTIONS && e->code == ERR_method_not_allowed) {
+        reply_empty(rq, 204);
+        return 1;
+    }
+    return -1;
+}
+
+static int check_load(const struct request *rq, struct err *e)
+{
+    if (atomic_load(&http_sockets) <= http_sockets_max ||
+        strcmp(rq->route->pattern, "/healthz") == 0)
+        return 0;
+    return err_set(e, ERR_overloaded, "%u connections are open; try again later", http_sockets_max);
+}
+
+int head_read(struct http_connection *c, const char *method, const char *version, struct err *e)
+{
+    struct request *rq = &c->rq;
+    struct guard_head head = {.version = version};
+    struct codec_head codec;
+    char *query;
+    int rc;
+
+    rq->received_us = clock_wall_us();
+    rq->received_at_us = clock_us();
+    if (c->target_rc != 0) {
+        *e = c->err;
+        return -1;
+    }
+    MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, see_header, &head);
+    if (guard_head(&head, &rq->length_bytes, e) != 0 || read_method(method, &rq->method, e) != 0)
+        return -1;
+    rq->has_body = rq->length_bytes != 0;
+    query = strchr(c->target, '?');
+    if (query)
+        *query++ = '\0';
+    rc = find_route(rq, c->target, e);
+    if (rc != 0)
+        return rc;
+    rq->params = malloc(sizeof *rq->params);
+    if (!rq->params)
+        return err_set(e, ERR_no_memory, "a request");
+    params_init(rq->params);
+    if (check_load(rq, e) != 0 || (query && read_query(rq, rq->route->where, query, e) != 0) ||
+        read_prefer(rq, rq->route->where, e) != 0)
+        return -1;
+    codec = (struct codec_head){.has_dtype = params_has(rq->params, PARAM_dtype),
+                                .dtype = rq->params->dtype,
+                                .has_shape = params_has(rq->params, PARAM_shape),
+                                .shape = rq->params->shape,
+                                .length_bytes = rq->length_bytes};
+    return body_begin(&rq->body, rq->route->body, request_header(rq, "Content-Type"), &codec, e);
+}

@@ -1,0 +1,70 @@
+/* http_internal.h - what the http*.c files share; nobody else includes it. The one door for
+ * <microhttpd.h>. */
+#ifndef TUTTI_SERVER_HTTP_INTERNAL_H
+#define TUTTI_SERVER_HTTP_INTERNAL_H
+
+#include "server/http.h"
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+
+enum phase {
+    PHASE_HEAD,    /* nothing was looked at */
+    PHASE_BODY,    /* the body is coming */
+    PHASE_DISCARD, /* refused: what still comes is dropped */
+    PHASE_WAITING, /* suspended, or about to be called again */
+    PHASE_ANSWERED,
+};
+
+/* A socket, from accept to close. Under the watch's lock. */
+struct http_socket {
+    int fd;
+    uint32_t generation;
+    struct http_socket *next, **prev;
+    uint64_t since_us; /* clock_us(): accepted, answered, or the body began */
+    uint64_t got_bytes;
+    bool fresh;                      /* no request yet */
+    bool in_body;                    /* bytes are due */
+    struct http_connection *request; /* being handled; NULL between requests */
+};
+
+/* A request on its way. */
+struct http_connection {
+    struct MHD_Connection *mhd;
+    struct http_socket *socket;
+    struct request rq;
+    char *target; /* raw */
+    enum phase phase;
+    int target_rc;
+    struct err err; /* of a refused target or body */
+    uint64_t discarded_bytes, discard_until_us;
+    /* Under the watch's lock. */
+    void (*on_gone)(struct request *rq);
+    bool armed, gone;
+};
+
+/* http_watch.c: hang-ups of suspended requests, and sockets that are too slow. */
+int watch_start(struct err *e);
+void watch_stop(void);
+void watch_socket_opened(struct http_socket *s);
+void watch_socket_closed(struct http_socket *s);
+void watch_body(struct http_socket *s, bool begins,
+                uint64_t bytes); /* a body began, or bytes came */
+void watch_answered(struct http_socket *s, struct http_connection *c); /* c: begun; NULL: done */
+void watch_arm(struct http_connection *c, void (*gone)(struct request *rq));
+/* Disarms; returns whether the client had gone. */
+bool watch_disarm(struct http_connection *c);
+
+/* http_reply.c: queues rq->reply, or the problem that e describes. */
+enum MHD_Result reply_queue(struct http_connection *c);
+enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bool close);
+
+/* http_head.c: all that is decided before the body. Returns 0; 1 when rq->reply is the answer; -1.
+ */
+int head_read(struct http_connection *c, const char *method, const char *version, struct err *e);
+
+extern atomic_bool http_quiescing;
+extern atomic_uint http_sockets; /* open */
+extern uint32_t http_sockets_max;
+
+#endif

@@ -1,0 +1,134 @@
+/* http_reply.c - a reply becomes a response: text and tensors are sent from where they lie. */
+#include "server/http_internal.h"
+#include "server/problem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int reply_text(struct request *rq, int status, const char *content_type)
+{
+    rq->reply.status = status;
+    snprintf(rq->reply.content_type, sizeof rq->reply.content_type, "%s", content_type);
+    return HANDLED;
+}
+
+int reply_json(struct request *rq, int status)
+{
+    return reply_text(rq, status, "application/json");
+}
+
+int reply_parts(struct request *rq, int status, const char *content_type)
+{
+    return reply_text(rq, status, content_type);
+}
+
+int reply_empty(struct request *rq, int status)
+{
+    rq->reply.status = status;
+    return HANDLED;
+}
+
+void reply_header(struct request *rq, const char *name, const char *fmt, ...)
+{
+    struct reply *r = &rq->reply;
+    va_list args;
+
+    if (r->n_headers == sizeof r->headers / sizeof r->headers[0])
+        return;
+    snprintf(r->headers[r->n_headers].name, sizeof r->headers[0].name, "%s", name);
+    va_start(args, fmt);
+    vsnprintf(r->headers[r->n_headers].value, sizeof r->headers[0].value, fmt, args);
+    va_end(args);
+    r->n_headers++;
+}
+
+static void free_parts(void *cls)
+{
+    parts_fini(cls);
+    free(cls);
+}
+
+/* Many pieces, none copied: the parts live until the last byte is sent. */
+static struct MHD_Response *from_parts(struct reply *r)
+{
+    struct parts *kept = malloc(sizeof *kept);
+    struct MHD_IoVec *pieces = calloc(r->parts.n + 1, sizeof *pieces);
+    struct MHD_Response *response = NULL;
+
+    if (kept && pieces) {
+        *kept = r->parts;
+        for (uint32_t i = 0; i < kept->n; i++)
+            pieces[i] = (struct MHD_IoVec){.iov_base = kept->part[i].bytes,
+                                           .iov_len = kept->part[i].len};
+        response = MHD_create_response_from_iovec(pieces, kept->n, free_parts, kept);
+    }
+    if (response)
+        r->parts = (struct parts){0};
+    else
+        free(kept);
+    free(pieces);
+    return response;
+}
+
+static struct MHD_Response *from_text(struct reply *r)
+{
+    char *data = r->text.data;
+    struct MHD_Response *response = MHD_create_response_from_buffer(r->text.len, data,
+                                                                    MHD_RESPMEM_MUST_FREE);
+
+    if (response)
+        text_init(&r->text);
+    return response;
+}
+
+static struct MHD_Response *make(struct reply *r)
+{
+    if (r->parts.n > 0)
+        return from_parts(r);
+    if (r->text.len > 0)
+        return from_text(r);
+    return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+}
+
+enum MHD_Result reply_queue(struct http_connection *c)
+{
+    struct reply *r = &c->rq.reply;
+    struct MHD_Response *response = r->text.failed ? NULL : make(r);
+    bool cached = false;
+    enum MHD_Result rc;
+
+    c->phase = PHASE_ANSWERED;
+    if (!response)
+        return MHD_NO; /* out of memory: the connection closes */
+    if (r->content_type[0])
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
+    for (uint32_t i = 0; i < r->n_headers; i++) {
+        MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
+        cached |= strcmp(r->headers[i].name, "Cache-Control") == 0;
+    }
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (!cached)
+        MHD_add_response_header(response, "Cache-Control", "no-store");
+    if (r->close || atomic_load(&http_quiescing))
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    rc = MHD_queue_response(c->mhd, (unsigned)r->status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bool close)
+{
+    struct reply *r = &c->rq.reply;
+    int after = problem_retry_after(e);
+
+    text_fini(&r->text);
+    parts_fini(&r->parts);
+    problem_write(&r->text, e, NULL);
+    reply_text(&c->rq, err_status(e->code), PROBLEM_MEDIA);
+    if (after > 0)
+        reply_header(&c->rq, "Retry-After", "%d", after);
+    r->close |= close;
+    return reply_queue(c);
+}
