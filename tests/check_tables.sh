@@ -1,0 +1,101 @@
+#!/bin/sh
+# check_tables.sh - the tables that the server is built from, as it prints them, say the same as schema/openapi.yaml:
+# paths, parameters with their ranges and defaults, codes, operations, dtypes, states.
+set -eu
+cd "$(dirname "$0")/.."
+build=${BUILD:-build}
+tables=$(mktemp)
+trap 'rm -f "$tables"' EXIT
+"$build/tutti-server" --print-tables >"$tables"
+
+/usr/bin/python3 - "$tables" schema/openapi.yaml <<'PY'
+import re
+import shlex
+import sys
+
+import yaml
+
+bad = 0
+
+
+def differ(what, table, document):
+    global bad
+    for name in sorted(set(table) - set(document), key=str):
+        print("%s: the document lacks %s" % (what, name))
+        bad = 1
+    for name in sorted(set(document) - set(table), key=str):
+        print("%s: the tables lack %s" % (what, name))
+        bad = 1
+
+
+def equal(what, table, document):
+    global bad
+    if table != document:
+        print("%s: %r in the tables, %r in the document" % (what, table, document))
+        bad = 1
+
+
+rows = {}
+for line in open(sys.argv[1]):
+    kind, rest = line.rstrip("\n").split(" ", 1)
+    rows.setdefault(kind, []).append(rest)
+text = open(sys.argv[2]).read()
+document = yaml.safe_load(text)
+schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
+
+# Paths. A GET row answers HEAD too; the names in braces are the document's own.
+blank = lambda path: re.sub(r"{\w+}", "{}", path)
+differ("path", {(m, blank(p)) for m, p in (r.split()[:2] for r in rows["route"])},
+       {(method.upper(), blank(path)) for path, item in document["paths"].items() for method in item
+        if method in ("get", "post", "put", "delete", "patch")})
+
+# Parameters of the query: the same names, ranges and defaults.
+table = {}
+for row in rows["param"]:
+    name, type_, least, most, rest = row.split(" ", 4)
+    table[name] = (type_, int(least), int(most), shlex.split(rest.split(" ", 1)[0])[0] if rest.startswith('""') else re.match('"(.*?)"', rest).group(1))
+used = {p["$ref"].rsplit("/", 1)[1] for item in document["paths"].values() for o in list(item.values()) if isinstance(o, dict)
+        for p in o.get("parameters", []) if "$ref" in p}
+inline = {p["name"] for item in document["paths"].values() for o in item.values() if isinstance(o, dict)
+          for p in o.get("parameters", []) if "$ref" not in p and p["in"] == "query"}
+differ("parameter", table, {n for n in used if parameters[n]["in"] == "query"} | inline)
+for name, (type_, least, most, default) in table.items():
+    schema = parameters.get(name, {}).get("schema", {})
+    schema = schemas[schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    if type_ in ("INT", "SECONDS"):
+        equal(name + " minimum", least, schema.get("minimum"))
+        equal(name + " maximum", most, schema.get("maximum"))
+        equal(name + " default", default, str(schema.get("default", "")))
+    member = schemas["NewJob"]["properties"].get(name, {})
+    if type_ in ("INT", "SECONDS") and member:
+        equal(name + " as a member", (least, most, default),
+              (member.get("minimum"), member.get("maximum"), str(member.get("default", ""))))
+    assert not member or type_ != "TEXT" or "maxLength" not in member or member["maxLength"] == most, name
+
+# Codes, with the status and title that stand beside each.
+differ("code", [r.split()[0] for r in rows["error"]], schemas["Code"]["enum"])
+beside = dict(re.findall(r"^ +- (\w+) +# (\d{3} .*)$", text, re.M))
+for row in rows["error"]:
+    code, rest = row.split(" ", 1)
+    equal("code " + code, rest, beside.get(code))
+
+# Operations with their sentences, dtypes, states.
+equal("operations", [r.split()[0] for r in rows["op"]], schemas["Op"]["enum"])
+sentences = dict(re.findall(r"^ +- (\w+) +# (.*)$", text, re.M))
+for row in rows["op"]:
+    name, sentence = row.split(" ", 1)
+    equal("operation " + name, sentence, sentences.get(name))
+equal("dtypes", [r.split()[0] for r in rows["dtype"]], schemas["Dtype"]["enum"])
+equal("job states", [r.split()[1] for r in rows["state"] if r.startswith("job")], schemas["JobState"]["enum"])
+equal("worker states", [r.split()[1] for r in rows["state"] if r.startswith("worker")], schemas["WorkerState"]["enum"])
+
+# Links inside the document lead somewhere.
+for ref in set(re.findall(r'\$ref: "?#/([\w/.-]+)"?', text)):
+    place = document
+    for part in ref.split("/"):
+        place = place.get(part) if isinstance(place, dict) else None
+    if place is None:
+        print("the document names %s, which is not there" % ref)
+        bad = 1
+sys.exit(bad)
+PY
