@@ -1,0 +1,13 @@
+#!/bin/sh
+# run.sh [ROUNDS] - builds the benchmark's programs and runs it: tables on stdout, build/bench.json.
+set -eu
+cd "$(dirname "$0")/../.."
+build=${BUILD:-build}
+here=$build/tests/bench
+mkdir -p "$here"
+for program in bare_mhd load memory; do
+    [ "$here/$program" -nt "tests/bench/$program.c" ] ||
+        "${CC:-gcc}" -std=gnu11 -O2 -g -D_GNU_SOURCE -I. -pthread -o "$here/$program" \
+            "tests/bench/$program.c" $([ "$program" != bare_mhd ] || echo -lmicrohttpd)
+done
+BUILD=$build exec /usr/bin/python3 tests/bench/bench.py "$@"

@@ -1,0 +1,90 @@
+"""tools.py - the benchmark's own: programs to run, figures of several rounds, tables."""
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+from service import BUILD
+
+PROGRAMS = os.path.join(BUILD, "tests", "bench")
+MIB = 1 << 20
+
+
+def load(port, method, path, *options, host="127.0.0.1"):
+    """One run of load.c, its line of figures; raises when an answer was wrong."""
+    done = subprocess.run([os.path.join(PROGRAMS, "load"), *map(str, options), host, str(port), method, path],
+                          capture_output=True, text=True, timeout=200)
+    if done.returncode != 0:
+        raise AssertionError("%s %s: %s" % (method, path, done.stderr.strip()))
+    return json.loads(done.stdout)
+
+
+def memory(n, mib, rounds):
+    """Best of the rounds: bytes per second that memory.c copies and adds."""
+    done = subprocess.run([os.path.join(PROGRAMS, "memory"), str(n), str(mib), str(rounds)],
+                          capture_output=True, text=True, timeout=100, check=True)
+    got = json.loads(done.stdout)
+    return {"copy": max(got["copy_GBps"]) * 1e9, "add": max(got["add_GBps"]) * 1e9}
+
+
+class Bare:
+    """bare_mhd with a buffer of `size` bytes."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __enter__(self):
+        self.process = subprocess.Popen([os.path.join(PROGRAMS, "bare_mhd"), str(self.size)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(20)
+
+
+class Figures:
+    """Named figures, each of several rounds, some beside another one of the same round."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def add(self, name, value, unit, better, ratio=None, against=None, aim=None, table=None):
+        row = self.rows.setdefault(name, {"name": name, "unit": unit, "better": better, "against": against,
+                                          "aim": aim, "table": table, "values": [], "ratios": []})
+        row["values"].append(value)
+        if ratio is not None:
+            row["ratios"].append(ratio)
+
+    def results(self):
+        for row in self.rows.values():
+            values, ratios = row["values"], row["ratios"]
+            yield {"name": row["name"], "value": statistics.median(values), "unit": row["unit"],
+                   "ratio": statistics.median(ratios) if ratios else None, "against": row["against"],
+                   "aim": row["aim"], "better": row["better"], "min": min(values), "max": max(values),
+                   "runs": len(values)}
+
+    def print_table(self, table, title):
+        rows = [(row, result) for row, result in zip(self.rows.values(), self.results(), strict=True)
+                if row["table"] == table]
+        wide = max(len(result["name"]) for _, result in rows)
+        print("\n%s\n%-*s %10s %-6s %10s %10s %7s %7s  %s" %
+              (title, wide, "", "median", "", "min", "max", "ratio", "aim", "against"))
+        for _, r in rows:
+            print("%-*s %10s %-6s %10s %10s %7s %7s  %s" %
+                  (wide, r["name"], number(r["value"]), r["unit"], number(r["min"]), number(r["max"]),
+                   number(r["ratio"]), number(r["aim"]), r["against"] or ""))
+
+    def write(self, path):
+        with open(path, "w") as f:
+            json.dump(list(self.results()), f, indent=1)
+            f.write("\n")
+
+
+def number(x):
+    if x is None:
+        return ""
+    return "%.0f" % x if abs(x) >= 100 else "%.3g" % x
