@@ -8,7 +8,9 @@
 
 #include "schema/error.h"
 #include "server/http.h"
+#include "server/job.h"
 #include "server/record.h"
+#include "server/store.h"
 
 #define API(name) int name(struct request *rq, struct err *e)
 
@@ -43,6 +45,60 @@ API(api_output_get);
 
 #undef API
 
+/* A tensor's document, to which data is added when data is set. */
+void tensor_doc_write(struct text *out, struct tensor *t, bool data);
+
+/* Outputs of a succeeded job as the document's array. data: 1 always, 0 never, -1 by size. */
+void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data);
+
+/* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all.
+ * Returns HANDLED, or -1. api_outputs.c. */
+int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,
+                  struct err *e);
+
+/* The job named by the path's first {segment}. Returns 0, or -1 with ERR_job_unknown. */
+int job_id_read(const struct request *rq, struct id *out, struct err *e);
+
+/* The answer to a finished or waiting job: document, outputs, or the problem it failed with. Takes
+ * ownership of nothing. api_jobs.c. */
+int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e);
+
+/* A request that waits for a job: owned by the request, freed with it. */
+struct job_request {
+    struct job_wait wait;
+    struct request *rq;
+};
+
+/* Suspends rq on a fresh job_request whose wake resumes it; post it with job_submit, job_watch or
+ * job_cancel. NULL when out of memory. api_wait.c. */
+struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
+                                    int (*resume)(struct request *, struct err *), struct err *e);
+void job_request_suspend(struct job_request *jr);
+
+/* Posts a store message and suspends until it is committed; then resume runs, and store_wait_rc
+ * tells how it went. core, when not NULL, runs on the core thread after the commit. api_wait.c. */
+struct store_wait {
+    struct request *rq;
+    void (*core)(struct store_wait *w);
+    void (*free)(struct store_wait *w); /* what the owner put in, not w itself */
+    int rc;
+    struct err err;
+    struct core_msg msg;
+    union {
+        struct store_msg any;
+        struct store_group_insert group_insert;
+        struct store_group_delete group_delete;
+        struct store_tensor_insert tensor_insert;
+        struct store_tensor_delete tensor_delete;
+        struct store_job_delete job_delete;
+    } op;
+    struct group group;
+    struct tensor *tensor, *removed[LIMIT_RANKS];
+    uint32_t n_removed;
+};
+struct store_wait *store_wait_new(struct request *rq, struct err *e);
+void store_wait_post(struct store_wait *w, int (*resume)(struct request *, struct err *));
+
 /* A job document as API.md shows it, outputs' data by the request's `data` parameter. job_doc.c. */
 void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 0, -1: by size */);
 
@@ -50,6 +106,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 
 struct api_facts {
     const char *version, *backend;
     uint64_t started_us; /* wall */
+    uint64_t retain_us;  /* of uploads and results */
 };
 extern struct api_facts api_facts;
 

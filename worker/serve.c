@@ -196,16 +196,17 @@ static int read_frames(struct err *e)
 static int work(struct err *e)
 {
     struct done d;
-    int rc = srv.backend->poll(srv.working->comm, &d, e);
+    int rc;
+
+    failpoint("worker.mid_run");
+    rc = srv.backend->poll(srv.working->comm, &d, e);
 
     atomic_store_explicit(&srv.progress, srv.backend->progress(srv.working->comm),
                           memory_order_relaxed);
     if (rc < 0)
         return -1;
-    if (rc == 0) {
-        failpoint("worker.mid_run");
+    if (rc == 0)
         return 0;
-    }
     at_rest();
     if (d.rc != 0)
         return report_failed(srv.job, srv.attempt, err_name(d.err.code), d.err.detail, e);

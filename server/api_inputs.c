@@ -1,0 +1,186 @@
+/* api_inputs.c - a job's inputs: from the body to one checked tensor a rank. */
+#include "server/api_submit.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- from the body ---- */
+
+static int from_list(struct request *rq, const struct json_span *inputs, bool has_inputs,
+                     const struct job_record *r, struct tensor **out, struct err *e)
+{
+    enum dtype d = params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32;
+    struct json_span element;
+    size_t pos = 0;
+    uint32_t n = 0;
+
+    if (!has_inputs || json_kind(inputs) != JSON_ARRAY) {
+        err_set(e, ERR_inputs_invalid, "inputs is a list with one tensor a rank, or null");
+        return err_pointer(e, "/inputs");
+    }
+    for (; json_next(inputs, &pos, &element); n++) {
+        char pointer[32];
+        bool named;
+
+        snprintf(pointer, sizeof pointer, "/inputs/%u", n);
+        if (n == r->n)
+            break;
+        if (json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
+            return -1;
+    }
+    if (n == r->n && !json_next(inputs, &pos, &element))
+        return 0;
+    err_set(e, ERR_inputs_invalid, "the group has %u ranks, and inputs has %s%u", r->n,
+            n == r->n ? "more than " : "", n);
+    return err_pointer(e, "/inputs");
+}
+
+static int from_named(struct payload *p, const struct job_record *r, struct tensor **out,
+                      struct err *e)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        char want[32];
+        uint32_t rank = 0;
+
+        while (rank < r->n) {
+            snprintf(want, sizeof want, "%u", rank);
+            if (strcmp(want, p->items[i].name) == 0)
+                break;
+            rank++;
+        }
+        if (rank == r->n)
+            return err_set(e, ERR_bad_rank_name,
+                           "\"%s\" is no rank: tensors are named \"0\" to \"%u\"", p->items[i].name,
+                           r->n - 1);
+        out[rank] = tensor_ref(p->items[i].tensor);
+    }
+    return 0;
+}
+
+static int from_body(struct request *rq, const struct json_span *inputs, bool has_inputs,
+                     const struct job_record *r, struct tensor **out, struct err *e)
+{
+    struct payload *p = &rq->body.payload;
+
+    if (!rq->body.codec)
+        return from_list(rq, inputs, has_inputs, r, out, e);
+    return p->whole ? payload_split(p->whole, r->n, out, e) : from_named(p, r, out, e);
+}
+
+/* ---- checked ---- */
+
+static int missing(const struct job_record *r, struct tensor *const *t, struct err *e)
+{
+    bool all_there = true;
+
+    err_set(e, ERR_inputs_invalid,
+            "%s needs an input of every rank that gives one, and these have none", r->op->name);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (op_gives(r->op, &r->params, i) && !t[i]) {
+            all_there = false;
+            err_rank(e, i);
+        }
+    }
+    return all_there ? 0 : err_pointer(e, "/inputs/%u", e->ranks[0]);
+}
+
+/* All that give agree with the first that does. */
+static int agree(const struct job_record *r, struct tensor *const *t, const struct tensor **first,
+                 struct err *e)
+{
+    char a[SHAPE_TEXT], b[SHAPE_TEXT];
+    uint32_t of = 0;
+
+    *first = NULL;
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!op_gives(r->op, &r->params, i))
+            continue;
+        if (!*first) {
+            *first = t[i];
+            of = i;
+        }
+        if (t[i]->dtype == (*first)->dtype && shape_equal(&t[i]->shape, &(*first)->shape))
+            continue;
+        err_set(e, ERR_inputs_differ,
+                "rank %u gives %s %s, rank %u gives %s %s; inputs agree in dtype and shape", of,
+                dtypes[(*first)->dtype].name, shape_format(&(*first)->shape, a, sizeof a), i,
+                dtypes[t[i]->dtype].name, shape_format(&t[i]->shape, b, sizeof b));
+        err_rank(e, of);
+        err_rank(e, i);
+        return err_pointer(e, "/inputs/%u", i);
+    }
+    return 0;
+}
+
+/* What a rank that does not give has sent is not kept. */
+static void drop_unused(const struct job_record *r, struct tensor **t)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!op_gives(r->op, &r->params, i)) {
+            tensor_unref(t[i]);
+            t[i] = NULL;
+        }
+    }
+}
+
+int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool has_inputs,
+                       struct job_record *r, struct tensor **tensors, struct err *e)
+{
+    const struct tensor *first;
+
+    if (from_body(rq, inputs, has_inputs, r, tensors, e) != 0 || missing(r, tensors, e) != 0 ||
+        agree(r, tensors, &first, e) != 0 || op_check_dtype(r->op, first->dtype, e) != 0)
+        return -1;
+    r->dtype = first->dtype;
+    r->in_shape = first->shape;
+    if (op_out_shape(r->op, &r->params, r->n, &r->in_shape, &r->out_shape, e) != 0 ||
+        shape_measure(&r->out_shape, r->dtype, NULL, NULL, e) != 0)
+        return -1;
+    drop_unused(r, tensors);
+    return 0;
+}
+
+/* ---- digest ---- */
+
+static void add_u64(XXH3_state_t *s, uint64_t value)
+{
+    XXH3_128bits_update(s, &value, sizeof value);
+}
+
+static void add_text(XXH3_state_t *s, const char *text)
+{
+    XXH3_128bits_update(s, text, strlen(text) + 1);
+}
+
+void submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16])
+{
+    XXH3_state_t *s = XXH3_createState();
+    XXH128_canonical_t canonical = {0};
+
+    if (s) {
+        XXH3_128bits_reset(s);
+        add_text(s, r->op->name);
+        add_text(s, r->group);
+        for (uint32_t i = 0; i < r->n; i++)
+            add_u64(s, r->ranks[i]);
+        add_u64(s, (uint64_t)r->params.split_axis);
+        add_u64(s, (uint64_t)r->params.concat_axis);
+        add_u64(s, (uint64_t)r->params.src << 32 | r->params.dst);
+        add_text(s, dtypes[r->dtype].name);
+        for (uint32_t d = 0; d < r->in_shape.ndim; d++)
+            add_u64(s, r->in_shape.dim[d]);
+        add_u64(s, (uint64_t)(int64_t)r->priority);
+        add_u64(s, r->stream);
+        add_u64(s, r->timeout_us);
+        add_text(s, r->label);
+        for (uint32_t i = 0; i < r->n; i++) {
+            add_u64(s, tensors[i] != NULL);
+            if (tensors[i] && tensors[i]->size_bytes > 0)
+                XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);
+        }
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(s));
+        XXH3_freeState(s);
+    }
+    memcpy(digest, canonical.digest, sizeof canonical.digest);
+}

@@ -1,0 +1,148 @@
+/* api_jobs.c - submit a job, and answer with what became of it. */
+#include "schema/clock.h"
+#include "server/api_submit.h"
+#include "server/negotiate.h"
+#include "server/problem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ALL_FORMATS ((1u << FORMAT_COUNT) - 1)
+
+static int out_format(const struct request *rq, enum format *f, struct err *e)
+{
+    return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
+                         ALL_FORMATS, FORMAT_json, f, e);
+}
+
+static int show_data(const struct request *rq)
+{
+    return (int)params_int(rq->params, PARAM_data, -1);
+}
+
+/* The waiting POST is told of a failure as of any other problem. */
+static int failed(struct request *rq, const struct job_record *r)
+{
+    char id[ID_TEXT];
+    struct err unknown;
+
+    if (!r->error)
+        err_set(&unknown, ERR_internal, "the job ended without a reason");
+    problem_write(&rq->reply.text, r->error ? r->error : &unknown, id_format('j', &r->id, id));
+    return reply_text(rq, err_status(r->error ? r->error->code : ERR_internal), PROBLEM_MEDIA);
+}
+
+int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e)
+{
+    char id[ID_TEXT];
+    enum format f;
+    bool done = job_state_terminal(r->state);
+
+    id_format('j', &r->id, id);
+    reply_header(rq, "Tutti-Job", "%s", id);
+    if (submitted && done && r->state != JOB_succeeded)
+        return failed(rq, r);
+    if (submitted && done && out_format(rq, &f, e) == 0 && f != FORMAT_json)
+        return outputs_reply(rq, r, -1, f, e);
+    job_doc_write(&rq->reply.text, r, show_data(rq));
+    if (submitted && !done) {
+        reply_header(rq, "Location", "jobs/%s", id);
+        return reply_json(rq, 202);
+    }
+    return reply_json(rq, 200);
+}
+
+/* ---- submission ---- */
+
+static int read_key(const struct request *rq, char *key, struct err *e)
+{
+    const char *given = request_header(rq, "Idempotency-Key");
+    size_t len = given ? strlen(given) : 0;
+
+    key[0] = '\0';
+    if (!given)
+        return 0;
+    for (size_t i = 0; i < len; i++)
+        if (given[i] < 0x20 || given[i] > 0x7e)
+            len = 0;
+    if (len == 0 || len > LIMIT_KEY_BYTES)
+        return err_set(e, ERR_bad_header, "Idempotency-Key is 1 to %d printable ASCII characters",
+                       LIMIT_KEY_BYTES);
+    memcpy(key, given, len + 1);
+    return 0;
+}
+
+static void submission_free(struct job_submission *s)
+{
+    if (!s)
+        return;
+    for (uint32_t i = 0; s->inputs && i < s->record->n; i++)
+        tensor_unref(s->inputs[i]);
+    free(s->inputs);
+    record_free(s->record);
+    free(s);
+}
+
+static struct job_submission *read_submission(struct request *rq, struct err *e)
+{
+    struct job_submission *s = calloc(1, sizeof *s);
+    struct json_span inputs;
+    enum format f;
+    bool has_inputs;
+
+    if (!s) {
+        err_set(e, ERR_no_memory, "a job");
+        return NULL;
+    }
+    if (submit_read_members(rq, &inputs, &has_inputs, e) != 0 || out_format(rq, &f, e) != 0 ||
+        read_key(rq, s->key, e) != 0 || submit_read_record(rq, &s->record, e) != 0)
+        goto out;
+    s->inputs = calloc(s->record->n, sizeof *s->inputs);
+    if (!s->inputs) {
+        err_set(e, ERR_no_memory, "a job");
+        goto out;
+    }
+    if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) != 0)
+        goto out;
+    if (s->key[0])
+        submit_digest(s->record, s->inputs, s->digest);
+    return s;
+out:
+    submission_free(s);
+    return NULL;
+}
+
+static int submitted(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+
+    if (w->rc == 0)
+        return job_reply(rq, w->job, true, e);
+    if (!w->replayed || w->err.code != ERR_job_unknown) {
+        *e = w->err;
+        return -1;
+    }
+    if (store_job_read(&w->id, &w->job, e) != 0)
+        return -1;
+    return job_reply(rq, w->job, true, e);
+}
+
+int api_job_create(struct request *rq, struct err *e)
+{
+    struct job_submission *s = read_submission(rq, e);
+    struct job_request *jr;
+
+    if (!s)
+        return -1;
+    body_fini(&rq->body); /* the tensors hold what they need */
+    jr = job_request_new(rq, params_us(rq->params, PARAM_wait, 0), submitted, e);
+    if (!jr) {
+        submission_free(s);
+        return -1;
+    }
+    s->wait = &jr->wait;
+    s->record->validated_us = clock_us() - rq->received_at_us;
+    job_request_suspend(jr);
+    job_submit(s);
+    return SUSPENDED;
+}

@@ -1,0 +1,312 @@
+/* api_jobs_read.c - look at, list, cancel and delete jobs. Memory knows the unfinished ones, the
+ * store the others. */
+#include "schema/clock.h"
+#include "server/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int job_id_read(const struct request *rq, struct id *out, struct err *e)
+{
+    if (id_parse('j', rq->args[0], strlen(rq->args[0]), out) == 0)
+        return 0;
+    return err_set(e, ERR_job_unknown, "there is no job %.64s", rq->args[0]);
+}
+
+/* ---- one ---- */
+
+/* The record in w, from memory or else from the store. */
+static int settle(struct job_wait *w, const struct id *id, struct err *e)
+{
+    if (w->rc == 0)
+        return 0;
+    if (w->err.code == ERR_job_unknown)
+        return store_job_read(id, &w->job, e);
+    *e = w->err;
+    return -1;
+}
+
+static int watched(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
+        return -1;
+    return job_reply(rq, w->job, false, e);
+}
+
+int api_job_get(struct request *rq, struct err *e)
+{
+    struct job_request *jr;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0)
+        return -1;
+    jr = job_request_new(rq, params_us(rq->params, PARAM_wait, 0), watched, e);
+    if (!jr)
+        return -1;
+    job_request_suspend(jr);
+    job_watch(&id, &jr->wait);
+    return SUSPENDED;
+}
+
+static int cancelled(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct id id;
+    bool known = w->rc == 0;
+
+    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
+        return -1;
+    if (!known || w->job->state == JOB_succeeded)
+        return err_set(e, ERR_job_finished, "the job has %s already",
+                       job_state_name(w->job->state));
+    return job_reply(rq, w->job, false, e);
+}
+
+int api_job_cancel(struct request *rq, struct err *e)
+{
+    struct job_request *jr;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0)
+        return -1;
+    jr = job_request_new(rq, 10 * 1000000ull, cancelled, e);
+    if (!jr)
+        return -1;
+    job_request_suspend(jr);
+    job_cancel(&id, &jr->wait);
+    return SUSPENDED;
+}
+
+/* ---- delete ---- */
+
+static void forget(struct store_wait *w)
+{
+    for (uint32_t i = 0; i < w->n_removed; i++)
+        tensor_unref(w->removed[i]);
+}
+
+static int tensors_deleted(struct request *rq, struct err *e)
+{
+    struct store_wait *w = rq->state;
+
+    if (w->rc == 0)
+        return reply_empty(rq, 204);
+    *e = w->err;
+    return -1;
+}
+
+static int job_deleted(struct request *rq, struct err *e)
+{
+    struct store_wait *w = rq->state, *next;
+    uint32_t n = w->n_removed;
+
+    if (w->rc != 0) {
+        *e = w->err;
+        return -1;
+    }
+    if (n == 0)
+        return reply_empty(rq, 204);
+    w->n_removed = 0;
+    next = calloc(1, sizeof *next);
+    if (!next) {
+        w->n_removed = n;
+        return err_set(e, ERR_no_memory, "a request");
+    }
+    /* The job's row is gone; now its tensors' rows, and only then their bytes. */
+    memcpy(next->removed, w->removed, n * sizeof w->removed[0]);
+    next->rq = rq;
+    next->n_removed = n;
+    next->free = forget;
+    next->op.tensor_delete.tensors = next->removed;
+    next->op.tensor_delete.n = n;
+    store_tensor_delete_init(&next->op.tensor_delete);
+    rq->state_free(rq->state);
+    rq->state = next;
+    store_wait_post(next, tensors_deleted);
+    return SUSPENDED;
+}
+
+static int remove_now(struct request *rq, const struct job_record *r, struct err *e)
+{
+    struct store_wait *w = store_wait_new(rq, e); /* frees what the watch left; r is a copy */
+
+    if (!w)
+        return -1;
+    w->free = forget;
+    w->op.job_delete.id = r->id;
+    for (uint32_t i = 0; r->outputs && i < r->n; i++) {
+        struct tensor *t = id_is_zero(&r->outputs[i]) ? NULL : tensor_remove(&r->outputs[i]);
+
+        if (t)
+            w->removed[w->n_removed++] = t;
+    }
+    store_job_delete_init(&w->op.job_delete);
+    store_wait_post(w, job_deleted);
+    return SUSPENDED;
+}
+
+static int found_for_delete(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct job_record *r;
+    struct id id;
+    int rc;
+
+    if (w->rc == 0)
+        return err_set(e, ERR_job_running, "the job is %s; cancel it first",
+                       job_state_name(w->job->state));
+    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
+        return -1;
+    r = w->job;
+    w->job = NULL;
+    rc = remove_now(rq, r, e);
+    record_free(r);
+    return rc;
+}
+
+int api_job_delete(struct request *rq, struct err *e)
+{
+    struct job_request *jr;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0)
+        return -1;
+    jr = job_request_new(rq, 0, found_for_delete, e);
+    if (!jr)
+        return -1;
+    job_request_suspend(jr);
+    job_watch(&id, &jr->wait);
+    return SUSPENDED;
+}
+
+/* ---- list ---- */
+
+struct listing {
+    struct request *rq;
+    struct core_msg msg;
+    struct store_job_filter filter;
+    bool has_state; /* of any kind; the filter's is a terminal one */
+    enum job_state state;
+    uint32_t limit, n;
+    struct job_record *rows[2 * (LIMIT_PAGE + 1)]; /* memory's, then the store's */
+};
+
+static void listing_free(void *state)
+{
+    struct listing *l = state;
+
+    for (uint32_t i = 0; i < l->n; i++)
+        record_free(l->rows[i]);
+    free(l);
+}
+
+static bool keep(const struct job_record *r, void *arg)
+{
+    const struct listing *l = arg;
+    const struct store_job_filter *f = &l->filter;
+
+    return (!l->has_state || r->state == l->state) && (!f->op || r->op == f->op) &&
+           (!f->group || strcmp(r->group, f->group) == 0) &&
+           (!f->label || strcmp(r->label, f->label) == 0);
+}
+
+static void list_on_core(struct core_msg *m)
+{
+    struct listing *l = CORE_OWNER(m, struct listing, msg);
+
+    l->n = job_list(&l->filter.before, keep, l, l->rows, l->limit + 1);
+    http_resume(l->rq);
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct job_record *const *x = a, *const *y = b;
+
+    return memcmp((*y)->id.b, (*x)->id.b, sizeof(*x)->id.b);
+}
+
+/* A job that ended between the two looks is in both. */
+static void drop_twins(struct listing *l)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < l->n; i++) {
+        if (kept > 0 && id_equal(&l->rows[kept - 1]->id, &l->rows[i]->id)) {
+            bool better = job_state_terminal(l->rows[i]->state);
+
+            record_free(l->rows[better ? kept - 1 : i]);
+            if (better)
+                l->rows[kept - 1] = l->rows[i];
+        } else {
+            l->rows[kept++] = l->rows[i];
+        }
+    }
+    l->n = kept;
+}
+
+static int listed(struct request *rq, struct err *e)
+{
+    struct listing *l = rq->state;
+    struct text *t = &rq->reply.text;
+    char id[ID_TEXT];
+    uint32_t stored = 0;
+
+    if ((!l->has_state || job_state_terminal(l->state)) &&
+        store_job_list(&l->filter, l->rows + l->n, l->limit + 1, &stored, e) != 0)
+        return -1;
+    l->n += stored;
+    qsort(l->rows, l->n, sizeof l->rows[0], newest_first);
+    drop_twins(l);
+    text_object(t, NULL);
+    text_array(t, "jobs");
+    for (uint32_t i = 0; i < l->n && i < l->limit; i++)
+        job_doc_write(t, l->rows[i], 0);
+    text_end_array(t);
+    text_string(t, "next", l->n > l->limit ? id_format('j', &l->rows[l->limit - 1]->id, id) : NULL);
+    text_end_object(t);
+    return reply_json(rq, 200);
+}
+
+static int read_filter(const struct request *rq, struct listing *l, struct err *e)
+{
+    const struct params *p = rq->params;
+    const char *op = params_text(p, PARAM_op), *state = params_text(p, PARAM_state),
+               *after = params_text(p, PARAM_after);
+
+    l->limit = (uint32_t)params_int(p, PARAM_limit, LIMIT_PAGE_DEFAULT);
+    l->filter.terminal_only = true;
+    l->filter.label = params_text(p, PARAM_label);
+    l->filter.group = params_has(p, PARAM_group) ? p->group.name : NULL;
+    if (op && !(l->filter.op = op_find(op, strlen(op))))
+        return err_set(e, ERR_op_unknown, "%s is no operation; there are: %s", op, op_names());
+    if (state && job_state_find(state, strlen(state), &l->state) != 0)
+        return err_set(e, ERR_parameter_range,
+                       "state is waiting, queued, running, succeeded, failed or cancelled");
+    if (after && id_parse('j', after, strlen(after), &l->filter.before) != 0)
+        return err_set(e, ERR_bad_cursor, "after is the `next` of the page before");
+    l->has_state = state != NULL;
+    l->filter.has_state = state && job_state_terminal(l->state);
+    l->filter.state = l->state;
+    return 0;
+}
+
+int api_job_list(struct request *rq, struct err *e)
+{
+    struct listing *l = calloc(1, sizeof *l);
+
+    if (!l)
+        return err_set(e, ERR_no_memory, "a list of jobs");
+    rq->state = l;
+    rq->state_free = listing_free;
+    rq->resume = listed;
+    l->rq = rq;
+    l->msg.run = list_on_core;
+    if (read_filter(rq, l, e) != 0)
+        return -1;
+    http_suspend(rq, NULL);
+    core_post(&l->msg);
+    return SUSPENDED;
+}

@@ -1,0 +1,176 @@
+/* api_meta.c - what the service is and how it does. */
+#include "embed.h"
+#include "schema/clock.h"
+#include "schema/op.h"
+#include "server/api.h"
+#include "server/workers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct api_facts api_facts;
+
+int api_root(struct request *rq, struct err *e)
+{
+    static const char page[] =
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>tutti</title>\n"
+        "<h1>tutti</h1>\n<p>Collective communication over HTTP: submit with <code>POST "
+        "v1/jobs</code>.\n<ul>\n<li><a href=\"v1\">v1</a>: the service\n<li><a "
+        "href=\"openapi.yaml\">openapi.yaml</a>: the API in full\n<li><a "
+        "href=\"v1/workers\">v1/workers</a>, <a href=\"v1/jobs\">v1/jobs</a>\n</ul>\n</html>\n";
+
+    (void)e;
+    text_raw(&rq->reply.text, page, sizeof page - 1);
+    reply_header(rq, "Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'");
+    return reply_text(rq, 200, "text/html; charset=utf-8");
+}
+
+static void limits_write(struct text *t)
+{
+    static const struct {
+        const char *name;
+        uint64_t value;
+    } limits[] = {
+        {"ranks", LIMIT_RANKS},
+        {"dimensions", LIMIT_NDIM},
+        {"json_body_bytes", LIMIT_JSON_BODY_BYTES},
+        {"json_depth", LIMIT_JSON_DEPTH},
+        {"inline_elements", LIMIT_INLINE_ELEMENTS},
+        {"wait_s", LIMIT_WAIT_S},
+        {"timeout_s", LIMIT_TIMEOUT_S},
+        {"page", LIMIT_PAGE},
+        {"label_bytes", LIMIT_LABEL_BYTES},
+        {"idempotency_key_bytes", LIMIT_KEY_BYTES},
+        {"unfinished_jobs", LIMIT_UNFINISHED_JOBS},
+    };
+    struct extent_usage u;
+
+    extent_usage(&u);
+    text_object(t, "limits");
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        text_uint(t, limits[i].name, limits[i].value);
+    text_uint(t, "arena_bytes", u.arena_bytes);
+    text_end_object(t);
+}
+
+static void tables_write(struct text *t)
+{
+    text_array(t, "ops");
+    for (const struct op *op = ops; op < ops + OP_COUNT; op++) {
+        text_object(t, NULL);
+        text_string(t, "name", op->name);
+        text_string(t, "sentence", op->sentence);
+        text_end_object(t);
+    }
+    text_end_array(t);
+    text_array(t, "dtypes");
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        text_string(t, NULL, dtypes[d].name);
+    text_end_array(t);
+}
+
+int api_v1(struct request *rq, struct err *e)
+{
+    static const char *const links[][2] = {
+        {"workers", "v1/workers"}, {"groups", "v1/groups"},   {"tensors", "v1/tensors"},
+        {"jobs", "v1/jobs"},       {"metrics", "v1/metrics"}, {"openapi", "openapi.yaml"},
+    };
+    struct text *t = &rq->reply.text;
+
+    (void)e;
+    text_object(t, NULL);
+    text_string(t, "name", "tutti");
+    text_string(t, "version", api_facts.version);
+    text_string(t, "backend", strcmp(api_facts.backend, "auto") == 0 ? "shm" : api_facts.backend);
+    text_uint(t, "world_size", group_world_size());
+    text_time(t, "started_at", api_facts.started_us);
+    limits_write(t);
+    tables_write(t);
+    text_object(t, "links");
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        text_string(t, links[i][0], links[i][1]);
+    text_end_object(t);
+    text_end_object(t);
+    return reply_json(rq, 200);
+}
+
+int api_healthz(struct request *rq, struct err *e)
+{
+    (void)e;
+    text_raw(&rq->reply.text, "ok\n", 3);
+    return reply_text(rq, 200, "text/plain; charset=utf-8");
+}
+
+int api_readyz(struct request *rq, struct err *e)
+{
+    uint32_t world = group_world_size(), missing = 0;
+    struct worker_info *w = calloc(world, sizeof *w);
+
+    if (!w)
+        return err_set(e, ERR_no_memory, "the list of workers");
+    workers_list(w);
+    err_set(e, ERR_not_ready, "some ranks have not joined");
+    for (uint32_t r = 0; r < world; r++) {
+        if (w[r].state != WORKER_ready && w[r].state != WORKER_busy) {
+            missing++;
+            err_rank(e, r);
+        }
+    }
+    free(w);
+    if (missing > 0)
+        return -1;
+    text_raw(&rq->reply.text, "ready\n", 6);
+    return reply_text(rq, 200, "text/plain; charset=utf-8");
+}
+
+int api_openapi(struct request *rq, struct err *e)
+{
+    (void)e;
+    text_raw(&rq->reply.text, embed_openapi_yaml, sizeof embed_openapi_yaml - 1);
+    return reply_text(rq, 200, "application/yaml");
+}
+
+static void jobs_write(struct text *t)
+{
+    struct job_counts c;
+
+    job_counts(&c);
+    text_object(t, "jobs");
+    text_uint(t, "waiting", c.waiting);
+    text_uint(t, "queued", c.queued);
+    text_uint(t, "running", c.running);
+    text_uint(t, "succeeded", c.succeeded);
+    text_uint(t, "failed", c.failed);
+    text_uint(t, "cancelled", c.cancelled);
+    text_uint(t, "retried", c.retried);
+    text_uint(t, "late_answers", c.late);
+    text_end_object(t);
+}
+
+int api_metrics(struct request *rq, struct err *e)
+{
+    struct text *t = &rq->reply.text;
+    struct extent_usage u;
+
+    (void)e;
+    extent_usage(&u);
+    text_object(t, NULL);
+    text_uint(t, "uptime_us", clock_wall_us() - api_facts.started_us);
+    jobs_write(t);
+    text_object(t, "arena");
+    text_uint(t, "size_bytes", u.arena_bytes);
+    text_uint(t, "used_bytes", u.used_bytes);
+    text_uint(t, "free_bytes", u.free_bytes);
+    text_uint(t, "largest_free_bytes", u.largest_free_bytes);
+    text_uint(t, "reserved_bytes", u.reserved_bytes);
+    text_uint(t, "extents", u.extents);
+    text_end_object(t);
+    text_uint(t, "tensors", tensor_count());
+    text_uint(t, "json_bytes", body_json_bytes());
+    text_object(t, "workers");
+    text_uint(t, "ready", workers_ready_count());
+    text_uint(t, "world_size", group_world_size());
+    text_end_object(t);
+    text_end_object(t);
+    return reply_json(rq, 200);
+}

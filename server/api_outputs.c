@@ -1,0 +1,180 @@
+/* api_outputs.c - a finished job's outputs: all of them, or one rank's. */
+#include "server/api.h"
+#include "server/negotiate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALL_FORMATS ((1u << FORMAT_COUNT) - 1)
+
+static int find_tensors(const struct job_record *r, uint32_t from, uint32_t n, struct tensor **t,
+                        struct err *e)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        char id[ID_TEXT];
+
+        if (id_is_zero(&r->outputs[from + i]))
+            continue;
+        t[i] = tensor_find(&r->outputs[from + i]);
+        if (!t[i])
+            return err_set(e, ERR_tensor_lost, "tensor %s was deleted, or its time is over",
+                           id_format('t', &r->outputs[from + i], id));
+    }
+    return 0;
+}
+
+static void shape_headers(struct request *rq, const struct job_record *r, uint32_t stack)
+{
+    char shape[(LIMIT_NDIM + 1) * 21] = "";
+    size_t at = 0;
+
+    if (stack > 0)
+        at = (size_t)snprintf(shape, sizeof shape, "%u", stack);
+    for (uint32_t d = 0; d < r->out_shape.ndim; d++)
+        at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%" PRIu64, at ? "," : "",
+                               r->out_shape.dim[d]);
+    reply_header(rq, "Tutti-Dtype", "%s", dtypes[r->dtype].name);
+    reply_header(rq, "Tutti-Shape", "%s", shape);
+}
+
+int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,
+                  struct err *e)
+{
+    uint32_t from = rank < 0 ? 0 : (uint32_t)rank, n = rank < 0 ? r->n : 1;
+    const char *view = params_text(rq->params, PARAM_view);
+    struct tensor **t = calloc(n, sizeof *t);
+    struct codec_out what = {.n = n, .t = t, .stacked = rank < 0};
+    int rc = -1;
+
+    if (!t)
+        return err_set(e, ERR_no_memory, "the outputs");
+    what.as_uint16 = view && strcmp(view, "uint16") == 0;
+    if (find_tensors(r, from, n, t, e) != 0 || codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
+        goto out;
+    shape_headers(rq, r, rank < 0 ? r->n : 0);
+    reply_parts(rq, 200, codec_of(f)->media);
+    rc = HANDLED;
+out:
+    for (uint32_t i = 0; i < n; i++)
+        tensor_unref(t[i]);
+    free(t);
+    return rc;
+}
+
+static int finished_record(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct id id;
+
+    if (w->rc == 0 && !job_state_terminal(w->job->state))
+        return err_set(e, ERR_job_running,
+                       "the job is %s; wait for it with GET .../jobs/{id}?wait=60",
+                       job_state_name(w->job->state));
+    if (w->rc != 0 && w->err.code != ERR_job_unknown) {
+        *e = w->err;
+        return -1;
+    }
+    if (w->rc != 0 && (job_id_read(rq, &id, e) != 0 || store_job_read(&id, &w->job, e) != 0))
+        return -1;
+    if (w->job->state != JOB_succeeded)
+        return err_set(e, ERR_no_output, "the job %s, so it has no outputs",
+                       w->job->state == JOB_failed ? "failed" : "was cancelled");
+    return 0;
+}
+
+static int format_of(struct request *rq, enum format *f, struct err *e)
+{
+    return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
+                         ALL_FORMATS, FORMAT_json, f, e);
+}
+
+static void job_header(struct request *rq, const struct job_record *r)
+{
+    char id[ID_TEXT];
+
+    reply_header(rq, "Tutti-Job", "%s", id_format('j', &r->id, id));
+}
+
+static int all_found(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    enum format f;
+
+    if (finished_record(rq, e) != 0 || format_of(rq, &f, e) != 0)
+        return -1;
+    job_header(rq, w->job);
+    if (f != FORMAT_json)
+        return outputs_reply(rq, w->job, -1, f, e);
+    text_object(&rq->reply.text, NULL);
+    outputs_doc_write(&rq->reply.text, "outputs", w->job,
+                      (int)params_int(rq->params, PARAM_data, -1));
+    text_end_object(&rq->reply.text);
+    return reply_json(rq, 200);
+}
+
+static int read_rank(const struct request *rq, const struct job_record *r, uint32_t *rank,
+                     struct err *e)
+{
+    const char *arg = rq->args[1];
+    unsigned long n = strtoul(arg, NULL, 10);
+
+    if (!*arg || strspn(arg, "0123456789") != strlen(arg) || n >= r->n)
+        return err_set(e, ERR_rank_unknown, "the job's group has ranks 0 to %u", r->n - 1);
+    if (id_is_zero(&r->outputs[n]))
+        return err_set(e, ERR_no_output, "%s gives rank %lu no output", r->op->name, n);
+    *rank = (uint32_t)n;
+    return 0;
+}
+
+static int one_found(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct tensor *t = NULL;
+    uint32_t rank = 0;
+    enum format f;
+
+    if (finished_record(rq, e) != 0 || read_rank(rq, w->job, &rank, e) != 0 ||
+        format_of(rq, &f, e) != 0)
+        return -1;
+    job_header(rq, w->job);
+    if (f != FORMAT_json)
+        return outputs_reply(rq, w->job, rank, f, e);
+    if (find_tensors(w->job, rank, 1, &t, e) != 0)
+        return -1;
+    if (!tensor_data(t) && t->size_bytes > 0) {
+        tensor_unref(t);
+        return err_set(e, ERR_tensor_lost, "the output's bytes did not survive a restart");
+    }
+    tensor_doc_write(
+        &rq->reply.text, t,
+        params_int(rq->params, PARAM_data, shape_count(&t->shape) <= LIMIT_INLINE_ELEMENTS) != 0);
+    tensor_unref(t);
+    return reply_json(rq, 200);
+}
+
+static int look(struct request *rq, int (*found)(struct request *, struct err *), struct err *e)
+{
+    struct job_request *jr;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0)
+        return -1;
+    jr = job_request_new(rq, 0, found, e);
+    if (!jr)
+        return -1;
+    job_request_suspend(jr);
+    job_watch(&id, &jr->wait);
+    return SUSPENDED;
+}
+
+int api_outputs_get(struct request *rq, struct err *e)
+{
+    return look(rq, all_found, e);
+}
+
+int api_output_get(struct request *rq, struct err *e)
+{
+    return look(rq, one_found, e);
+}

@@ -1,0 +1,148 @@
+/* api_submit.c - from a request to a job: members, op, group, parameters. */
+#include "server/api_submit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_inputs,
+                        struct err *e)
+{
+    struct json_member m[LIMIT_JSON_MEMBERS];
+    uint32_t n;
+
+    *has_inputs = false;
+    if (rq->body.codec)
+        return 0;
+    if (json_kind(&rq->body.json) != JSON_OBJECT)
+        return err_set(e, ERR_inputs_invalid,
+                       "the body is an object: {\"op\": ..., \"inputs\": [...]}");
+    if (json_members(&rq->body.json, m, LIMIT_JSON_MEMBERS, &n, e) != 0)
+        return -1;
+    for (uint32_t i = 0; i < n; i++) {
+        if (strcmp(m[i].name, "inputs") == 0) {
+            *inputs = m[i].value;
+            *has_inputs = true;
+        } else if (params_from_json(rq->params, WHERE_JOB, &m[i], e) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int find_op(const struct params *p, const struct op **out, struct err *e)
+{
+    const char *name = params_text(p, PARAM_op);
+
+    if (!name) {
+        err_set(e, ERR_missing_parameter, "say which operation: op is one of %s", op_names());
+        return err_pointer(e, "/op");
+    }
+    *out = op_find(name, strlen(name));
+    if (*out)
+        return 0;
+    err_set(e, ERR_op_unknown, "%s is no operation; there are: %s", name, op_names());
+    return err_pointer(e, "/op");
+}
+
+static int find_group(const struct params *p, struct group *g, struct err *e)
+{
+    const struct params_group *asked = &p->group;
+    const char *name = asked->name[0] ? asked->name : "world";
+
+    if (params_has(p, PARAM_group) && asked->n > 0) {
+        g->name[0] = '\0';
+        g->n = asked->n;
+        memcpy(g->ranks, asked->ranks, asked->n * sizeof g->ranks[0]);
+        if (group_check_ranks(g->ranks, g->n, e) == 0)
+            return 0;
+        return err_pointer(e, "/group");
+    }
+    if (group_check_name(name, strlen(name), e) == 0 && group_find(name, strlen(name), g, e) == 0)
+        return 0;
+    return err_pointer(e, "/group");
+}
+
+/* A parameter that the op does not take would be silently without effect. */
+static int check_taken(const struct params *p, const struct op *op, struct err *e)
+{
+    const struct {
+        enum param_id id;
+        const char *name;
+        bool taken;
+    } rows[] = {
+        {PARAM_axis, "axis", op_takes_axis(op)},
+        {PARAM_split_axis, "split_axis", op_takes_two_axes(op)},
+        {PARAM_concat_axis, "concat_axis", op_takes_two_axes(op)},
+        {PARAM_src, "src", op_takes_peers(op)},
+        {PARAM_dst, "dst", op_takes_peers(op)},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].taken || !params_has(p, rows[i].id))
+            continue;
+        err_set(e, ERR_axis_not_taken, "%s takes no %s", op->name, rows[i].name);
+        return err_pointer(e, "/%s", rows[i].name);
+    }
+    return 0;
+}
+
+static struct op_params op_parameters(const struct params *p, const struct op *op)
+{
+    int64_t axis = params_int(p, PARAM_axis, 0);
+    bool two = op_takes_two_axes(op);
+
+    return (struct op_params){
+        .split_axis = two ? params_int(p, PARAM_split_axis, 0) : axis,
+        .concat_axis = two ? params_int(p, PARAM_concat_axis, 0) : axis,
+        .src = (uint32_t)params_int(p, PARAM_src, 0),
+        .dst = (uint32_t)params_int(p, PARAM_dst, 1),
+    };
+}
+
+static void fill(struct job_record *r, const struct request *rq, const struct op *op,
+                 const struct group *g)
+{
+    const struct params *p = rq->params;
+    const char *label = params_text(p, PARAM_label);
+
+    r->id = id_new();
+    r->op = op;
+    r->params = op_parameters(p, op);
+    snprintf(r->group, sizeof r->group, "%s", g->name);
+    memcpy(r->ranks, g->ranks, g->n * sizeof g->ranks[0]);
+    r->priority = (int32_t)params_int(p, PARAM_priority, 0);
+    r->stream = (uint32_t)params_int(p, PARAM_stream, 0);
+    r->timeout_us = params_us(p, PARAM_timeout, LIMIT_TIMEOUT_DEFAULT_S * 1000000ull);
+    snprintf(r->label, sizeof r->label, "%s", label ? label : "");
+    r->received_us = rq->received_us;
+}
+
+int submit_read_record(const struct request *rq, struct job_record **out, struct err *e)
+{
+    const struct op *op;
+    struct group *g = malloc(sizeof *g);
+    struct job_record *r;
+    int rc = -1;
+
+    if (!g)
+        return err_set(e, ERR_no_memory, "a group");
+    if (find_op(rq->params, &op, e) != 0 || check_taken(rq->params, op, e) != 0 ||
+        find_group(rq->params, g, e) != 0)
+        goto out;
+    r = record_new(g->n);
+    if (!r) {
+        err_set(e, ERR_no_memory, "a job");
+        goto out;
+    }
+    fill(r, rq, op, g);
+    if (op_check_peers(op, &r->params, g->n, e) != 0) {
+        record_free(r);
+        goto out;
+    }
+    *out = r;
+    rc = 0;
+out:
+    free(g);
+    return rc;
+}

@@ -1,0 +1,24 @@
+/* api_submit.h - from a request's parameters and body to a job that can be submitted. One request,
+ * one thread. */
+#ifndef TUTTI_SERVER_API_SUBMIT_H
+#define TUTTI_SERVER_API_SUBMIT_H
+
+#include "server/api.h"
+
+/* Reads the JSON body's members into rq->params and finds its `inputs`. Does nothing for other
+ * bodies. Returns 0 or -1. */
+int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_inputs,
+                        struct err *e);
+
+/* Everything but the inputs: op, group, parameters. The record is the caller's. Returns 0 or -1. */
+int submit_read_record(const struct request *rq, struct job_record **out, struct err *e);
+
+/* One tensor per rank (NULL where none is given), checked against each other and the op; sets the
+ * record's dtype and shapes. tensors has room for r->n. */
+int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool has_inputs,
+                       struct job_record *r, struct tensor **tensors, struct err *e);
+
+/* XXH3-128 of what the request means: op, parameters, group, inputs. */
+void submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16]);
+
+#endif

@@ -1,0 +1,253 @@
+/* api_tensors.c - upload, look at, download and delete tensors. */
+#include "schema/clock.h"
+#include "server/api.h"
+#include "server/negotiate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BINARY (1u << FORMAT_npy | 1u << FORMAT_safetensors | 1u << FORMAT_raw)
+
+/* ---- upload ---- */
+
+static int from_payload(struct payload *p, struct tensor **out, struct err *e)
+{
+    if (p->whole) {
+        *out = tensor_ref(p->whole);
+        return 0;
+    }
+    if (p->n != 1)
+        return err_set(e, ERR_inputs_invalid, "an upload holds one tensor; this file has %u", p->n);
+    *out = tensor_ref(p->items[0].tensor);
+    return 0;
+}
+
+/* A bare list or number, or an object whose dtype may also stand in the query. */
+static int from_json(struct request *rq, struct tensor **out, struct err *e)
+{
+    bool named;
+
+    if (json_tensor_read(&rq->body.json,
+                         params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32,
+                         "", out, &named, e) != 0)
+        return -1;
+    if (*out && !named)
+        return 0;
+    tensor_unref(*out);
+    return err_set(e, ERR_inputs_invalid,
+                   "an upload is a tensor: a nested list, or an object with data");
+}
+
+static void publish(struct store_wait *w)
+{
+    if (tensor_publish(w->tensor) != 0)
+        w->rc = err_set(&w->err, ERR_no_memory, "the table of tensors");
+}
+
+static void forget(struct store_wait *w)
+{
+    tensor_unref(w->tensor);
+}
+
+static int created(struct request *rq, struct err *e)
+{
+    struct store_wait *w = rq->state;
+    char id[ID_TEXT];
+
+    if (w->rc != 0) {
+        *e = w->err;
+        return -1;
+    }
+    tensor_doc_write(&rq->reply.text, w->tensor, false);
+    reply_header(rq, "Location", "tensors/%s", id_format('t', &w->tensor->id, id));
+    return reply_json(rq, 201);
+}
+
+int api_tensor_create(struct request *rq, struct err *e)
+{
+    struct store_wait *w = store_wait_new(rq, e);
+
+    if (!w)
+        return -1;
+    w->free = forget;
+    if ((rq->body.codec ? from_payload(&rq->body.payload, &w->tensor, e)
+                        : from_json(rq, &w->tensor, e)) != 0)
+        return -1;
+    body_fini(&rq->body);
+    w->tensor->created_us = clock_wall_us();
+    w->tensor->expires_us = w->tensor->created_us + api_facts.retain_us;
+    w->op.tensor_insert.tensor = w->tensor;
+    store_tensor_insert_init(&w->op.tensor_insert);
+    w->core = publish;
+    store_wait_post(w, created);
+    return SUSPENDED;
+}
+
+/* ---- read ---- */
+
+static struct tensor *find(const struct request *rq, struct err *e)
+{
+    struct id id;
+    struct tensor *t = NULL;
+
+    if (id_parse('t', rq->args[0], strlen(rq->args[0]), &id) == 0)
+        t = tensor_find(&id);
+    if (!t)
+        err_set(e, ERR_tensor_unknown, "there is no tensor %.64s", rq->args[0]);
+    return t;
+}
+
+static int send_json(struct request *rq, struct tensor *t, struct err *e)
+{
+    bool there = tensor_data(t) || t->size_bytes == 0;
+    bool data = params_int(rq->params, PARAM_meta, 0) == 0 &&
+                shape_count(&t->shape) <= LIMIT_INLINE_ELEMENTS;
+
+    if (data && !there)
+        return err_set(e, ERR_tensor_lost, "the tensor's bytes did not survive a restart");
+    tensor_doc_write(&rq->reply.text, t, data);
+    return reply_json(rq, 200);
+}
+
+/* RFC 9110: one range of bytes; several, or another unit, mean the whole. Returns 1 when there is
+ * one. */
+static int read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *to, struct err *e)
+{
+    char *end;
+
+    if (!text || strncmp(text, "bytes=", 6) != 0 || strchr(text, ','))
+        return 0;
+    text += 6;
+    if (*text == '-') {
+        uint64_t last = strtoull(text + 1, &end, 10);
+
+        if (end == text + 1 || *end)
+            return 0;
+        *from = last < size ? size - last : 0;
+        *to = size;
+        if (last > 0 && size > 0)
+            return 1;
+    } else {
+        *from = strtoull(text, &end, 10);
+        if (end == text || *end != '-')
+            return 0;
+        text = end + 1;
+        *to = *text ? strtoull(text, &end, 10) : UINT64_MAX - 1;
+        if (*text && *end)
+            return 0;
+        if (*from < size && *to >= *from) {
+            *to = *to < size ? *to + 1 : size;
+            return 1;
+        }
+    }
+    return err_set(e, ERR_range_not_satisfiable, "the tensor has %" PRIu64 " bytes", size);
+}
+
+static int send_range(struct request *rq, struct tensor *t, struct err *e)
+{
+    uint64_t from, to;
+    int rc = read_range(request_header(rq, "Range"), t->size_bytes, &from, &to, e);
+
+    if (rc < 0) {
+        reply_header(rq, "Content-Range", "bytes */%" PRIu64, t->size_bytes);
+        return -1;
+    }
+    reply_header(rq, "Accept-Ranges", "bytes");
+    if (rc == 0)
+        return reply_parts(rq, 200, codec_raw.media);
+    rq->reply.parts.part[0].bytes = (const uint8_t *)rq->reply.parts.part[0].bytes + from;
+    rq->reply.parts.part[0].len = to - from;
+    reply_header(rq, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, to - 1,
+                 t->size_bytes);
+    return reply_parts(rq, 206, codec_raw.media);
+}
+
+static int send_bytes(struct request *rq, struct tensor *t, enum format f, struct err *e)
+{
+    struct codec_out what = {.n = 1, .t = &t};
+    const char *view = params_text(rq->params, PARAM_view);
+    char shape[LIMIT_NDIM * 21] = "";
+    size_t at = 0;
+
+    what.as_uint16 = view && strcmp(view, "uint16") == 0;
+    if (!tensor_data(t) && t->size_bytes > 0)
+        return err_set(e, ERR_tensor_lost, "the tensor's bytes did not survive a restart");
+    if (codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
+        return -1;
+    for (uint32_t d = 0; d < t->shape.ndim && at < sizeof shape; d++)
+        at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%" PRIu64, d ? "," : "",
+                               t->shape.dim[d]);
+    reply_header(rq, "Tutti-Dtype", "%s", dtypes[t->dtype].name);
+    reply_header(rq, "Tutti-Shape", "%s", shape);
+    reply_header(rq, "Content-Disposition", "attachment");
+    return f == FORMAT_raw ? send_range(rq, t, e) : reply_parts(rq, 200, codec_of(f)->media);
+}
+
+static int send(struct request *rq, struct tensor *t, struct err *e)
+{
+    const char *match = request_header(rq, "If-None-Match");
+    char id[ID_TEXT], tag[ID_TEXT + 20];
+    enum format f;
+
+    if (negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
+                      1u << FORMAT_json | BINARY, FORMAT_json, &f, e) != 0)
+        return -1;
+    /* One tag a representation; each never changes. */
+    snprintf(tag, sizeof tag, "\"%s-%s\"", id_format('t', &t->id, id), codec_of(f)->name);
+    reply_header(rq, "ETag", "%s", tag);
+    reply_header(rq, "Vary", "Accept");
+    reply_header(rq, "Cache-Control", "private, max-age=31536000, immutable");
+    if (match && (strstr(match, tag) || strcmp(match, "*") == 0))
+        return reply_empty(rq, 304);
+    return f == FORMAT_json ? send_json(rq, t, e) : send_bytes(rq, t, f, e);
+}
+
+int api_tensor_get(struct request *rq, struct err *e)
+{
+    struct tensor *t = find(rq, e);
+    int rc;
+
+    if (!t)
+        return -1;
+    rc = send(rq, t, e);
+    tensor_unref(t);
+    return rc;
+}
+
+/* ---- delete ---- */
+
+static int deleted(struct request *rq, struct err *e)
+{
+    struct store_wait *w = rq->state;
+
+    if (w->rc == 0)
+        return reply_empty(rq, 204);
+    *e = w->err;
+    return -1;
+}
+
+int api_tensor_delete(struct request *rq, struct err *e)
+{
+    struct tensor *t = find(rq, e);
+    struct store_wait *w;
+
+    if (!t)
+        return -1;
+    w = store_wait_new(rq, e);
+    if (!w) {
+        tensor_unref(t);
+        return -1;
+    }
+    w->free = forget;
+    w->tensor = tensor_remove(&t->id); /* somebody else may have been faster */
+    tensor_unref(t);
+    if (!w->tensor)
+        return err_set(e, ERR_tensor_unknown, "there is no tensor %.64s", rq->args[0]);
+    w->op.tensor_delete.tensors = &w->tensor;
+    w->op.tensor_delete.n = 1;
+    store_tensor_delete_init(&w->op.tensor_delete);
+    store_wait_post(w, deleted);
+    return SUSPENDED;
+}

@@ -1,0 +1,109 @@
+/* api_wait.c - requests that wait: for a job, or for a commit. */
+#include "schema/clock.h"
+#include "server/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- for a job ---- */
+
+static void job_woken(struct job_wait *w)
+{
+    http_resume(CORE_OWNER(w, struct job_request, wait)->rq);
+}
+
+static void job_client_gone(struct request *rq)
+{
+    struct job_request *jr = rq->state;
+
+    job_wait_drop(&jr->wait);
+}
+
+static void job_request_free(void *state)
+{
+    struct job_request *jr = state;
+
+    record_free(jr->wait.job);
+    free(jr);
+}
+
+struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
+                                    int (*resume)(struct request *, struct err *), struct err *e)
+{
+    struct job_request *jr = calloc(1, sizeof *jr);
+
+    if (!jr) {
+        err_set(e, ERR_no_memory, "a request");
+        return NULL;
+    }
+    jr->rq = rq;
+    jr->wait.wake = job_woken;
+    jr->wait.deadline_us = wait_us ? clock_us() + wait_us : 0;
+    rq->state = jr;
+    rq->state_free = job_request_free;
+    rq->resume = resume;
+    return jr;
+}
+
+void job_request_suspend(struct job_request *jr)
+{
+    http_suspend(jr->rq, job_client_gone);
+}
+
+/* ---- for a commit ---- */
+
+static void on_core(struct core_msg *m)
+{
+    struct store_wait *w = CORE_OWNER(m, struct store_wait, msg);
+
+    if (w->rc == 0)
+        w->core(w);
+    http_resume(w->rq);
+}
+
+static void on_committed(struct store_msg *m, const struct err *e)
+{
+    struct store_wait *w = CORE_OWNER(m, struct store_wait, op.any);
+
+    w->rc = e ? -1 : 0;
+    if (e)
+        w->err = *e;
+    w->msg.run = on_core;
+    if (w->core)
+        core_post(&w->msg);
+    else
+        http_resume(w->rq);
+}
+
+static void store_wait_free(void *state)
+{
+    struct store_wait *w = state;
+
+    if (w->free)
+        w->free(w);
+    free(w);
+}
+
+struct store_wait *store_wait_new(struct request *rq, struct err *e)
+{
+    struct store_wait *w = calloc(1, sizeof *w);
+
+    if (!w) {
+        err_set(e, ERR_no_memory, "a request");
+        return NULL;
+    }
+    if (rq->state_free)
+        rq->state_free(rq->state);
+    w->rq = rq;
+    rq->state = w;
+    rq->state_free = store_wait_free;
+    return w;
+}
+
+void store_wait_post(struct store_wait *w, int (*resume)(struct request *, struct err *))
+{
+    w->op.any.done = on_committed;
+    w->rq->resume = resume;
+    http_suspend(w->rq, NULL);
+    store_post(&w->op.any);
+}

@@ -1,0 +1,77 @@
+/* api_workers.c - who holds which rank. */
+#include "server/api.h"
+#include "server/workers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void worker_write(struct text *t, const struct worker_info *w)
+{
+    bool held = w->pid != 0;
+
+    text_object(t, NULL);
+    text_uint(t, "rank", w->rank);
+    text_string(t, "state", worker_state_name(w->state));
+    text_time(t, "since", w->since_us);
+    text_string(t, "backend", held ? w->backend : NULL);
+    text_string(t, "device", held ? w->device : NULL);
+    text_string(t, "host", held ? w->host : NULL);
+    if (held)
+        text_uint(t, "pid", w->pid);
+    else
+        text_null(t, "pid");
+    text_string(t, "version", held ? w->version : NULL);
+    text_object(t, "counters");
+    text_uint(t, "jobs_done", w->jobs_done);
+    text_uint(t, "jobs_failed", w->jobs_failed);
+    text_uint(t, "restarts", w->restarts);
+    text_uint(t, "busy_us", w->busy_us);
+    text_uint(t, "heartbeat_age_us", w->heartbeat_age_us);
+    text_end_object(t);
+    text_end_object(t);
+}
+
+static struct worker_info *list(struct err *e)
+{
+    struct worker_info *w = calloc(group_world_size(), sizeof *w);
+
+    if (!w) {
+        err_set(e, ERR_no_memory, "the list of workers");
+        return NULL;
+    }
+    workers_list(w);
+    return w;
+}
+
+int api_worker_list(struct request *rq, struct err *e)
+{
+    struct text *t = &rq->reply.text;
+    struct worker_info *w = list(e);
+
+    if (!w)
+        return -1;
+    text_object(t, NULL);
+    text_array(t, "workers");
+    for (uint32_t r = 0; r < group_world_size(); r++)
+        worker_write(t, &w[r]);
+    text_end_array(t);
+    text_end_object(t);
+    free(w);
+    return reply_json(rq, 200);
+}
+
+int api_worker_get(struct request *rq, struct err *e)
+{
+    const char *arg = rq->args[0];
+    unsigned long rank = strtoul(arg, NULL, 10);
+    struct worker_info *w;
+
+    if (!*arg || strspn(arg, "0123456789") != strlen(arg) || rank >= group_world_size())
+        return err_set(e, ERR_rank_unknown, "the world has ranks 0 to %u", group_world_size() - 1);
+    w = list(e);
+    if (!w)
+        return -1;
+    worker_write(&rq->reply.text, &w[rank]);
+    free(w);
+    return reply_json(rq, 200);
+}

@@ -1,0 +1,146 @@
+/* job_doc.c - jobs, outputs and tensors as JSON documents. */
+#include "server/api.h"
+#include "server/problem.h"
+
+#include <string.h>
+
+static void shape_write(struct text *out, const struct shape *s)
+{
+    text_array(out, "shape");
+    for (uint32_t d = 0; d < s->ndim; d++)
+        text_uint(out, NULL, s->dim[d]);
+    text_end_array(out);
+}
+
+static void id_write(struct text *out, const char *name, char prefix, const struct id *id)
+{
+    char buf[ID_TEXT];
+
+    text_string(out, name, id_is_zero(id) ? NULL : id_format(prefix, id, buf));
+}
+
+void tensor_doc_write(struct text *out, struct tensor *t, bool data)
+{
+    text_object(out, NULL);
+    id_write(out, "tensor", 't', &t->id);
+    text_string(out, "dtype", dtypes[t->dtype].name);
+    shape_write(out, &t->shape);
+    text_uint(out, "size_bytes", t->size_bytes);
+    id_write(out, "job", 'j', &t->job);
+    text_time(out, "created_at", t->created_us);
+    text_time(out, "expires_at", t->expires_us == UINT64_MAX ? 0 : t->expires_us);
+    if (data) {
+        text_name(out, "data");
+        json_tensor_write(out, t);
+    }
+    text_end_object(out);
+}
+
+static bool shows_data(const struct job_record *r, int data)
+{
+    uint64_t outputs = 0;
+
+    if (data >= 0)
+        return data > 0;
+    for (uint32_t i = 0; i < r->n; i++)
+        outputs += !id_is_zero(&r->outputs[i]);
+    return outputs * shape_count(&r->out_shape) <= LIMIT_INLINE_ELEMENTS;
+}
+
+/* A tensor that is gone (deleted, or past its time) shows without data. */
+static void output_write(struct text *out, const struct job_record *r, uint32_t rank, bool data)
+{
+    struct tensor *t = data ? tensor_find(&r->outputs[rank]) : NULL;
+
+    text_object(out, NULL);
+    text_uint(out, "rank", rank);
+    id_write(out, "tensor", 't', &r->outputs[rank]);
+    text_string(out, "dtype", dtypes[r->dtype].name);
+    shape_write(out, &r->out_shape);
+    if (t && (tensor_data(t) || t->size_bytes == 0)) {
+        text_name(out, "data");
+        json_tensor_write(out, t);
+    }
+    text_end_object(out);
+    tensor_unref(t);
+}
+
+void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data)
+{
+    bool show;
+
+    if (!r->outputs || r->state != JOB_succeeded) {
+        text_null(out, name);
+        return;
+    }
+    show = shows_data(r, data);
+    text_array(out, name);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (id_is_zero(&r->outputs[i]))
+            text_null(out, NULL);
+        else
+            output_write(out, r, i, show);
+    }
+    text_end_array(out);
+}
+
+static void duration(struct text *out, const char *name, bool happened, uint64_t us)
+{
+    if (happened)
+        text_uint(out, name, us);
+    else
+        text_null(out, name);
+}
+
+static void timeline_write(struct text *out, const struct job_record *r)
+{
+    bool ran = r->attempts > 0, done = job_state_terminal(r->state);
+
+    text_object(out, "timeline");
+    text_time(out, "received_at", r->received_us);
+    text_uint(out, "validated_us", r->validated_us);
+    text_uint(out, "queued_us", r->queued_us);
+    duration(out, "dispatch_us", ran, r->dispatch_us);
+    duration(out, "collective_us", r->state == JOB_succeeded, r->collective_us);
+    duration(out, "total_us", done, r->total_us);
+    text_time(out, "finished_at", r->finished_us);
+    text_end_object(out);
+}
+
+static void rate(struct text *out, const char *name, double value)
+{
+    if (value > 0)
+        text_double(out, name, value);
+    else
+        text_null(out, name);
+}
+
+void job_doc_write(struct text *out, const struct job_record *r, int data)
+{
+    text_object(out, NULL);
+    id_write(out, "id", 'j', &r->id);
+    text_string(out, "op", r->op->name);
+    text_string(out, "group", r->group[0] ? r->group : NULL);
+    text_array(out, "ranks");
+    for (uint32_t i = 0; i < r->n; i++)
+        text_uint(out, NULL, r->ranks[i]);
+    text_end_array(out);
+    text_string(out, "dtype", dtypes[r->dtype].name);
+    text_string(out, "state", job_state_name(r->state));
+    text_string(out, "label", r->label[0] ? r->label : NULL);
+    text_int(out, "priority", r->priority);
+    text_uint(out, "stream", r->stream);
+    outputs_doc_write(out, "outputs", r, data);
+    timeline_write(out, r);
+    rate(out, "algbw_GBps", record_algbw(r));
+    rate(out, "busbw_GBps", record_busbw(r));
+    text_uint(out, "attempts", r->attempts);
+    if (r->error) {
+        text_name(out, "error");
+        out->comma = false;
+        problem_write(out, r->error, NULL);
+    } else {
+        text_null(out, "error");
+    }
+    text_end_object(out);
+}
