@@ -1,7 +1,7 @@
 """service.py - a server of the test's own, for tests in Python: start it, ask it, kill it, stop it.
 
 Only the standard library. A `with Service(...) as service:` block ends with a stop that checks what must
-hold: status 0 on SIGTERM, no worker process left, nothing in the arena's directory but the arena,
+hold: status 0 on SIGTERM, no worker process left, nothing in the arena's directory but the arena and its lock,
 no complaint of a sanitizer.
 """
 import http.client
@@ -48,7 +48,7 @@ def alive(pid):
 
 def children(parent):
     found = []
-    for entry in os.listdir("/proc"):
+    for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/%s/stat" % entry) as f:
                 if int(f.read().rpartition(")")[2].split()[1]) == parent:
@@ -140,7 +140,7 @@ class Service:
     def check_left(self):
         left = [pid for pid in self.workers_seen if alive(pid)]
         assert not left, "worker processes %s are left" % left
-        assert os.listdir(self.arena_dir) == ["arena"], os.listdir(self.arena_dir)
+        assert sorted(os.listdir(self.arena_dir)) == ["arena", "arena.lock"], os.listdir(self.arena_dir)
 
     def kill(self):
         """kill -9; its workers leave by themselves."""

@@ -2,7 +2,7 @@
 #
 # The server has its own data and arena directories, which the end of the test removes. A test that ends
 # well also stops the server and looks that it left with status 0, no worker process, and no file in
-# the arena's directory but the arena.
+# the arena's directory but the arena and its lock.
 # shellcheck shell=sh disable=SC2034
 set -eu
 
@@ -15,12 +15,16 @@ esac
 here=$(mktemp -d)
 arena_dir=${TUTTI_TEST_SHM:-$here}/arena-$$
 data_dir=$here/data
-server='' url='' status='' workers=''
+server='' url='' status='' workers='' ending=''
 # Sanitizers slow everything down.
 patience=${TUTTI_TEST_PATIENCE:-30}
 
 fail() {
     echo "FAILED: $*"
+    if [ -n "$ending" ]; then # in at_exit: the clean-up goes on
+        rc=1
+        return 0
+    fi
     if [ -n "$status" ]; then
         echo "status $status"
         sed 's/^/  > /' "$here/head"
@@ -88,8 +92,8 @@ stop_server() {
     for pid in $workers; do
         gone "$pid" || fail "worker process $pid is left"
     done
-    left=$(ls -A "$arena_dir")
-    [ "$left" = arena ] || fail "in the arena's directory: $left"
+    left=$(ls -A "$arena_dir" | tr '\n' ' ')
+    [ "$left" = "arena arena.lock " ] || fail "in the arena's directory: $left"
 }
 
 # kill_server: kill -9, and its workers leave by themselves
@@ -110,7 +114,8 @@ at_exit() {
     rc=$?
     trap - EXIT INT TERM
     if [ "$rc" -eq 0 ] && [ -n "$server" ]; then
-        (stop_server) || rc=1
+        ending=1
+        stop_server
     elif [ -n "$server" ]; then
         kill -KILL "$server" 2>/dev/null || true
     fi
