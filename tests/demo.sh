@@ -105,12 +105,13 @@ check '[7.5,15]' '[7.5,15]' '[7.5,15]' '[7.5,15]'
 
 # Raw bytes in and out, the ranks stacked along axis 0: what a program sends that has no JSON at hand.
 title all_reduce_max 'Every rank gets the maximum (as raw bytes).'
-query='op=all_reduce_max&dtype=uint8&shape=4,2&wait=10&format=raw'
+query='op=all_reduce_max&dtype=uint8&shape=4,2'
+raw='application/octet-stream'
 printf '    printf "\\1\\50\\2\\30\\3\\20\\4\\12" | curl -s --data-binary @- \\\n'
-printf "      -H 'Content-Type: application/octet-stream' \\\\\n"
-printf "      '%s/v1/jobs?%s' \\\\\n      | od -An -v -tu1 -w2\n" "$url" "$query"
-printf '\1\50\2\30\3\20\4\12' | curl -sS --max-time 20 --data-binary @- \
-    -H 'Content-Type: application/octet-stream' "$url/v1/jobs?$query" >"$work/answer" || die "no answer"
+printf "      -H 'Content-Type: %s' \\\\\n      -H 'Accept: %s' \\\\\n" "$raw" "$raw"
+printf "      -H 'Prefer: wait=10' \\\\\n      '%s/v1/jobs?%s' |\n      od -An -v -tu1 -w2\n" "$url" "$query"
+printf '\1\50\2\30\3\20\4\12' | curl -sS --max-time 20 --data-binary @- -H "Content-Type: $raw" \
+    -H "Accept: $raw" -H 'Prefer: wait=10' "$url/v1/jobs?$query" >"$work/answer" || die "no answer"
 od -An -v -tu1 -w2 "$work/answer" | sed 's/^ *//; s/  */ /g' >"$work/got"
 check '4 40' '4 40' '4 40' '4 40'
 
