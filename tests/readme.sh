@@ -1,7 +1,8 @@
 #!/bin/bash
 # readme.sh - runs the README's blocks of curl against a real server, in order, in one directory: each must exit
 # with 0 and get no error answer, but in a block that says "problem" or a 4xx status itself.
-. "$(dirname "$0")/http/lib.sh"
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/tests/http/lib.sh"
 readme=$root/README.md
 [ -f "$readme" ] || fail "there is no README.md"
 
@@ -17,6 +18,8 @@ cat >"$here/bin/curl" <<'SH'
 exec /usr/bin/curl ${TUTTI_TEST_CURL_FAIL---fail-with-body} --max-time 60 "$@"
 SH
 chmod +x "$here/bin/curl"
+# Debian's, which has NumPy, whatever else is first in the PATH.
+ln -s /usr/bin/python3 "$here/bin/python3"
 
 start_server --workers "${TUTTI_TEST_README_WORKERS:-4}"
 passed=0 failed=0

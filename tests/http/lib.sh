@@ -6,7 +6,7 @@
 # shellcheck shell=sh disable=SC2034
 set -eu
 
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=${root:-$(cd "$(dirname "$0")/../.." && pwd)}
 build=${BUILD:-build}
 case $build in
 /*) ;;
