@@ -23,7 +23,9 @@
 #define LIMIT_JSON_PARAM_BYTES (64u << 10)     /* of a member that is no tensor */
 #define LIMIT_NPY_HEADER_BYTES (64u << 10)
 #define LIMIT_SAFETENSORS_HEADER_BYTES (1u << 20)
-#define LIMIT_TARGET_BYTES 8192 /* request target, raw */
+#define LIMIT_TARGET_BYTES 8192         /* request target, raw */
+#define LIMIT_HEADERS_BYTES (32u << 10) /* names and values */
+#define LIMIT_HEADERS 200
 #define LIMIT_WAIT_S 300
 #define LIMIT_HEADER_MS 10000     /* from accept or last answer to a whole head, when bytes come */
 #define LIMIT_IDLE_MS 75000       /* keep-alive connection without a byte */

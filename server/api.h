@@ -51,6 +51,9 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data);
 /* Outputs of a succeeded job as the document's array. data: 1 always, 0 never, -1 by size. */
 void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data);
 
+/* One of them, which is there. */
+void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data);
+
 /* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all.
  * Returns HANDLED, or -1. api_outputs.c. */
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,

@@ -19,13 +19,11 @@ static int from_list(struct request *rq, const struct json_span *inputs, bool ha
         err_set(e, ERR_inputs_invalid, "inputs is a list with one tensor a rank, or null");
         return err_pointer(e, "/inputs");
     }
-    for (; json_next(inputs, &pos, &element); n++) {
+    for (; n < r->n && json_next(inputs, &pos, &element); n++) {
         char pointer[32];
         bool named;
 
         snprintf(pointer, sizeof pointer, "/inputs/%u", n);
-        if (n == r->n)
-            break;
         if (json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
             return -1;
     }

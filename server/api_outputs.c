@@ -78,6 +78,10 @@ static int finished_record(struct request *rq, struct err *e)
     }
     if (w->rc != 0 && (job_id_read(rq, &id, e) != 0 || store_job_read(&id, &w->job, e) != 0))
         return -1;
+    if (w->job->state != JOB_succeeded && w->job->error) {
+        *e = *w->job->error;
+        return -1;
+    }
     if (w->job->state != JOB_succeeded)
         return err_set(e, ERR_no_output, "the job %s, so it has no outputs",
                        w->job->state == JOB_failed ? "failed" : "was cancelled");
@@ -97,6 +101,22 @@ static void job_header(struct request *rq, const struct job_record *r)
     reply_header(rq, "Tutti-Job", "%s", id_format('j', &r->id, id));
 }
 
+/* Are the outputs still there? As a document they would only lack their data. */
+static int check_there(const struct job_record *r, struct err *e)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        struct tensor *t = NULL;
+        int rc = find_tensors(r, i, 1, &t, e);
+
+        if (rc == 0 && t && !tensor_data(t) && t->size_bytes > 0)
+            rc = err_set(e, ERR_tensor_lost, "the outputs' bytes did not survive a restart");
+        tensor_unref(t);
+        if (rc != 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int all_found(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
@@ -107,6 +127,8 @@ static int all_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, -1, f, e);
+    if (check_there(w->job, e) != 0)
+        return -1;
     text_object(&rq->reply.text, NULL);
     outputs_doc_write(&rq->reply.text, "outputs", w->job,
                       (int)params_int(rq->params, PARAM_data, -1));
@@ -131,7 +153,6 @@ static int read_rank(const struct request *rq, const struct job_record *r, uint3
 static int one_found(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
-    struct tensor *t = NULL;
     uint32_t rank = 0;
     enum format f;
 
@@ -141,16 +162,11 @@ static int one_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, rank, f, e);
-    if (find_tensors(w->job, rank, 1, &t, e) != 0)
+    if (check_there(w->job, e) != 0)
         return -1;
-    if (!tensor_data(t) && t->size_bytes > 0) {
-        tensor_unref(t);
-        return err_set(e, ERR_tensor_lost, "the output's bytes did not survive a restart");
-    }
-    tensor_doc_write(
-        &rq->reply.text, t,
-        params_int(rq->params, PARAM_data, shape_count(&t->shape) <= LIMIT_INLINE_ELEMENTS) != 0);
-    tensor_unref(t);
+    output_doc_write(&rq->reply.text, w->job, rank,
+                     params_int(rq->params, PARAM_data,
+                                shape_count(&w->job->out_shape) <= LIMIT_INLINE_ELEMENTS) != 0);
     return reply_json(rq, 200);
 }
 

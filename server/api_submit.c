@@ -24,6 +24,11 @@ int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_
             *inputs = m[i].value;
             *has_inputs = true;
         } else if (params_from_json(rq->params, WHERE_JOB, &m[i], e) != 0) {
+            if (e->code == ERR_unknown_parameter && strncmp(m[i].name, "input", 5) == 0) {
+                err_set(e, ERR_unknown_parameter, "there is no member %s; did you mean inputs?",
+                        m[i].name);
+                err_pointer(e, "/%s", m[i].name);
+            }
             return -1;
         }
     }

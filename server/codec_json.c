@@ -210,8 +210,9 @@ static int read_data(const struct json_span *span, enum dtype d, const char *poi
     if (shape_count(shape) != n.leaves || (nest.ndim > 1 && !shape_equal(shape, &nest))) {
         char want[SHAPE_TEXT], got[SHAPE_TEXT];
 
-        err_set(e, ERR_size_mismatch, "the shape says %s, but the data is %s",
-                shape_format(shape, want, sizeof want), shape_format(&nest, got, sizeof got));
+        err_set(e, ERR_size_mismatch, "the shape %s has %llu elements, the data %s has %llu",
+                shape_format(shape, want, sizeof want), (unsigned long long)shape_count(shape),
+                shape_format(&nest, got, sizeof got), (unsigned long long)n.leaves);
         return err_pointer(e, "%s", pointer);
     }
     if (extent_alloc(bytes, &extent, e) != 0)
@@ -238,12 +239,12 @@ static int read_named(const struct json_span *value, const char *pointer, struct
         snprintf(text, sizeof text, "%.*s", (int)(value->len < 64 ? value->len : 64), value->at);
     if (len < 0 || id_parse('t', text, (size_t)len, &id) != 0 || !(*out = tensor_find(&id))) {
         err_set(e, ERR_input_unknown, "there is no tensor %s", text);
-        return err_pointer(e, "%s/tensor", pointer);
+        return err_pointer(e, "%s", pointer);
     }
     if (!tensor_data(*out) && (*out)->size_bytes > 0) {
         tensor_unref(*out);
         err_set(e, ERR_tensor_lost, "the bytes of tensor %s did not survive a restart", text);
-        return err_pointer(e, "%s/tensor", pointer);
+        return err_pointer(e, "%s", pointer);
     }
     return 0;
 }

@@ -66,7 +66,8 @@ int guard_target(const char *raw, struct err *e)
     if (raw[0] != '/' && strcmp(raw, "*") != 0)
         return bad_target(e, "must begin with / (send the path alone, not a URL)");
     if (strlen(raw) > LIMIT_TARGET_BYTES)
-        return bad_target(e, "is too long");
+        return err_set(e, ERR_target_too_long, "the request target has at most %d bytes",
+                       LIMIT_TARGET_BYTES);
     for (const char *p = raw; *p; p++) {
         unsigned c = (unsigned char)*p;
 
@@ -217,6 +218,10 @@ static int check_framing(const struct guard_head *h, int64_t *length_bytes, stru
 
 int guard_head(const struct guard_head *h, int64_t *length_bytes, struct err *e)
 {
+    if (h->headers > LIMIT_HEADERS || h->header_bytes > LIMIT_HEADERS_BYTES)
+        return err_set(e, ERR_headers_too_large,
+                       "a request has at most %d headers of %u bytes in all", LIMIT_HEADERS,
+                       LIMIT_HEADERS_BYTES);
     if (h->bad_name)
         return framing(e, "a header's name is no token (is there a space before its colon?)");
     if (h->bad_value)

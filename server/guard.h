@@ -19,6 +19,7 @@ int guard_target(const char *raw, struct err *e);
 struct guard_head {
     const char *version;                         /* "HTTP/1.1" */
     uint32_t hosts, lengths, encodings, origins; /* how many of each header */
+    uint32_t headers, header_bytes;              /* of any */
     const char *host, *length, *encoding, *origin, *expect, *content_encoding;
     bool bad_name, bad_value; /* a name that is no token; CR, LF or NUL in a value */
 };

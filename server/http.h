@@ -26,6 +26,7 @@ enum method {
     METHOD_PUT,
     METHOD_DELETE,
     METHOD_OPTIONS,
+    METHOD_PATCH, /* known, and taken nowhere */
     METHOD_COUNT
 };
 

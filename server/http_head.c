@@ -40,6 +40,8 @@ static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char
 
     (void)kind;
     value = value ? value : "";
+    h->headers++;
+    h->header_bytes += (uint32_t)(len + value_len);
     h->bad_name |= !is_token(name, len);
     h->bad_value |= !is_clean(value, value_len);
     if (strcasecmp(name, "Host") == 0) {
@@ -137,8 +139,9 @@ static int read_prefer(struct request *rq, unsigned where, struct err *e)
 static int read_method(const char *text, enum method *out, struct err *e)
 {
     static const char *const names[METHOD_COUNT] = {
-        [METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
-        [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+        [METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
+        [METHOD_PUT] = "PUT",     [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+        [METHOD_PATCH] = "PATCH",
     };
 
     for (int m = 0; m < METHOD_COUNT; m++) {
@@ -156,18 +159,11 @@ static int find_route(struct request *rq, const char *path, struct err *e)
 {
     char allow[128];
 
-    if (strcasestr(path, "%2f"))
-        return err_set(e, ERR_not_found, "there is no such path; GET /v1 lists what there is");
-    char *decoded = strdup(path);
-
-    if (!decoded)
-        return err_set(e, ERR_no_memory, "a request");
-    decode(decoded, false);
-    int rc = route_find(rq->method, decoded, &rq->route, rq->args, allow, sizeof allow, e);
-
-    free(decoded);
-    if (rc == 0)
+    if (route_find(rq->method, path, &rq->route, rq->args, allow, sizeof allow, e) == 0) {
+        for (int i = 0; i < REQUEST_ARGS; i++) /* after the split: %2F is no slash */
+            decode(rq->args[i], false);
         return 0;
+    }
     if (allow[0])
         reply_header(rq, "Allow", "%s, OPTIONS", allow);
     if (rq->method == METHOD_OPTIONS && e->code == ERR_method_not_allowed) {

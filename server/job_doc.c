@@ -48,7 +48,7 @@ static bool shows_data(const struct job_record *r, int data)
 }
 
 /* A tensor that is gone (deleted, or past its time) shows without data. */
-static void output_write(struct text *out, const struct job_record *r, uint32_t rank, bool data)
+void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data)
 {
     struct tensor *t = data ? tensor_find(&r->outputs[rank]) : NULL;
 
@@ -79,7 +79,7 @@ void outputs_doc_write(struct text *out, const char *name, const struct job_reco
         if (id_is_zero(&r->outputs[i]))
             text_null(out, NULL);
         else
-            output_write(out, r, i, show);
+            output_doc_write(out, r, i, show);
     }
     text_end_array(out);
 }

@@ -162,8 +162,10 @@ static int start_http(struct err *e)
     struct http_options h = {
         .host = o->listen_host, .port = o->listen_port, .threads = http_threads()};
 
-    api_facts = (struct api_facts){
-        .version = TUTTI_VERSION, .backend = o->backend, .started_us = clock_wall_us(), .retain_us = o->retain_us};
+    api_facts = (struct api_facts){.version = TUTTI_VERSION,
+                                   .backend = o->backend,
+                                   .started_us = clock_wall_us(),
+                                   .retain_us = o->retain_us};
     guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
     return http_start(&h, &program.port, e);
 }

@@ -59,8 +59,8 @@ static int read_text(struct cursor *c, char *out, size_t cap)
     if (quote != '\'' && quote != '"')
         return bad(c, "a string is expected");
     for (c->at++; c->at < c->end && *c->at != quote; c->at++) {
-        if (len + 1 >= cap || *c->at == '\\' || *c->at == '\0')
-            return bad(c, "a string is too long or has an escape");
+        if (len + 1 >= cap || *c->at == '\\' || *c->at < ' ')
+            return bad(c, "a string is too long, has an escape or is not ASCII");
         out[len++] = *c->at;
     }
     if (c->at == c->end)

@@ -280,10 +280,15 @@ size_t write_float(enum dtype d, const void *element, char *out)
         return put("\"NaN\"", out);
     if (std::isinf(v))
         return put(v > 0 ? "\"Infinity\"" : "\"-Infinity\"", out);
+    if (v == 0 && std::signbit(v)) // many readers take "-0" for the integer 0
+        return put("-0.0", out);
     if (d == DTYPE_float64)
         return write_as<double>(element, out);
     if (d == DTYPE_float32)
         return write_as<float>(element, out);
+    if (v == std::floor(v)) // 65504 and not 65500, though that reads back to the same bits
+        return static_cast<size_t>(
+            std::to_chars(out, out + NUMBER_TEXT, static_cast<float>(v)).ptr - out);
     std::memcpy(&bits, element, sizeof bits);
     return write_narrow(v, bits, d, out);
 }

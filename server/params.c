@@ -149,8 +149,6 @@ static int read_seconds(struct params *p, const struct row *r, const char *value
 
     if (!*value || *end || !isfinite(v) || strspn(value, "0123456789.eE+-") != strlen(value))
         return malformed(r, value, "a number of seconds", e);
-    if (v < 0 && r->min == 0)
-        return malformed(r, value, "a number of seconds from 0 on", e);
     if (v < (double)r->min || v > (double)r->max)
         return out_of_range(r, value, e);
     p->us[r - rows] = (uint64_t)(v * 1e6 + 0.5);
@@ -218,8 +216,16 @@ static int add_rank(struct params *p, const char *text, size_t len, struct err *
 
 static int read_group(struct params *p, const struct row *r, const char *value, struct err *e)
 {
+    char list[6 * LIMIT_RANKS];
+    size_t len = strlen(value);
+
     (void)r;
     p->group.n = 0;
+    if (len > 1 && value[0] == '[' && value[len - 1] == ']' && len < sizeof list) {
+        memcpy(list, value + 1, len - 2); /* as JSON would write it */
+        list[len - 2] = '\0';
+        value = list;
+    }
     if (!(*value >= '0' && *value <= '9') && *value != '-' && *value != ',') {
         if (!*value || strlen(value) > LIMIT_GROUP_NAME_BYTES)
             return err_set(e, ERR_group_invalid, "a group's name has 1 to %d characters",
@@ -228,8 +234,7 @@ static int read_group(struct params *p, const struct row *r, const char *value, 
         return 0;
     }
     while (*value) {
-        size_t len = strcspn(value, ",");
-
+        len = strcspn(value, ",");
         if (len == 0 || strspn(value, "0123456789") != len)
             return err_set(e, ERR_group_invalid, "a list of ranks is written 0,1,2");
         if (add_rank(p, value, len, e) != 0)

@@ -44,8 +44,9 @@ static const struct route routes[] = {
 #define ROUTES (sizeof routes / sizeof routes[0])
 
 static const char *const method_names[METHOD_COUNT] = {
-    [METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
-    [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+    [METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
+    [METHOD_PUT] = "PUT",     [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
+    [METHOD_PATCH] = "PATCH",
 };
 
 /* Segment by segment; args gets what stands for {segments}. */
