@@ -149,7 +149,8 @@ class Driver:
             assert len(problem["detail"]) < 600, problem
             assert status not in (429, 503) or "retry-after" in headers, "no Retry-After"
         text = body[:100000].decode(errors="replace")
-        assert not case.says or re.search(case.says, text), "should say %s: %s" % (case.says, text[:500])
+        said = text.replace('\\"', '"')
+        assert not case.says or re.search(case.says, said), "should say %s: %s" % (case.says, text[:500])
         for secret in self.secrets:
             given_away = secret in text and secret.encode() not in self.bytes_of(case.send)
             assert not given_away, "gives away %s: %s" % (secret, text[:500])

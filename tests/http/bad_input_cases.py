@@ -146,7 +146,7 @@ for name, chunk in (("negative", b"-3\r\nabc\r\n"), ("overflow", b"fffffffffffff
     case(11, "chunk size " + name, (400, 413, "closed"), None, html=True, close=True,
          send=head("POST", "/v1/tensors", J, "Transfer-Encoding: chunked") + chunk)
 case(12, "no length", 400, "empty_body", send=head("POST", "/v1/jobs", J, "Connection: close"))
-case(12, "no length, raw bytes", 411, "length_required",
+case(12, "no length, raw bytes", 400, "empty_body",
      send=head("POST", "/v1/tensors?dtype=int8&shape=4", "Content-Type: " + RAW, "Connection: close"))
 case(13, "chunked over the limit", 413, "body_too_large",
      send=lambda: chunked("/v1/tensors", [b" " * MIB] * 65))
@@ -202,7 +202,7 @@ case(32, "HTTP/2 preface", (505, 400, "closed"), None, html=True, close=True, se
 case(38, "upload over the arena", 507, "arena_full", says=r"\d", send=raw("?dtype=uint8&shape=70000000", b"")[:-2].replace(
     b"Content-Length: 0", b"Content-Length: 70000000") + b"\r\n", close=True)
 case(38, "outputs over the arena", 507, "arena_full",
-     send=lambda: raw("?op=all_gather&dtype=uint8&shape=4,5242880&wait=20", bytes(20 * MIB), "/v1/jobs"))
+     send=lambda: raw("?op=all_gather&dtype=uint8&shape=4,10485760&wait=20", bytes(40 * MIB), "/v1/jobs"))
 
 # ---- query and parameters ----
 case(40, "unknown in the query", 400, "unknown_parameter", says=r"\bop\b", send=job(SUM, "?opp=x"))
