@@ -194,7 +194,10 @@ class Service:
             headers = {"Content-Type": "application/json", **(headers or {})}
         connection = self.connection()
         try:
-            connection.request(method, path, body, headers or {})
+            try:
+                connection.request(method, path, body, headers or {})
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before the body: the answer is there all the same
             got = connection.getresponse()
             answer = Answer(got.status, {k.lower(): v for k, v in got.getheaders()}, got.read())
         except Exception:

@@ -10,7 +10,7 @@ def state(service):
         "jobs": [service.get("/v1/jobs/%s" % job["id"]).json for job in jobs["jobs"]],
         "outputs": [service.get("/v1/jobs/%s/outputs?format=raw" % job["id"]).body for job in jobs["jobs"]
                     if job["op"] != "reduce_sum"],
-        "groups": service.get("/v1/groups").json,
+        "groups": service.get("/v1/groups").json["groups"][1:],  # the world is made at each start
         "arena": service.arena_used(),
     }
 
@@ -31,7 +31,8 @@ with Service(workers=2) as service:
         stop()
         service.start()
         after = state(service)
-        assert after == before, (before, after)
+        for part in before:
+            assert after[part] == before[part], (part, before[part], after[part])
     # The upload goes first; its bytes live on in the outputs that share them.
     assert service.delete("/v1/tensors/" + upload).status == 204
     for tensor in ledger.tensors[1:]:

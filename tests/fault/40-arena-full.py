@@ -27,7 +27,8 @@ def full(service, ledger, most):
         assert len(kept) <= most, "more than the arena holds"
     assert answer.status == 507, answer
     problem = answer.json
-    assert problem["code"] == "arena_full" and problem["asked_bytes"] >= MIB > problem["free_bytes"], problem
+    assert problem["code"] == "arena_full" and problem["asked_bytes"] >= MIB, problem
+    assert problem["free_bytes"] < MIB or "filesystem" in problem["detail"], problem
     # What needs no room goes on; so does a job whose output finds some.
     assert service.get("/v1").status == 200
     one = service.post("/v1/jobs?wait=20", {"op": "broadcast", "inputs": [{"tensor": kept[0]}] + [None] * 3})
@@ -67,7 +68,7 @@ with Service(workers=4, arena="16M") as service:
     count = full(service, ledger, 16)
     assert count >= 14, "%d MiB of 16 could be used" % count
     for id_ in list(ledger.jobs):
-        service.delete("/v1/jobs/" + ledger.jobs and "/v1/jobs/" + id_)
+        service.delete("/v1/jobs/" + id_)
         del ledger.jobs[id_]
     until(lambda: service.arena_used() == 0, 5)
     fragments(service, 16 * MIB)
@@ -84,7 +85,7 @@ if not mounted:
 try:
     with Service(workers=4, arena="64M", options=["--arena-dir", place + "/arena"]) as service:
         real = os.listdir(place + "/arena")
-        assert real == ["arena"], real
+        assert "arena" in real, real
         service.arena_dir, spare = place + "/arena", service.arena_dir
         ledger = Ledger(service)
         full(service, ledger, 12)

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
-"""A database that is damaged, of a newer build, or in a directory that others may enter: the server refuses to start and
+"""A database that is damaged, of a newer build, without its log, or in a directory that others may enter: the server refuses to start and
 names the file; it never starts empty."""
 import os
 import sqlite3
-import sys
 
 from invariants import Ledger
 from service import Service, until
@@ -19,6 +18,16 @@ def refuses(service, text):
     assert text in log.splitlines()[-1], log[-600:]
     with open(service.out_path) as f:
         assert f.read() == ""
+
+
+def edit(path, sql):
+    """Runs a statement. Whoever closes a database last takes its log away, and the server wants one."""
+    db = sqlite3.connect(path)
+    found = db.execute(sql).fetchone()
+    db.commit()
+    db.close()
+    open(path + "-wal", "ab").close()
+    return found
 
 
 with Service(workers=2) as service:
@@ -40,20 +49,16 @@ with Service(workers=2) as service:
     refuses(service, path)
     with open(path, "wb") as f:
         f.write(good)
-    db = sqlite3.connect(path)
-    before, = db.execute("PRAGMA user_version").fetchone()
-    db.execute("PRAGMA user_version = %d" % (before + 1000))
-    db.commit()
-    db.close()
-    refuses(service, path)
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = %d" % before)
-    db.commit()
-    db.close()
+    version, = edit(path, "PRAGMA user_version")
+    edit(path, "PRAGMA user_version = %d" % (version + 1000))
+    refuses(service, "newer")
+    edit(path, "PRAGMA user_version = %d" % version)
+    os.remove(path + "-wal")
+    refuses(service, path + "-wal")
+    open(path + "-wal", "ab").close()
     os.chmod(service.data_dir, 0o755)
     refuses(service, service.data_dir)
     os.chmod(service.data_dir, 0o700)
 
     service.start()
     ledger.close()
-sys.exit(0)
