@@ -51,6 +51,11 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data);
 /* Outputs of a succeeded job as the document's array. data: 1 always, 0 never, -1 by size. */
 void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data);
 
+/* ETag, Vary and Cache-Control of a tensor in a format; tag gets the ETag. api_tensors.c. */
+#define ETAG_TEXT (ID_TEXT + 20)
+const char *etag_text(const struct tensor *t, enum format f, char tag[ETAG_TEXT]);
+void etag_header(struct request *rq, const struct tensor *t, enum format f);
+
 /* One of them, which is there. */
 void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data);
 

@@ -54,6 +54,8 @@ int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, 
     if (find_tensors(r, from, n, t, e) != 0 || codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
         goto out;
     shape_headers(rq, r, rank < 0 ? r->n : 0);
+    if (rank >= 0) /* a tensor never changes */
+        etag_header(rq, t[0], f);
     reply_parts(rq, 200, codec_of(f)->media);
     rc = HANDLED;
 out:

@@ -185,21 +185,35 @@ static int send_bytes(struct request *rq, struct tensor *t, enum format f, struc
     return f == FORMAT_raw ? send_range(rq, t, e) : reply_parts(rq, 200, codec_of(f)->media);
 }
 
+/* One tag a representation; each never changes. */
+const char *etag_text(const struct tensor *t, enum format f, char tag[ETAG_TEXT])
+{
+    char id[ID_TEXT];
+
+    snprintf(tag, ETAG_TEXT, "\"%s-%s\"", id_format('t', &t->id, id), codec_of(f)->name);
+    return tag;
+}
+
+void etag_header(struct request *rq, const struct tensor *t, enum format f)
+{
+    char tag[ETAG_TEXT];
+
+    reply_header(rq, "ETag", "%s", etag_text(t, f, tag));
+    reply_header(rq, "Vary", "Accept");
+    reply_header(rq, "Cache-Control", "private, max-age=31536000, immutable");
+}
+
 static int send(struct request *rq, struct tensor *t, struct err *e)
 {
     const char *match = request_header(rq, "If-None-Match");
-    char id[ID_TEXT], tag[ID_TEXT + 20];
+    char tag[ETAG_TEXT];
     enum format f;
 
     if (negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
                       1u << FORMAT_json | BINARY, FORMAT_json, &f, e) != 0)
         return -1;
-    /* One tag a representation; each never changes. */
-    snprintf(tag, sizeof tag, "\"%s-%s\"", id_format('t', &t->id, id), codec_of(f)->name);
-    reply_header(rq, "ETag", "%s", tag);
-    reply_header(rq, "Vary", "Accept");
-    reply_header(rq, "Cache-Control", "private, max-age=31536000, immutable");
-    if (match && (strstr(match, tag) || strcmp(match, "*") == 0))
+    etag_header(rq, t, f);
+    if (match && (strstr(match, etag_text(t, f, tag)) || strcmp(match, "*") == 0))
         return reply_empty(rq, 304);
     return f == FORMAT_json ? send_json(rq, t, e) : send_bytes(rq, t, f, e);
 }

@@ -307,6 +307,7 @@ static void prepare_process(void)
     sigset_t set = stop_signals();
 
     failpoint_init();
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* fixed: a large body goes back to the system */
     mallopt(M_ARENA_MAX,
             2); /* glibc's default, 8 a core, only fragments: our threads malloc little */
     signal(SIGPIPE, SIG_IGN);

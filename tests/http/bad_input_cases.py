@@ -172,7 +172,7 @@ for target in ("/v1/jobs?label=%zz", "/v1/jobs?label=%c0%af", "/v1/jobs?label=%f
 for target in ("/v1/../v1/jobs", "//v1", "/v1/", "/v1/jobs/", "/v1//jobs", "/./v1"):
     case(21, target, 404, "not_found", send=get(target))
 case(22, "40 kB of target", 414, None, html=True, close=True, send=get("/v1?" + "x" * 40000))
-case(22, "10 kB of target", 400, "bad_target", send=get("/v1/jobs?label=" + "x" * 10000),
+case(22, "10 kB of target", 414, "target_too_long", send=get("/v1/jobs?label=" + "x" * 10000),
      why="over our own limit of 8 KiB, under the library's")
 case(22, "40 kB of header", 431, None, html=True, close=True, send=get("/v1", "X-Long: " + "x" * 40000))
 case(22, "2,000 headers", 431, None, html=True, close=True, send=get("/v1", *["X-%d: xxxxxxxxxxxxxxx" % i for i in range(2000)]))
