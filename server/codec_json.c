@@ -243,6 +243,7 @@ static int read_named(const struct json_span *value, const char *pointer, struct
     }
     if (!tensor_data(*out) && (*out)->size_bytes > 0) {
         tensor_unref(*out);
+        *out = NULL;
         err_set(e, ERR_tensor_lost, "the bytes of tensor %s did not survive a restart", text);
         return err_pointer(e, "%s", pointer);
     }

@@ -82,7 +82,7 @@ static int unknown(unsigned where, const char *name, struct err *e)
     for (int i = 0; i < PARAM_COUNT; i++) {
         unsigned d = distance(name, rows[i].name);
 
-        if (rows[i].where & where && d < best) {
+        if (rows[i].where & where && d < best && d < strlen(name)) {
             best = d;
             nearest = rows[i].name;
         }
@@ -221,7 +221,9 @@ static int read_group(struct params *p, const struct row *r, const char *value, 
 
     (void)r;
     p->group.n = 0;
-    if (len > 1 && value[0] == '[' && value[len - 1] == ']' && len < sizeof list) {
+    if (value[0] == '[' && (value[len - 1] != ']' || len >= sizeof list))
+        return err_set(e, ERR_group_invalid, "a list of ranks is written 0,1,2");
+    if (value[0] == '[') {
         memcpy(list, value + 1, len - 2); /* as JSON would write it */
         list[len - 2] = '\0';
         value = list;
@@ -285,9 +287,12 @@ static int group_from_list(struct params *p, const struct json_span *list, struc
     size_t pos = 0;
 
     p->group.n = 0;
-    while (json_next(list, &pos, &rank))
+    while (json_next(list, &pos, &rank)) {
+        if (json_kind(&rank) != JSON_NUMBER)
+            return err_set(e, ERR_group_invalid, "a group's ranks are integers");
         if (add_rank(p, rank.at, rank.len, e) != 0)
             return -1;
+    }
     if (p->group.n == 0)
         return err_set(e, ERR_group_invalid, "a group has at least one rank");
     return 0;

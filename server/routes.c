@@ -49,6 +49,16 @@ static const char *const method_names[METHOD_COUNT] = {
     [METHOD_PATCH] = "PATCH",
 };
 
+const char *method_name(enum method m)
+{
+    return method_names[m];
+}
+
+const struct route *route_at(size_t i)
+{
+    return i < ROUTES ? &routes[i] : NULL;
+}
+
 /* Segment by segment; args gets what stands for {segments}. */
 static bool matches(const char *pattern, const char *path, char args[][REQUEST_ARG_BYTES])
 {

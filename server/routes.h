@@ -21,6 +21,11 @@ int route_find(enum method method, const char *path, const struct route **out,
                char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
                struct err *e);
 
+/* Row i, or NULL past the last: for tests. */
+const struct route *route_at(size_t i);
+
+const char *method_name(enum method m);
+
 /* route, param, error, op, dtype, state: one line a row, for tests/check_tables.sh. */
 void routes_print_tables(void);
 
