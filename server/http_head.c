@@ -138,14 +138,8 @@ static int read_prefer(struct request *rq, unsigned where, struct err *e)
 
 static int read_method(const char *text, enum method *out, struct err *e)
 {
-    static const char *const names[METHOD_COUNT] = {
-        [METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
-        [METHOD_PUT] = "PUT",     [METHOD_DELETE] = "DELETE", [METHOD_OPTIONS] = "OPTIONS",
-        [METHOD_PATCH] = "PATCH",
-    };
-
     for (int m = 0; m < METHOD_COUNT; m++) {
-        if (strcmp(names[m], text) == 0) {
+        if (strcmp(method_name((enum method)m), text) == 0) {
             *out = (enum method)m;
             return 0;
         }
