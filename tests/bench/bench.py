@@ -4,6 +4,7 @@ here meets both: small jobs beside bare requests, collectives beside memory, lar
 download. Prints tables; writes BUILD/bench.json. Run by run.sh, which builds the programs."""
 import json
 import os
+import statistics
 import sys
 import tempfile
 
@@ -60,6 +61,8 @@ def small_jobs(service, bare, folder, figures):
         for ranks in (2, 4):
             got = load(service.port, "POST", "/v1/jobs?wait=10", "-c", connections, "-n", count, "-b", bodies[ranks],
                        *JSON, "-e", '"state":"succeeded"', "-e", want[ranks], "-e", '"rank":%d' % (ranks - 1))
+            if connections == 1:
+                timelines(service, ranks, figures)
             name = "job of %d ranks, %d conn." % (ranks, connections)
             figures.add(name + ", p50", got["p50_us"], "us", "low", got["p50_us"] / get["p50_us"], "bare GET p50",
                         4 if connections == 1 else None, "small")
@@ -67,6 +70,18 @@ def small_jobs(service, bare, folder, figures):
                         None, "small")
             figures.add(name + ", jobs", got["per_s"], "/s", "high", got["per_s"] / get["per_s"], "bare GETs",
                         None, "small")
+
+
+def timelines(service, ranks, figures):
+    """Where the time of the last jobs went, by their own timelines."""
+    lines = [job["timeline"] for job in service.get("/v1/jobs?limit=500&state=succeeded").json["jobs"]]
+    steps = ("validated_us", "queued_us", "dispatch_us", "collective_us")
+    for step, sentence in zip(steps, ("read and checked", "recorded", "sent to the ranks", "in the ranks"), strict=True):
+        figures.add("%d ranks: %s" % (ranks, sentence), statistics.median(line[step] for line in lines), "us", "low",
+                    table="timeline")
+    figures.add("%d ranks: its end, recorded" % ranks,
+                statistics.median(line["total_us"] - sum(line[step] for step in steps) for line in lines), "us", "low",
+                table="timeline")
 
 
 def upload_inputs(service):
@@ -147,6 +162,7 @@ def main():
                 for _ in range(ROUNDS):
                     small_jobs(service, bare, folder, figures)
             figures.print_table("small", "all_reduce_sum of four floats as JSON, from POST to its answer")
+            figures.print_table("timeline", "where the time of a small job goes, 1 connection")
             measure_large(bare, folder, figures)
     finally:
         for name in os.listdir(folder):
