@@ -92,8 +92,9 @@ stop_server() {
     for pid in $workers; do
         gone "$pid" || fail "worker process $pid is left"
     done
-    left=$(ls -A "$arena_dir" | tr '\n' ' ')
-    [ "$left" = "arena arena.lock " ] || fail "in the arena's directory: $left"
+    # shellcheck disable=SC2012
+    left=$(find "$arena_dir" -mindepth 1 ! -name arena ! -name arena.lock)
+    [ -z "$left" ] || fail "in the arena's directory: $left"
 }
 
 # kill_server: kill -9, and its workers leave by themselves
