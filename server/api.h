@@ -94,13 +94,10 @@ struct store_wait {
     struct core_msg msg;
     union {
         struct store_msg any;
-        struct store_group_insert group_insert;
-        struct store_group_delete group_delete;
         struct store_tensor_insert tensor_insert;
         struct store_tensor_delete tensor_delete;
         struct store_job_delete job_delete;
     } op;
-    struct group group;
     struct tensor *tensor, *removed[LIMIT_RANKS];
     uint32_t n_removed;
 };

@@ -92,50 +92,131 @@ static int answer(struct request *rq, const struct group *g, int status)
     return reply_json(rq, status);
 }
 
-static void added(struct store_wait *w)
+/* ---- changes ---- */
+
+/* Making or forgetting a group. Changes take effect one after the other, each with its commit, so
+ * that the table and the database never disagree about a name. */
+struct change {
+    struct request *rq;
+    void (*begin)(struct change *c); /* core thread; ends in change_end, now or after the commit */
+    union {
+        struct store_msg any;
+        struct store_group_insert insert;
+        struct store_group_delete delete;
+    } op;
+    struct core_msg msg;
+    struct change *next;
+    int rc; /* 0; 1: the group was there; -1 with err */
+    struct err err;
+    struct group group;
+};
+
+/* Core thread's. The first is at work. */
+static struct change *changes, **last_change = &changes;
+
+/* The client may be answered, and its change freed, the moment it is resumed. */
+static void change_end(struct change *c)
 {
-    w->rc = group_add(&w->group, &w->err) < 0 ? -1 : 0;
+    changes = c->next;
+    if (!changes)
+        last_change = &changes;
+    http_resume(c->rq);
+    if (changes)
+        changes->begin(changes);
+}
+
+static void on_enqueued(struct core_msg *m)
+{
+    struct change *c = CORE_OWNER(m, struct change, msg);
+
+    c->next = NULL;
+    *last_change = c;
+    last_change = &c->next;
+    if (changes == c)
+        c->begin(c);
+}
+
+/* Store thread. */
+static void on_stored(struct store_msg *m, const struct err *e)
+{
+    struct change *c = CORE_OWNER(m, struct change, op.any);
+
+    c->rc = e ? -1 : 0;
+    if (e)
+        c->err = *e;
+    core_post(&c->msg);
+}
+
+static struct change *change_new(struct request *rq, struct err *e)
+{
+    struct change *c = calloc(1, sizeof *c);
+
+    if (!c) {
+        err_set(e, ERR_no_memory, "a group");
+        return NULL;
+    }
+    c->rq = rq;
+    rq->state = c;
+    rq->state_free = free;
+    return c;
+}
+
+static int change_start(struct change *c, void (*begin)(struct change *c),
+                        int (*resume)(struct request *rq, struct err *e))
+{
+    c->begin = begin;
+    c->msg.run = on_enqueued;
+    c->rq->resume = resume;
+    http_suspend(c->rq, NULL);
+    core_post(&c->msg);
+    return SUSPENDED;
+}
+
+static void on_create_stored(struct core_msg *m)
+{
+    struct change *c = CORE_OWNER(m, struct change, msg);
+
+    if (c->rc != 0)
+        group_remove(c->group.name, NULL);
+    change_end(c);
+}
+
+/* Into the table first, which knows the limits; nobody is told before the commit. */
+static void begin_create(struct change *c)
+{
+    c->rc = group_add(&c->group, &c->err);
+    if (c->rc != 0) {
+        change_end(c);
+        return;
+    }
+    c->op.insert.group = &c->group;
+    c->op.any.done = on_stored;
+    c->msg.run = on_create_stored;
+    store_group_insert_init(&c->op.insert);
+    store_post(&c->op.any);
 }
 
 static int created(struct request *rq, struct err *e)
 {
-    struct store_wait *w = rq->state;
+    struct change *c = rq->state;
 
-    if (w->rc == 0)
-        return answer(rq, &w->group, 201);
-    *e = w->err;
+    if (c->rc == 0)
+        return answer(rq, &c->group, 201);
+    if (c->rc > 0 && group_find(c->group.name, strlen(c->group.name), &c->group, e) == 0)
+        return answer(rq, &c->group, 200);
+    if (c->rc < 0)
+        *e = c->err;
     return -1;
 }
 
 int api_group_create(struct request *rq, struct err *e)
 {
-    struct store_wait *w = store_wait_new(rq, e);
-    struct group *there;
-    int rc = -1;
+    struct change *c = change_new(rq, e);
 
-    if (!w || read_group(&rq->body.json, &w->group, e) != 0)
+    if (!c || read_group(&rq->body.json, &c->group, e) != 0)
         return -1;
-    there = malloc(sizeof *there);
-    if (!there)
-        return err_set(e, ERR_no_memory, "a group");
-    if (group_find(w->group.name, strlen(w->group.name), there, e) == 0) {
-        bool same = there->n == w->group.n &&
-                    memcmp(there->ranks, w->group.ranks, there->n * sizeof there->ranks[0]) == 0;
-
-        rc = same ? answer(rq, there, 200)
-                  : err_set(e, ERR_group_exists,
-                            "%s is there with other ranks; delete it first or take another name",
-                            there->name);
-        free(there);
-        return rc;
-    }
-    free(there);
-    w->group.created_us = clock_wall_us();
-    w->op.group_insert.group = &w->group;
-    store_group_insert_init(&w->op.group_insert);
-    w->core = added;
-    store_wait_post(w, created);
-    return SUSPENDED;
+    c->group.created_us = clock_wall_us();
+    return change_start(c, begin_create, created);
 }
 
 int api_group_list(struct request *rq, struct err *e)
@@ -176,32 +257,46 @@ int api_group_get(struct request *rq, struct err *e)
     return rc;
 }
 
-static void removed(struct store_wait *w)
+static void on_delete_stored(struct core_msg *m)
 {
-    w->rc = group_remove(w->group.name, &w->err);
+    struct change *c = CORE_OWNER(m, struct change, msg);
+
+    if (c->rc == 0)
+        c->rc = group_remove(c->group.name, &c->err);
+    change_end(c);
+}
+
+static void begin_delete(struct change *c)
+{
+    if (group_find(c->group.name, strlen(c->group.name), &c->group, &c->err) != 0) {
+        c->rc = -1;
+        change_end(c);
+        return;
+    }
+    c->op.delete.name = c->group.name;
+    c->op.any.done = on_stored;
+    c->msg.run = on_delete_stored;
+    store_group_delete_init(&c->op.delete);
+    store_post(&c->op.any);
 }
 
 static int deleted(struct request *rq, struct err *e)
 {
-    struct store_wait *w = rq->state;
+    struct change *c = rq->state;
 
-    if (w->rc == 0)
+    if (c->rc == 0)
         return reply_empty(rq, 204);
-    *e = w->err;
+    *e = c->err;
     return -1;
 }
 
 int api_group_delete(struct request *rq, struct err *e)
 {
-    struct store_wait *w = store_wait_new(rq, e);
+    struct change *c = change_new(rq, e);
 
-    if (!w || group_find(rq->args[0], strlen(rq->args[0]), &w->group, e) != 0)
+    if (!c || group_find(rq->args[0], strlen(rq->args[0]), &c->group, e) != 0)
         return -1;
-    if (strcmp(w->group.name, "world") == 0)
+    if (strcmp(c->group.name, "world") == 0)
         return err_set(e, ERR_group_protected, "world is all ranks and cannot be deleted");
-    w->op.group_delete.name = w->group.name;
-    store_group_delete_init(&w->op.group_delete);
-    w->core = removed;
-    store_wait_post(w, deleted);
-    return SUSPENDED;
+    return change_start(c, begin_delete, deleted);
 }

@@ -133,7 +133,7 @@ static int find_shape(const struct json_span *span, struct nest *n, struct shape
 static int point_at(const char *prefix, const struct shape *s, uint64_t i, struct err *e)
 {
     char text[192];
-    uint64_t index[LIMIT_NDIM];
+    uint64_t index[LIMIT_NDIM] = {0};
     int at = snprintf(text, sizeof text, "%s", prefix);
 
     for (uint32_t d = s->ndim; d-- > 0; i /= s->dim[d])
@@ -382,17 +382,21 @@ static void write_units(struct text *out, const struct tensor *t, uint32_t ndim,
 {
     const uint8_t *data = tensor_data(t);
     const uint64_t *dim = t->shape.dim;
-    char *p = NULL, *end = NULL;
+    char *p = NULL;
+    size_t left = 0;
 
     for (uint64_t i = 0; i < units; i++) {
-        if (end - p < NUMBER_TEXT + 2 * LIMIT_NDIM + 2) {
+        char *from;
+
+        if (left < NUMBER_TEXT + 2 * LIMIT_NDIM + 2) {
             if (p)
                 out->len = (size_t)(p - out->data);
             p = text_room(out, ROOM);
             if (!p)
                 return;
-            end = p + ROOM;
+            left = ROOM;
         }
+        from = p;
         p = brackets(p, dim, ndim, i, '[');
         if (ndim < t->shape.ndim) {
             *p++ = '[';
@@ -403,7 +407,10 @@ static void write_units(struct text *out, const struct tensor *t, uint32_t ndim,
         p = brackets(p, dim, ndim, i + 1, ']');
         if (i + 1 < units)
             *p++ = ',';
+        left -= (size_t)(p - from);
     }
+    if (!p)
+        return;
     out->len = (size_t)(p - out->data);
     out->data[out->len] = '\0';
 }

@@ -185,7 +185,7 @@ static void swap_bytes(uint8_t *bytes, uint64_t size_bytes, uint32_t size)
 /* Fortran order to C order: walks the C order and steps through the source by strides. */
 static void transpose(const struct shape *s, uint32_t size, const uint8_t *from, uint8_t *to)
 {
-    uint64_t stride[LIMIT_NDIM], index[LIMIT_NDIM] = {0}, count = shape_count(s), at = 0;
+    uint64_t stride[LIMIT_NDIM] = {0}, index[LIMIT_NDIM] = {0}, count = shape_count(s), at = 0;
     uint64_t step = size;
 
     for (uint32_t d = 0; d < s->ndim; d++) {

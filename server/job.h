@@ -5,6 +5,8 @@
  *
  * Nobody outside sees a terminal state before the database has it: a job whose end is being
  * recorded still looks as it did before.
+ *
+ * This file is long because one struct and its rules are read together.
  */
 #ifndef TUTTI_SERVER_JOB_H
 #define TUTTI_SERVER_JOB_H

@@ -8,6 +8,8 @@
  * answers all of it after the commit. synchronous=NORMAL: a commit survives the death of every
  * process; the last ones may be lost with the machine's power, as the tensors in the tmpfs arena
  * are.
+ *
+ * This file is long because every message to the store stands beside the others.
  */
 #ifndef TUTTI_SERVER_STORE_H
 #define TUTTI_SERVER_STORE_H

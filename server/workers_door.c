@@ -1,4 +1,4 @@
-/* workers_link.c - who may join: the listening socket, HELLO, WELCOME or REFUSE; then what workers
+/* workers_door.c - who may join: the listening socket, HELLO, WELCOME or REFUSE; then what workers
  * say. */
 #include "server/arena.h"
 #include "server/fence.h"

@@ -3,6 +3,8 @@
  * The includer defines LOOP(name) (the function's full name), F16_LOAD/F16_STORE, and gets one
  * function a dtype and reduction and a table of them. Plain loops that the compiler vectorises;
  * loads are unaligned on purpose, since a tensor may be a view of any byte.
+ *
+ * This file is long because the kernels and their table are one template.
  */
 #include "worker/reduce.h"
 

@@ -1,5 +1,8 @@
 /* stage.h - a stage for tests of what survives: a directory, an arena, the tables, the store; a
- * message posted and waited for; a child process that a failpoint may end. */
+ * message posted and waited for; a child process that a failpoint may end.
+ *
+ * This file is long because one stage serves all store and job tests.
+ */
 #ifndef TUTTI_TESTS_STAGE_H
 #define TUTTI_TESTS_STAGE_H
 

@@ -1,4 +1,7 @@
-/* test_job.c - the life of a job, with a database and workers that do what the test says. */
+/* test_job.c - the life of a job, with a database and workers that do what the test says.
+ *
+ * This file is long because one fake world serves all its rules.
+ */
 #include "tests/unit/unit.h"
 
 #include "schema/clock.h"

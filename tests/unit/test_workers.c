@@ -1,5 +1,8 @@
 /* test_workers.c - the worker link against real processes: this program, started with --server, is
- * the worker, and FAKE_WORKER in the environment says how it behaves. */
+ * the worker, and FAKE_WORKER in the environment says how it behaves.
+ *
+ * This file is long because one fake worker serves all its rules.
+ */
 #include "tests/unit/unit.h"
 
 #include "schema/clock.h"

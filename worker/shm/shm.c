@@ -12,8 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define QUANTUM_BYTES (256u << 10) /* of output between two looks at the link: some 50 to 200 us \
-                                    */
+#define QUANTUM_BYTES (256u << 10) /* of output between two looks at the link */
 
 struct device {
     struct place at;
