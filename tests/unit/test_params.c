@@ -1,5 +1,6 @@
 /* test_params.c - rules of parameters, for every row of params.def: names, ranges, contradictions.
- */
+ *
+ * This file is long because it states the rules of every parameter type. */
 #include "tests/unit/unit.h"
 
 #include "server/params.h"
