@@ -98,7 +98,7 @@ static int answer(struct request *rq, const struct group *g, int status)
  * that the table and the database never disagree about a name. */
 struct change {
     struct request *rq;
-    void (*begin)(struct change *c); /* core thread; ends in change_end, now or after the commit */
+    bool (*begin)(struct change *c); /* core thread; true: it is over, false: after the commit */
     union {
         struct store_msg any;
         struct store_group_insert insert;
@@ -115,14 +115,20 @@ struct change {
 static struct change *changes, **last_change = &changes;
 
 /* The client may be answered, and its change freed, the moment it is resumed. */
-static void change_end(struct change *c)
+static void end_first(void)
 {
+    struct change *c = changes;
+
     changes = c->next;
     if (!changes)
         last_change = &changes;
     http_resume(c->rq);
-    if (changes)
-        changes->begin(changes);
+}
+
+static void begin_next(void)
+{
+    while (changes && changes->begin(changes))
+        end_first();
 }
 
 static void on_enqueued(struct core_msg *m)
@@ -133,7 +139,7 @@ static void on_enqueued(struct core_msg *m)
     *last_change = c;
     last_change = &c->next;
     if (changes == c)
-        c->begin(c);
+        begin_next();
 }
 
 /* Store thread. */
@@ -161,7 +167,7 @@ static struct change *change_new(struct request *rq, struct err *e)
     return c;
 }
 
-static int change_start(struct change *c, void (*begin)(struct change *c),
+static int change_start(struct change *c, bool (*begin)(struct change *c),
                         int (*resume)(struct request *rq, struct err *e))
 {
     c->begin = begin;
@@ -178,22 +184,22 @@ static void on_create_stored(struct core_msg *m)
 
     if (c->rc != 0)
         group_remove(c->group.name, NULL);
-    change_end(c);
+    end_first();
+    begin_next();
 }
 
 /* Into the table first, which knows the limits; nobody is told before the commit. */
-static void begin_create(struct change *c)
+static bool begin_create(struct change *c)
 {
     c->rc = group_add(&c->group, &c->err);
-    if (c->rc != 0) {
-        change_end(c);
-        return;
-    }
+    if (c->rc != 0)
+        return true;
     c->op.insert.group = &c->group;
     c->op.any.done = on_stored;
     c->msg.run = on_create_stored;
     store_group_insert_init(&c->op.insert);
     store_post(&c->op.any);
+    return false;
 }
 
 static int created(struct request *rq, struct err *e)
@@ -263,21 +269,21 @@ static void on_delete_stored(struct core_msg *m)
 
     if (c->rc == 0)
         c->rc = group_remove(c->group.name, &c->err);
-    change_end(c);
+    end_first();
+    begin_next();
 }
 
-static void begin_delete(struct change *c)
+static bool begin_delete(struct change *c)
 {
-    if (group_find(c->group.name, strlen(c->group.name), &c->group, &c->err) != 0) {
-        c->rc = -1;
-        change_end(c);
-        return;
-    }
+    c->rc = group_find(c->group.name, strlen(c->group.name), &c->group, &c->err);
+    if (c->rc != 0)
+        return true;
     c->op.delete.name = c->group.name;
     c->op.any.done = on_stored;
     c->msg.run = on_delete_stored;
     store_group_delete_init(&c->op.delete);
     store_post(&c->op.any);
+    return false;
 }
 
 static int deleted(struct request *rq, struct err *e)
