@@ -35,9 +35,11 @@ API(api_tensor_get);
 API(api_tensor_delete);
 /* api_jobs.c */
 API(api_job_create);
+/* api_jobs_read.c */
 API(api_job_list);
 API(api_job_get);
 API(api_job_cancel);
+/* api_jobs_delete.c */
 API(api_job_delete);
 /* api_outputs.c */
 API(api_outputs_get);
@@ -66,6 +68,10 @@ int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, 
 
 /* The job named by the path's first {segment}. Returns 0, or -1 with ERR_job_unknown. */
 int job_id_read(const struct request *rq, struct id *out, struct err *e);
+
+/* After a watch: the record in w, from memory or else from the store. Returns 0, or -1 with
+ * ERR_job_unknown. api_jobs_read.c. */
+int job_settle(struct job_wait *w, const struct id *id, struct err *e);
 
 /* The answer to a finished or waiting job: document, outputs, or the problem it failed with. Takes
  * ownership of nothing. api_jobs.c. */
@@ -96,11 +102,17 @@ struct store_wait {
         struct store_msg any;
         struct store_tensor_insert tensor_insert;
         struct store_tensor_delete tensor_delete;
-        struct store_job_delete job_delete;
     } op;
-    struct tensor *tensor, *removed[LIMIT_RANKS];
-    uint32_t n_removed;
+    struct tensor *tensor;
 };
+
+/* Gives rq another state; frees the one before. api_wait.c. */
+void request_state(struct request *rq, void *state, void (*state_free)(void *state));
+
+/* Lets go of a tensor that was taken out of the table. When its row stays in the database, back
+ * into the table: bytes that a restart would find must not be given away. api_tensors.c. */
+void tensor_forget(struct tensor *t, bool row_stays);
+
 struct store_wait *store_wait_new(struct request *rq, struct err *e);
 void store_wait_post(struct store_wait *w, int (*resume)(struct request *, struct err *));
 

@@ -162,8 +162,7 @@ static struct change *change_new(struct request *rq, struct err *e)
         return NULL;
     }
     c->rq = rq;
-    rq->state = c;
-    rq->state_free = free;
+    request_state(rq, c, free);
     return c;
 }
 

@@ -1,4 +1,4 @@
-/* api_jobs_read.c - look at, list, cancel and delete jobs. Memory knows the unfinished ones, the
+/* api_jobs_read.c - look at, list and cancel jobs. Memory knows the unfinished ones, the
  * store the others. */
 #include "schema/clock.h"
 #include "server/api.h"
@@ -15,8 +15,7 @@ int job_id_read(const struct request *rq, struct id *out, struct err *e)
 
 /* ---- one ---- */
 
-/* The record in w, from memory or else from the store. */
-static int settle(struct job_wait *w, const struct id *id, struct err *e)
+int job_settle(struct job_wait *w, const struct id *id, struct err *e)
 {
     if (w->rc == 0)
         return 0;
@@ -31,7 +30,7 @@ static int watched(struct request *rq, struct err *e)
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     struct id id;
 
-    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
+    if (job_id_read(rq, &id, e) != 0 || job_settle(w, &id, e) != 0)
         return -1;
     return job_reply(rq, w->job, false, e);
 }
@@ -57,7 +56,7 @@ static int cancelled(struct request *rq, struct err *e)
     struct id id;
     bool known = w->rc == 0;
 
-    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
+    if (job_id_read(rq, &id, e) != 0 || job_settle(w, &id, e) != 0)
         return -1;
     if (!known) /* one that ended while this came shows its end */
         return err_set(e, ERR_job_finished, "the job has %s already",
@@ -77,108 +76,6 @@ int api_job_cancel(struct request *rq, struct err *e)
         return -1;
     job_request_suspend(jr);
     job_cancel(&id, &jr->wait);
-    return SUSPENDED;
-}
-
-/* ---- delete ---- */
-
-static void forget(struct store_wait *w)
-{
-    for (uint32_t i = 0; i < w->n_removed; i++)
-        tensor_unref(w->removed[i]);
-}
-
-static int tensors_deleted(struct request *rq, struct err *e)
-{
-    struct store_wait *w = rq->state;
-
-    if (w->rc == 0)
-        return reply_empty(rq, 204);
-    *e = w->err;
-    return -1;
-}
-
-static int job_deleted(struct request *rq, struct err *e)
-{
-    struct store_wait *w = rq->state, *next;
-    uint32_t n = w->n_removed;
-
-    if (w->rc != 0) {
-        *e = w->err;
-        return -1;
-    }
-    if (n == 0)
-        return reply_empty(rq, 204);
-    w->n_removed = 0;
-    next = calloc(1, sizeof *next);
-    if (!next) {
-        w->n_removed = n;
-        return err_set(e, ERR_no_memory, "a request");
-    }
-    /* The job's row is gone; now its tensors' rows, and only then their bytes. */
-    memcpy(next->removed, w->removed, n * sizeof w->removed[0]);
-    next->rq = rq;
-    next->n_removed = n;
-    next->free = forget;
-    next->op.tensor_delete.tensors = next->removed;
-    next->op.tensor_delete.n = n;
-    store_tensor_delete_init(&next->op.tensor_delete);
-    rq->state_free(rq->state);
-    rq->state = next;
-    store_wait_post(next, tensors_deleted);
-    return SUSPENDED;
-}
-
-static int remove_now(struct request *rq, const struct job_record *r, struct err *e)
-{
-    struct store_wait *w = store_wait_new(rq, e); /* frees what the watch left; r is a copy */
-
-    if (!w)
-        return -1;
-    w->free = forget;
-    w->op.job_delete.id = r->id;
-    for (uint32_t i = 0; r->outputs && i < r->n; i++) {
-        struct tensor *t = id_is_zero(&r->outputs[i]) ? NULL : tensor_remove(&r->outputs[i]);
-
-        if (t)
-            w->removed[w->n_removed++] = t;
-    }
-    store_job_delete_init(&w->op.job_delete);
-    store_wait_post(w, job_deleted);
-    return SUSPENDED;
-}
-
-static int found_for_delete(struct request *rq, struct err *e)
-{
-    struct job_wait *w = &((struct job_request *)rq->state)->wait;
-    struct job_record *r;
-    struct id id;
-    int rc;
-
-    if (w->rc == 0)
-        return err_set(e, ERR_job_running, "the job is %s; cancel it first",
-                       job_state_name(w->job->state));
-    if (job_id_read(rq, &id, e) != 0 || settle(w, &id, e) != 0)
-        return -1;
-    r = w->job;
-    w->job = NULL;
-    rc = remove_now(rq, r, e);
-    record_free(r);
-    return rc;
-}
-
-int api_job_delete(struct request *rq, struct err *e)
-{
-    struct job_request *jr;
-    struct id id;
-
-    if (job_id_read(rq, &id, e) != 0)
-        return -1;
-    jr = job_request_new(rq, 0, found_for_delete, e);
-    if (!jr)
-        return -1;
-    job_request_suspend(jr);
-    job_watch(&id, &jr->wait);
     return SUSPENDED;
 }
 

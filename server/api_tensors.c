@@ -77,7 +77,8 @@ int api_tensor_create(struct request *rq, struct err *e)
         return -1;
     body_fini(&rq->body);
     w->tensor->created_us = clock_wall_us();
-    w->tensor->expires_us = w->tensor->created_us + api_facts.retain_us;
+    if (__builtin_add_overflow(w->tensor->created_us, api_facts.retain_us, &w->tensor->expires_us))
+        w->tensor->expires_us = UINT64_MAX;
     w->op.tensor_insert.tensor = w->tensor;
     store_tensor_insert_init(&w->op.tensor_insert);
     w->core = publish;
@@ -232,6 +233,19 @@ int api_tensor_get(struct request *rq, struct err *e)
 
 /* ---- delete ---- */
 
+void tensor_forget(struct tensor *t, bool row_stays)
+{
+    if (row_stays && tensor_publish(t) != 0)
+        return; /* its bytes are kept until the next start */
+    tensor_unref(t);
+}
+
+static void forget_deleted(struct store_wait *w)
+{
+    if (w->tensor)
+        tensor_forget(w->tensor, w->rc != 0);
+}
+
 static int deleted(struct request *rq, struct err *e)
 {
     struct store_wait *w = rq->state;
@@ -254,7 +268,7 @@ int api_tensor_delete(struct request *rq, struct err *e)
         tensor_unref(t);
         return -1;
     }
-    w->free = forget;
+    w->free = forget_deleted;
     w->tensor = tensor_remove(&t->id); /* somebody else may have been faster */
     tensor_unref(t);
     if (!w->tensor)

@@ -5,6 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+void request_state(struct request *rq, void *state, void (*state_free)(void *state))
+{
+    if (rq->state_free)
+        rq->state_free(rq->state);
+    rq->state = state;
+    rq->state_free = state_free;
+}
+
 /* ---- for a job ---- */
 
 static void job_woken(struct job_wait *w)
@@ -39,8 +47,7 @@ struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
     jr->rq = rq;
     jr->wait.wake = job_woken;
     jr->wait.deadline_us = wait_us ? clock_us() + wait_us : 0;
-    rq->state = jr;
-    rq->state_free = job_request_free;
+    request_state(rq, jr, job_request_free);
     rq->resume = resume;
     return jr;
 }
@@ -92,11 +99,8 @@ struct store_wait *store_wait_new(struct request *rq, struct err *e)
         err_set(e, ERR_no_memory, "a request");
         return NULL;
     }
-    if (rq->state_free)
-        rq->state_free(rq->state);
     w->rq = rq;
-    rq->state = w;
-    rq->state_free = store_wait_free;
+    request_state(rq, w, store_wait_free);
     return w;
 }
 

@@ -33,6 +33,9 @@ enum method {
 #define REQUEST_ARGS 4
 #define REQUEST_ARG_BYTES 128
 
+/* Holds a shape of LIMIT_NDIM lengths, and any other header of ours. */
+#define REPLY_HEADER_BYTES (LIMIT_NDIM * 21 + 32)
+
 /* What a handler's return value means. */
 enum { HANDLED = 0, SUSPENDED = 1 }; /* or -1 with an err: a problem document */
 
@@ -44,7 +47,7 @@ struct reply {
     uint32_t n_headers;
     struct {
         char name[32];
-        char value[200];
+        char value[REPLY_HEADER_BYTES];
     } headers[12];
     bool close; /* Connection: close */
 };

@@ -118,6 +118,22 @@ enum MHD_Result reply_queue(struct http_connection *c)
     return rc;
 }
 
+/* What a handler said of the answer it could not give after all is not true of the problem: it must
+ * not be cached, above all. */
+static void keep_problem_headers(struct reply *r)
+{
+    static const char *const kept[] = {"Allow", "Content-Range", "Tutti-Job"};
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < r->n_headers; i++) {
+        for (size_t k = 0; k < sizeof kept / sizeof kept[0]; k++) {
+            if (strcmp(r->headers[i].name, kept[k]) == 0)
+                r->headers[n++] = r->headers[i];
+        }
+    }
+    r->n_headers = n;
+}
+
 enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bool close)
 {
     struct reply *r = &c->rq.reply;
@@ -125,6 +141,7 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
 
     text_fini(&r->text);
     parts_fini(&r->parts);
+    keep_problem_headers(r);
     problem_write(&r->text, e, NULL);
     reply_text(&c->rq, err_status(e->code), PROBLEM_MEDIA);
     if (after > 0)

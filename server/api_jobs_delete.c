@@ -1,0 +1,126 @@
+/* api_jobs_delete.c - forget a finished job and its output tensors. */
+#include "server/api.h"
+
+#include <stdlib.h>
+
+/* Owned by the request; the store's until its last message is done. */
+struct removal {
+    struct request *rq;
+    struct store_job_delete job;
+    struct store_tensor_delete tensors;
+    bool tensors_stay; /* their rows could not be deleted */
+    int rc;
+    struct err err;
+    struct tensor *removed[]; /* the table's references */
+};
+
+static void removal_free(void *state)
+{
+    struct removal *d = state;
+
+    for (uint32_t i = 0; i < d->tensors.n; i++)
+        tensor_forget(d->removed[i], d->tensors_stay);
+    free(d);
+}
+
+/* Store thread. */
+static void on_tensors_deleted(struct store_msg *m, const struct err *e)
+{
+    struct removal *d = CORE_OWNER(m, struct removal, tensors.msg);
+
+    d->tensors_stay = e != NULL;
+    http_resume(d->rq);
+}
+
+/* Store thread. The tensors' message, if any, is done after this one. */
+static void on_job_deleted(struct store_msg *m, const struct err *e)
+{
+    struct removal *d = CORE_OWNER(m, struct removal, job.msg);
+
+    d->rc = e ? -1 : 0;
+    if (e)
+        d->err = *e;
+    if (d->tensors.n == 0)
+        http_resume(d->rq);
+}
+
+static int deleted(struct request *rq, struct err *e)
+{
+    struct removal *d = rq->state;
+
+    if (d->rc == 0)
+        return reply_empty(rq, 204);
+    *e = d->err;
+    return -1;
+}
+
+static void take_outputs(struct removal *d, const struct job_record *r)
+{
+    for (uint32_t i = 0; r->outputs && i < r->n; i++) {
+        struct tensor *t = id_is_zero(&r->outputs[i]) ? NULL : tensor_remove(&r->outputs[i]);
+
+        if (t) /* of a shared one, only the first time */
+            d->removed[d->tensors.n++] = t;
+    }
+}
+
+static int remove_now(struct request *rq, const struct job_record *r, struct err *e)
+{
+    struct removal *d = calloc(1, sizeof *d + r->n * sizeof d->removed[0]);
+    bool more;
+
+    if (!d)
+        return err_set(e, ERR_no_memory, "a request");
+    d->rq = rq;
+    d->job.id = r->id;
+    d->job.msg.done = on_job_deleted;
+    store_job_delete_init(&d->job);
+    take_outputs(d, r);
+    d->tensors.tensors = d->removed;
+    d->tensors.msg.done = on_tensors_deleted;
+    store_tensor_delete_init(&d->tensors);
+    request_state(rq, d, removal_free);
+    rq->resume = deleted;
+    more = d->tensors.n > 0; /* d may be gone once its last message is posted */
+    http_suspend(rq, NULL);
+    store_post(&d->job.msg);
+    if (more)
+        store_post(&d->tensors.msg);
+    return SUSPENDED;
+}
+
+static int found(struct request *rq, struct err *e)
+{
+    struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct job_record *r;
+    struct id id;
+    int rc;
+
+    if (w->rc == 0)
+        return err_set(e, ERR_job_running, "the job is %s; cancel it first",
+                       job_state_name(w->job->state));
+    if (job_id_read(rq, &id, e) != 0 || job_settle(w, &id, e) != 0)
+        return -1;
+    if (!job_state_terminal(w->job->state))
+        return err_set(e, ERR_job_running, "the job is still being recorded");
+    r = w->job;
+    w->job = NULL;
+    rc = remove_now(rq, r, e);
+    record_free(r);
+    return rc;
+}
+
+int api_job_delete(struct request *rq, struct err *e)
+{
+    struct job_request *jr;
+    struct id id;
+
+    if (job_id_read(rq, &id, e) != 0)
+        return -1;
+    jr = job_request_new(rq, 0, found, e);
+    if (!jr)
+        return -1;
+    job_request_suspend(jr);
+    job_watch(&id, &jr->wait);
+    return SUSPENDED;
+}
