@@ -32,15 +32,19 @@ static void on_tensors_deleted(struct store_msg *m, const struct err *e)
     http_resume(d->rq);
 }
 
-/* Store thread. The tensors' message, if any, is done after this one. */
+/* Store thread. First the job, then its tensors, so that no job is there without its outputs; from
+ * here, so that a client that hangs up changes nothing. */
 static void on_job_deleted(struct store_msg *m, const struct err *e)
 {
     struct removal *d = CORE_OWNER(m, struct removal, job.msg);
 
     d->rc = e ? -1 : 0;
+    d->tensors_stay = e != NULL;
     if (e)
         d->err = *e;
-    if (d->tensors.n == 0)
+    if (!e && d->tensors.n > 0)
+        store_post(&d->tensors.msg);
+    else
         http_resume(d->rq);
 }
 
@@ -67,7 +71,6 @@ static void take_outputs(struct removal *d, const struct job_record *r)
 static int remove_now(struct request *rq, const struct job_record *r, struct err *e)
 {
     struct removal *d = calloc(1, sizeof *d + r->n * sizeof d->removed[0]);
-    bool more;
 
     if (!d)
         return err_set(e, ERR_no_memory, "a request");
@@ -81,11 +84,8 @@ static int remove_now(struct request *rq, const struct job_record *r, struct err
     store_tensor_delete_init(&d->tensors);
     request_state(rq, d, removal_free);
     rq->resume = deleted;
-    more = d->tensors.n > 0; /* d may be gone once its last message is posted */
     http_suspend(rq, NULL);
     store_post(&d->job.msg);
-    if (more)
-        store_post(&d->tensors.msg);
     return SUSPENDED;
 }
 
