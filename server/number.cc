@@ -40,9 +40,10 @@ double round_to(double magnitude, const narrow &f)
 
 bool is_tie(double magnitude, const narrow &f)
 {
+    if (!(magnitude < f.too_big))
+        return false;
     double steps = magnitude / quantum(magnitude, f);
-
-    return std::isfinite(steps) && steps - std::floor(steps) == 0.5;
+    return steps - std::floor(steps) == 0.5;
 }
 
 uint16_t half_bits(double v)
