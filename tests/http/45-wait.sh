@@ -1,7 +1,7 @@
 #!/bin/sh
 # Without wait a job is accepted: 202 with its place; GET with wait answers at its end.
 . "$(dirname "$0")/lib.sh"
-export TUTTI_FAILPOINTS=worker.before_run=sleep:700
+export TUTTI_FAILPOINTS=worker.before_run=sleep:2500
 start_server
 
 post /v1/jobs '{"op": "all_reduce_sum", "inputs": [[1], [2]]}'

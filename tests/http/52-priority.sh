@@ -1,7 +1,7 @@
 #!/bin/sh
 # A job of higher priority overtakes those that wait; equal ones keep their order.
 . "$(dirname "$0")/lib.sh"
-export TUTTI_FAILPOINTS=worker.before_run=sleep:700
+export TUTTI_FAILPOINTS=worker.before_run=sleep:1200
 start_server
 
 job() {
