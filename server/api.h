@@ -61,6 +61,14 @@ void etag_header(struct request *rq, const struct tensor *t, enum format f);
 /* One of them, which is there. */
 void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data);
 
+/* ?view= as the codecs take it. Returns 0, or -1 with ERR_parameter_range. api_outputs.c. */
+int view_read(const struct request *rq, bool *as_uint16, struct err *e);
+enum dtype viewed(enum dtype d, bool as_uint16);
+
+/* What goes with a tensor's bytes, or with those of `stack` tensors stacked (0: of one). A scalar
+ * has no Tutti-Shape. api_outputs.c. */
+void bytes_headers(struct request *rq, enum dtype d, const struct shape *s, uint32_t stack);
+
 /* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all.
  * Returns HANDLED, or -1. api_outputs.c. */
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,

@@ -24,7 +24,8 @@ static int from_list(struct request *rq, const struct json_span *inputs, bool ha
         bool named;
 
         snprintf(pointer, sizeof pointer, "/inputs/%u", n);
-        if (json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
+        if (op_gives(r->op, &r->params, n) && /* what others send is ignored */
+            json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
             return -1;
     }
     if (n == r->n && !json_next(inputs, &pos, &element))
@@ -34,7 +35,7 @@ static int from_list(struct request *rq, const struct json_span *inputs, bool ha
     return err_pointer(e, "/inputs");
 }
 
-static int from_named(struct payload *p, const struct job_record *r, struct tensor **out,
+static int from_named(const struct payload *p, const struct job_record *r, struct tensor **out,
                       struct err *e)
 {
     for (uint32_t i = 0; i < p->n; i++) {
@@ -56,14 +57,50 @@ static int from_named(struct payload *p, const struct job_record *r, struct tens
     return 0;
 }
 
+int submit_check_stated(const struct params *p, const struct tensor *t, bool shaped, struct err *e)
+{
+    char stated[SHAPE_TEXT], got[SHAPE_TEXT];
+
+    if (params_has(p, PARAM_dtype) && p->dtype != t->dtype) {
+        err_set(e, ERR_conflicting_parameter, "dtype is %s, but the body holds %s",
+                dtypes[p->dtype].name, dtypes[t->dtype].name);
+        return err_pointer(e, "/dtype");
+    }
+    if (shaped && params_has(p, PARAM_shape) && !shape_equal(&p->shape, &t->shape)) {
+        err_set(e, ERR_conflicting_parameter, "shape is %s, but the body holds %s",
+                shape_format(&p->shape, stated, sizeof stated),
+                shape_format(&t->shape, got, sizeof got));
+        return err_pointer(e, "/shape");
+    }
+    return 0;
+}
+
+static int from_binary(const struct request *rq, const struct job_record *r, struct tensor **out,
+                       struct err *e)
+{
+    const struct payload *p = &rq->body.payload;
+
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (submit_check_stated(rq->params, p->items[i].tensor, false, e) != 0)
+            return -1;
+    }
+    if (!p->whole)
+        return from_named(p, r, out, e);
+    return submit_check_stated(rq->params, p->whole, true, e) != 0
+               ? -1
+               : payload_split(p->whole, r->n, out, e);
+}
+
 static int from_body(struct request *rq, const struct json_span *inputs, bool has_inputs,
                      const struct job_record *r, struct tensor **out, struct err *e)
 {
-    struct payload *p = &rq->body.payload;
-
-    if (!rq->body.codec)
-        return from_list(rq, inputs, has_inputs, r, out, e);
-    return p->whole ? payload_split(p->whole, r->n, out, e) : from_named(p, r, out, e);
+    if (rq->body.codec)
+        return from_binary(rq, r, out, e);
+    if (params_has(rq->params, PARAM_shape)) {
+        err_set(e, ERR_shape_invalid, "shape is for raw bytes; JSON inputs show theirs");
+        return err_pointer(e, "/shape");
+    }
+    return from_list(rq, inputs, has_inputs, r, out, e);
 }
 
 /* ---- checked ---- */
@@ -151,34 +188,43 @@ static void add_text(XXH3_state_t *s, const char *text)
     XXH3_128bits_update(s, text, strlen(text) + 1);
 }
 
-void submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16])
+static void add_inputs(XXH3_state_t *s, const struct job_record *r, struct tensor *const *tensors)
+{
+    for (uint32_t i = 0; i < r->n; i++) {
+        add_u64(s, tensors[i] != NULL);
+        if (tensors[i] && tensors[i]->size_bytes > 0)
+            XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);
+    }
+}
+
+int submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16],
+                  struct err *e)
 {
     XXH3_state_t *s = XXH3_createState();
-    XXH128_canonical_t canonical = {0};
+    XXH128_canonical_t canonical;
 
-    if (s) {
-        XXH3_128bits_reset(s);
-        add_text(s, r->op->name);
-        add_text(s, r->group);
-        for (uint32_t i = 0; i < r->n; i++)
-            add_u64(s, r->ranks[i]);
-        add_u64(s, (uint64_t)r->params.split_axis);
-        add_u64(s, (uint64_t)r->params.concat_axis);
-        add_u64(s, (uint64_t)r->params.src << 32 | r->params.dst);
-        add_text(s, dtypes[r->dtype].name);
-        for (uint32_t d = 0; d < r->in_shape.ndim; d++)
-            add_u64(s, r->in_shape.dim[d]);
-        add_u64(s, (uint64_t)(int64_t)r->priority);
-        add_u64(s, r->stream);
-        add_u64(s, r->timeout_us);
-        add_text(s, r->label);
-        for (uint32_t i = 0; i < r->n; i++) {
-            add_u64(s, tensors[i] != NULL);
-            if (tensors[i] && tensors[i]->size_bytes > 0)
-                XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);
-        }
-        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(s));
-        XXH3_freeState(s);
-    }
+    if (!s)
+        return err_set(e, ERR_no_memory, "the request's digest");
+    XXH3_128bits_reset(s);
+    add_text(s, r->op->name);
+    add_text(s, r->group);
+    add_u64(s, r->n);
+    for (uint32_t i = 0; i < r->n; i++)
+        add_u64(s, r->ranks[i]);
+    add_u64(s, (uint64_t)r->params.split_axis);
+    add_u64(s, (uint64_t)r->params.concat_axis);
+    add_u64(s, (uint64_t)r->params.src << 32 | r->params.dst);
+    add_text(s, dtypes[r->dtype].name);
+    add_u64(s, r->in_shape.ndim);
+    for (uint32_t d = 0; d < r->in_shape.ndim; d++)
+        add_u64(s, r->in_shape.dim[d]);
+    add_u64(s, (uint64_t)(int64_t)r->priority);
+    add_u64(s, r->stream);
+    add_u64(s, r->timeout_us);
+    add_text(s, r->label);
+    add_inputs(s, r, tensors);
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(s));
+    XXH3_freeState(s);
     memcpy(digest, canonical.digest, sizeof canonical.digest);
+    return 0;
 }

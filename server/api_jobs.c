@@ -83,6 +83,28 @@ static void submission_free(struct job_submission *s)
     free(s);
 }
 
+/* Can the outputs be said in the format that is asked for? Better before the job runs than after.
+ */
+static int check_answer(const struct request *rq, const struct job_record *r, enum format f,
+                        struct err *e)
+{
+    bool as_uint16;
+
+    if (view_read(rq, &as_uint16, e) != 0)
+        return -1;
+    if (f == FORMAT_npy && viewed(r->dtype, as_uint16) == DTYPE_bfloat16)
+        return err_set(e, ERR_not_acceptable,
+                       ".npy has no bfloat16; ask for safetensors or raw, or add view=uint16");
+    for (uint32_t i = 0; (f == FORMAT_npy || f == FORMAT_raw) && i < r->n; i++) {
+        if (!op_gets(r->op, &r->params, i))
+            return err_set(e, ERR_not_acceptable,
+                           "%s gives rank %u no output, so the outputs are no %s stack; ask for "
+                           "safetensors or json",
+                           r->op->name, i, codec_of(f)->name);
+    }
+    return 0;
+}
+
 static struct job_submission *read_submission(struct request *rq, struct err *e)
 {
     struct job_submission *s = calloc(1, sizeof *s);
@@ -104,8 +126,9 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
     }
     if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) != 0)
         goto out;
-    if (s->key[0])
-        submit_digest(s->record, s->inputs, s->digest);
+    if (check_answer(rq, s->record, f, e) != 0 ||
+        (s->key[0] && submit_digest(s->record, s->inputs, s->digest, e) != 0))
+        goto out;
     return s;
 out:
     submission_free(s);
@@ -116,15 +139,7 @@ static int submitted(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
 
-    if (w->rc == 0)
-        return job_reply(rq, w->job, true, e);
-    if (!w->replayed || w->err.code != ERR_job_unknown) {
-        *e = w->err;
-        return -1;
-    }
-    if (store_job_read(&w->id, &w->job, e) != 0)
-        return -1;
-    return job_reply(rq, w->job, true, e);
+    return job_settle(w, &w->id, e) != 0 ? -1 : job_reply(rq, w->job, true, e);
 }
 
 int api_job_create(struct request *rq, struct err *e)

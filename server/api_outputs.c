@@ -25,35 +25,50 @@ static int find_tensors(const struct job_record *r, uint32_t from, uint32_t n, s
     return 0;
 }
 
-static void shape_headers(struct request *rq, const struct job_record *r, uint32_t stack)
+int view_read(const struct request *rq, bool *as_uint16, struct err *e)
 {
-    char shape[(LIMIT_NDIM + 1) * 21] = "";
+    const char *view = params_text(rq->params, PARAM_view);
+
+    *as_uint16 = view != NULL;
+    if (!view || strcmp(view, "uint16") == 0)
+        return 0;
+    return err_set(e, ERR_parameter_range, "view is uint16, not %s", view);
+}
+
+enum dtype viewed(enum dtype d, bool as_uint16)
+{
+    return d == DTYPE_bfloat16 && as_uint16 ? DTYPE_uint16 : d;
+}
+
+void bytes_headers(struct request *rq, enum dtype d, const struct shape *s, uint32_t stack)
+{
+    char shape[REPLY_HEADER_BYTES] = "";
     size_t at = 0;
 
     if (stack > 0)
         at = (size_t)snprintf(shape, sizeof shape, "%u", stack);
-    for (uint32_t d = 0; d < r->out_shape.ndim; d++)
+    for (uint32_t i = 0; i < s->ndim; i++)
         at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%" PRIu64, at ? "," : "",
-                               r->out_shape.dim[d]);
-    reply_header(rq, "Tutti-Dtype", "%s", dtypes[r->dtype].name);
+                               s->dim[i]);
+    reply_header(rq, "Tutti-Dtype", "%s", dtypes[d].name);
     reply_header(rq, "Tutti-Shape", "%s", shape);
+    reply_header(rq, "Content-Disposition", "attachment");
 }
 
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,
                   struct err *e)
 {
     uint32_t from = rank < 0 ? 0 : (uint32_t)rank, n = rank < 0 ? r->n : 1;
-    const char *view = params_text(rq->params, PARAM_view);
     struct tensor **t = calloc(n, sizeof *t);
     struct codec_out what = {.n = n, .t = t, .stacked = rank < 0};
     int rc = -1;
 
     if (!t)
         return err_set(e, ERR_no_memory, "the outputs");
-    what.as_uint16 = view && strcmp(view, "uint16") == 0;
-    if (find_tensors(r, from, n, t, e) != 0 || codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
+    if (view_read(rq, &what.as_uint16, e) != 0 || find_tensors(r, from, n, t, e) != 0 ||
+        codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
         goto out;
-    shape_headers(rq, r, rank < 0 ? r->n : 0);
+    bytes_headers(rq, viewed(r->dtype, what.as_uint16), &r->out_shape, rank < 0 ? r->n : 0);
     if (rank >= 0) /* a tensor never changes */
         etag_header(rq, t[0], f);
     reply_parts(rq, 200, codec_of(f)->media);

@@ -18,7 +18,12 @@ int submit_read_record(const struct request *rq, struct job_record **out, struct
 int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool has_inputs,
                        struct job_record *r, struct tensor **tensors, struct err *e);
 
+/* Does a tensor of the body have the dtype, and if `shaped` the shape, that the query states?
+ * Returns 0, or -1 with ERR_conflicting_parameter. */
+int submit_check_stated(const struct params *p, const struct tensor *t, bool shaped, struct err *e);
+
 /* XXH3-128 of what the request means: op, parameters, group, inputs. */
-void submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16]);
+int submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16],
+                  struct err *e);
 
 #endif

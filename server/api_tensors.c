@@ -1,6 +1,6 @@
 /* api_tensors.c - upload, look at, download and delete tensors. */
 #include "schema/clock.h"
-#include "server/api.h"
+#include "server/api_submit.h"
 #include "server/negotiate.h"
 
 #include <inttypes.h>
@@ -74,6 +74,8 @@ int api_tensor_create(struct request *rq, struct err *e)
     w->free = forget;
     if ((rq->body.codec ? from_payload(&rq->body.payload, &w->tensor, e)
                         : from_json(rq, &w->tensor, e)) != 0)
+        return -1;
+    if (submit_check_stated(rq->params, w->tensor, true, e) != 0)
         return -1;
     body_fini(&rq->body);
     w->tensor->created_us = clock_wall_us();
@@ -168,21 +170,13 @@ static int send_range(struct request *rq, struct tensor *t, struct err *e)
 static int send_bytes(struct request *rq, struct tensor *t, enum format f, struct err *e)
 {
     struct codec_out what = {.n = 1, .t = &t};
-    const char *view = params_text(rq->params, PARAM_view);
-    char shape[LIMIT_NDIM * 21] = "";
-    size_t at = 0;
 
-    what.as_uint16 = view && strcmp(view, "uint16") == 0;
     if (!tensor_data(t) && t->size_bytes > 0)
         return err_set(e, ERR_tensor_lost, "the tensor's bytes did not survive a restart");
-    if (codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
+    if (view_read(rq, &what.as_uint16, e) != 0 ||
+        codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
         return -1;
-    for (uint32_t d = 0; d < t->shape.ndim && at < sizeof shape; d++)
-        at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%" PRIu64, d ? "," : "",
-                               t->shape.dim[d]);
-    reply_header(rq, "Tutti-Dtype", "%s", dtypes[t->dtype].name);
-    reply_header(rq, "Tutti-Shape", "%s", shape);
-    reply_header(rq, "Content-Disposition", "attachment");
+    bytes_headers(rq, viewed(t->dtype, what.as_uint16), &t->shape, 0);
     return f == FORMAT_raw ? send_range(rq, t, e) : reply_parts(rq, 200, codec_of(f)->media);
 }
 

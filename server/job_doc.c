@@ -107,9 +107,9 @@ static void timeline_write(struct text *out, const struct job_record *r)
     text_end_object(out);
 }
 
-static void rate(struct text *out, const char *name, double value)
+static void rate(struct text *out, const char *name, bool ran, double value)
 {
-    if (value > 0)
+    if (ran)
         text_double(out, name, value);
     else
         text_null(out, name);
@@ -132,8 +132,8 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     text_uint(out, "stream", r->stream);
     outputs_doc_write(out, "outputs", r, data);
     timeline_write(out, r);
-    rate(out, "algbw_GBps", record_algbw(r));
-    rate(out, "busbw_GBps", record_busbw(r));
+    rate(out, "algbw_GBps", r->state == JOB_succeeded, record_algbw(r));
+    rate(out, "busbw_GBps", r->state == JOB_succeeded, record_busbw(r));
     text_uint(out, "attempts", r->attempts);
     if (r->error) {
         text_name(out, "error");
