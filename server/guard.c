@@ -89,20 +89,24 @@ int guard_target(const char *raw, struct err *e)
 
 /* ---- Host and Origin ---- */
 
-/* host without port and brackets. */
-static size_t bare_host(const char *text, size_t len, const char **host)
+/* host without port and brackets; "" when it is no host with a port. */
+static size_t bare_host(const char *text, const char **host)
 {
-    *host = text;
-    if (len > 0 && text[0] == '[') {
-        const char *close = memchr(text, ']', len);
+    const char *end;
 
+    *host = text;
+    if (text[0] == '[') {
         *host = text + 1;
-        return close ? (size_t)(close - text - 1) : 0;
+        end = strchr(text, ']');
+        if (!end)
+            return 0;
+    } else {
+        end = text + strcspn(text, ":");
     }
-    for (size_t i = 0; i < len; i++)
-        if (text[i] == ':')
-            return i;
-    return len;
+    text = end + (*end == ']');
+    if (*text && (*text != ':' || strspn(text + 1, "0123456789") != strlen(text + 1)))
+        return 0;
+    return (size_t)(end - *host);
 }
 
 static bool is(const char *host, size_t len, const char *word)
@@ -152,7 +156,7 @@ static bool is_address(const char *host, size_t len)
 static int check_host(const char *text, struct err *e)
 {
     const char *host;
-    size_t len = bare_host(text, strlen(text), &host);
+    size_t len = bare_host(text, &host);
 
     if (is_loopback(host, len) || is(host, len, guard.listen_host) ||
         among(host, len, guard.hosts) || (guard.wildcard && is_address(host, len)))
@@ -232,6 +236,8 @@ int guard_head(const struct guard_head *h, int64_t *length_bytes, struct err *e)
         return err_set(e, ERR_bad_header, "a request has exactly one Host header");
     if (h->origins > 1)
         return err_set(e, ERR_bad_header, "Origin is there twice");
+    if (h->repeated)
+        return err_set(e, ERR_bad_header, "%s is there twice", h->repeated);
     if (check_host(h->host, e) != 0 || check_origin(h, e) != 0)
         return -1;
     if (h->expect && strcasecmp(h->expect, "100-continue") != 0)

@@ -21,6 +21,8 @@ struct guard_head {
     uint32_t hosts, lengths, encodings, origins; /* how many of each header */
     uint32_t headers, header_bytes;              /* of any */
     const char *host, *length, *encoding, *origin, *expect, *content_encoding;
+    const char *repeated;     /* the name of one that may stand once and stands twice; NULL */
+    unsigned seen;            /* the gatherer's */
     bool bad_name, bad_value; /* a name that is no token; CR, LF or NUL in a value */
 };
 

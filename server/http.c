@@ -128,26 +128,36 @@ static enum MHD_Result settle(struct http_connection *c, int rc, const struct er
     return rc == HANDLED ? reply_queue(c) : reply_problem(c, e, false);
 }
 
+/* An answer before the body is the last of its connection: what was to follow would be read as the
+ * next request. libmicrohttpd closes after any answer in the first call, so one to a request that
+ * is complete waits for the second. */
+static enum MHD_Result decided(struct http_connection *c, int rc)
+{
+    bool complete = c->head_understood && c->rq.length_bytes == 0 && c->err.code != ERR_overloaded;
+
+    c->decided_rc = rc;
+    if (complete) {
+        c->phase = PHASE_DECIDED;
+        return MHD_YES;
+    }
+    c->rq.reply.close = true;
+    return rc > 0 ? reply_queue(c) : reply_problem(c, &c->err, true);
+}
+
 static enum MHD_Result first_call(struct http_connection *c, const char *method,
                                   const char *version)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(
         c->mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct err e;
     int rc;
 
     c->socket = info ? info->socket_context : NULL;
     if (!c->socket)
         return MHD_NO;
     watch_answered(c->socket, c);
-    rc = head_read(c, method, version, &e);
-    if (rc != 0) {
-        /* What was to follow would be read as the next request. */
-        bool close = c->rq.length_bytes != 0 || e.code == ERR_bad_framing ||
-                     e.code == ERR_bad_header || e.code == ERR_overloaded;
-
-        return rc > 0 ? reply_queue(c) : reply_problem(c, &e, close);
-    }
+    rc = head_read(c, method, version, &c->err);
+    if (rc != 0)
+        return decided(c, rc);
     c->phase = PHASE_BODY;
     if (c->rq.has_body)
         watch_body(c->socket, true, 0);
@@ -208,6 +218,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const c
     switch (c->phase) {
     case PHASE_HEAD:
         return first_call(c, method, version);
+    case PHASE_DECIDED:
+        return c->decided_rc > 0 ? reply_queue(c) : reply_problem(c, &c->err, false);
     case PHASE_BODY:
     case PHASE_DISCARD:
         return *len > 0 ? body_call(c, bytes, len) : last_call(c);

@@ -33,6 +33,22 @@ static bool is_clean(const char *value, size_t len)
     return true;
 }
 
+/* Headers that mean something else, or nothing, when they come twice, and that guard_head does not
+ * count. */
+static void see_single(struct guard_head *h, const char *name)
+{
+    static const char *const single[] = {"Content-Type", "Content-Encoding", "Expect",
+                                         "Idempotency-Key", "Range"};
+
+    for (unsigned i = 0; i < sizeof single / sizeof single[0]; i++) {
+        if (strcasecmp(name, single[i]) != 0)
+            continue;
+        if (h->seen >> i & 1)
+            h->repeated = single[i];
+        h->seen |= 1u << i;
+    }
+}
+
 static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char *name, size_t len,
                                   const char *value, size_t value_len)
 {
@@ -44,6 +60,7 @@ static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char
     h->header_bytes += (uint32_t)(len + value_len);
     h->bad_name |= !is_token(name, len);
     h->bad_value |= !is_clean(value, value_len);
+    see_single(h, name);
     if (strcasecmp(name, "Host") == 0) {
         h->hosts++;
         h->host = value;
@@ -190,7 +207,10 @@ int head_read(struct http_connection *c, const char *method, const char *version
         return -1;
     }
     MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, see_header, &head);
-    if (guard_head(&head, &rq->length_bytes, e) != 0 || read_method(method, &rq->method, e) != 0)
+    if (guard_head(&head, &rq->length_bytes, e) != 0)
+        return -1;
+    c->head_understood = true;
+    if (read_method(method, &rq->method, e) != 0)
         return -1;
     rq->has_body = rq->length_bytes != 0;
     query = strchr(c->target, '?');

@@ -10,6 +10,7 @@
 
 enum phase {
     PHASE_HEAD,    /* nothing was looked at */
+    PHASE_DECIDED, /* without the handler; answered when the request is complete */
     PHASE_BODY,    /* the body is coming */
     PHASE_DISCARD, /* refused: what still comes is dropped */
     PHASE_WAITING, /* suspended, or about to be called again */
@@ -36,7 +37,9 @@ struct http_connection {
     char *target; /* raw */
     enum phase phase;
     int target_rc;
-    struct err err; /* of a refused target or body */
+    bool head_understood; /* its framing is sound */
+    int decided_rc;       /* 1: rq->reply is the answer, -1: err is */
+    struct err err;       /* of a refused target, head or body */
     uint64_t discarded_bytes, discard_until_us;
     /* Under the watch's lock. */
     void (*on_gone)(struct request *rq);

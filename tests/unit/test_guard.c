@@ -295,6 +295,10 @@ static void other_names_are_no_hosts(void **state)
                                       ":8080",
                                       "127.0.0.1,evil.example",
                                       "127.0.0.256",
+                                      "localhost:evil.example",
+                                      "localhost:80:80",
+                                      "[::1]evil.example",
+                                      "[::1]:x",
                                       "2130706433",
                                       "0177.0.0.1"};
 
@@ -366,6 +370,15 @@ static void origins_can_be_added(void **state)
     guard_init("127.0.0.1", NULL, NULL);
 }
 
+static void what_may_stand_once_is_not_repeated(void **state)
+{
+    struct guard_head h = plain();
+
+    (void)state;
+    h.repeated = "Content-Type";
+    assert_int_equal(refusal(&h), ERR_bad_header);
+}
+
 static void an_origin_stands_alone(void **state)
 {
     struct guard_head h = plain();
@@ -399,6 +412,7 @@ int main(void)
         cmocka_unit_test(only_the_page_of_this_very_host_is_an_origin),
         cmocka_unit_test(origins_can_be_added),
         cmocka_unit_test(an_origin_stands_alone),
+        cmocka_unit_test(what_may_stand_once_is_not_repeated),
     };
 
     guard_init("127.0.0.1", NULL, NULL);
