@@ -64,11 +64,11 @@ uint16_t half_bits(double v)
 
 uint16_t brain_bits(double v)
 {
+    if (std::isnan(v))
+        return static_cast<uint16_t>(std::signbit(v) ? 0xffc0 : 0x7fc0);
     float f = static_cast<float>(std::copysign(round_to(std::fabs(v), brain), v));
     uint32_t bits;
 
-    if (std::isnan(v))
-        return 0x7fc0;
     std::memcpy(&bits, &f, sizeof bits);
     return static_cast<uint16_t>(bits >> 16);
 }
