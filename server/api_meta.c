@@ -151,8 +151,10 @@ int api_metrics(struct request *rq, struct err *e)
 {
     struct text *t = &rq->reply.text;
     struct extent_usage u;
+    uint32_t open, most;
 
     (void)e;
+    http_connections(&open, &most);
     extent_usage(&u);
     text_object(t, NULL);
     text_uint(t, "uptime_us", clock_wall_us() - api_facts.started_us);
@@ -167,6 +169,10 @@ int api_metrics(struct request *rq, struct err *e)
     text_end_object(t);
     text_uint(t, "tensors", tensor_count());
     text_uint(t, "json_bytes", body_json_bytes());
+    text_object(t, "connections");
+    text_uint(t, "open", open);
+    text_uint(t, "most", most);
+    text_end_object(t);
     text_object(t, "workers");
     text_uint(t, "ready", workers_ready_count());
     text_uint(t, "world_size", group_world_size());

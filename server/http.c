@@ -26,7 +26,14 @@ uint32_t http_sockets_max;
 
 static struct MHD_Daemon *mhd;
 static MHD_socket quiesced = MHD_INVALID_SOCKET;
-static atomic_uint requests; /* being handled */
+static atomic_uint requests;  /* being handled */
+static atomic_uint suspended; /* of these */
+
+void http_connections(uint32_t *open, uint32_t *most)
+{
+    *open = atomic_load(&http_sockets);
+    *most = http_sockets_max;
+}
 
 const char *request_header(const struct request *rq, const char *name)
 {
@@ -109,6 +116,7 @@ void http_suspend(struct request *rq, void (*gone)(struct request *rq))
     struct http_connection *c = rq->connection;
 
     c->phase = PHASE_WAITING;
+    atomic_fetch_add(&suspended, 1);
     MHD_suspend_connection(c->mhd);
     watch_arm(c, gone);
 }
@@ -118,7 +126,8 @@ void http_resume(struct request *rq)
     struct http_connection *c = rq->connection;
 
     c->rq.reply.close |= watch_disarm(c);
-    MHD_resume_connection(c->mhd);
+    atomic_fetch_sub(&suspended, 1);
+    MHD_resume_connection(c->mhd); /* c may be gone at once */
 }
 
 static enum MHD_Result settle(struct http_connection *c, int rc, const struct err *e)
@@ -325,6 +334,11 @@ void http_stop(void)
     http_quiesce();
     while (atomic_load(&requests) > 0 && clock_us() < deadline)
         usleep(1000);
+    /* All were woken, so this is not to be; libmicrohttpd would abort. */
+    if (atomic_load(&suspended) > 0) {
+        log_error("%u requests are still suspended: exiting", atomic_load(&suspended));
+        _exit(EXIT_FAILURE);
+    }
     MHD_stop_daemon(mhd);
     mhd = NULL;
     if (quiesced != MHD_INVALID_SOCKET)

@@ -103,6 +103,9 @@ struct http_options {
 /* Main thread. */
 int http_start(const struct http_options *o, uint16_t *port, struct err *e);
 
+/* Any thread: connections that are open, and up to how many requests are served. */
+void http_connections(uint32_t *open, uint32_t *most);
+
 /* No new connections; keep-alive connections close after their next answer. */
 void http_quiesce(void);
 
