@@ -116,6 +116,7 @@ void http_suspend(struct request *rq, void (*gone)(struct request *rq))
     struct http_connection *c = rq->connection;
 
     c->phase = PHASE_WAITING;
+    atomic_store_explicit(&c->resumed, false, memory_order_relaxed);
     atomic_fetch_add(&suspended, 1);
     MHD_suspend_connection(c->mhd);
     watch_arm(c, gone);
@@ -124,10 +125,12 @@ void http_suspend(struct request *rq, void (*gone)(struct request *rq))
 void http_resume(struct request *rq)
 {
     struct http_connection *c = rq->connection;
+    struct MHD_Connection *con = c->mhd;
 
     c->rq.reply.close |= watch_disarm(c);
     atomic_fetch_sub(&suspended, 1);
-    MHD_resume_connection(c->mhd); /* c may be gone at once */
+    atomic_store_explicit(&c->resumed, true, memory_order_release); /* all we wrote comes before */
+    MHD_resume_connection(con);                                     /* c may be gone at once */
 }
 
 static enum MHD_Result settle(struct http_connection *c, int rc, const struct err *e)
@@ -233,6 +236,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const c
     case PHASE_DISCARD:
         return *len > 0 ? body_call(c, bytes, len) : last_call(c);
     case PHASE_WAITING:
+        if (!atomic_load_explicit(&c->resumed, memory_order_acquire))
+            return MHD_YES;
         if (c->gone)
             return MHD_NO;
         return settle(c, c->rq.resume(&c->rq, &e), &e);

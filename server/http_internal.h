@@ -44,6 +44,7 @@ struct http_connection {
     /* Under the watch's lock. */
     void (*on_gone)(struct request *rq);
     bool armed, gone;
+    atomic_bool resumed; /* what the resumer wrote may be read */
 };
 
 /* http_watch.c: hang-ups of suspended requests, and sockets that are too slow. */

@@ -108,20 +108,22 @@ static void removal_done(struct store_msg *m, const struct err *e)
 static bool remove_some(uint64_t now_us)
 {
     struct removal *r = calloc(1, sizeof *r);
+    uint32_t n;
 
     if (!r)
         return false; /* the next tick tries again */
     store_tensor_delete_init(&r->message);
     r->message.tensors = r->tensors;
-    r->message.n = tensor_take_expired(now_us, r->tensors, BATCH);
+    n = tensor_take_expired(now_us, r->tensors, BATCH);
+    r->message.n = n;
     r->message.msg.done = removal_done;
-    if (r->message.n == 0) {
+    if (n == 0) {
         free(r);
         return false;
     }
-    log_debug("retention: %u tensors expired", r->message.n);
-    store_post(&r->message.msg);
-    return r->message.n == BATCH;
+    log_debug("retention: %u tensors expired", n);
+    store_post(&r->message.msg); /* and r is the store's, which frees it */
+    return n == BATCH;
 }
 
 /* ---- job records ---- */
