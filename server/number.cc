@@ -1,134 +1,71 @@
 // number.cc - the one place that reads and writes numbers, over <charconv>.
 #include "server/number.h"
+#include "server/decimal.h"
+#include "server/narrow.h"
 
-#include <cfenv>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
+#include <cstdio>
 #include <cstring>
 #include <limits>
-#include <string>
 
 namespace
 {
 
-// A binary float narrower than double: how it rounds.
-struct narrow {
-    int mantissa;   // stored bits
-    int least;      // exponent of the smallest subnormal
-    double too_big; // from here on rounding gives infinity
-};
-
-const narrow half = {10, -24, 65520.0};
-const narrow brain = {7, -133, 0x1.ffp127};
-
-double quantum(double magnitude, const narrow &f)
-{
-    int e = magnitude == 0 ? f.least : std::ilogb(magnitude) - f.mantissa;
-
-    return std::ldexp(1.0, e < f.least ? f.least : e);
-}
-
-// |v| rounded to nearest even, as a double; infinity when it is too big.
-double round_to(double magnitude, const narrow &f)
-{
-    if (magnitude >= f.too_big)
-        return HUGE_VAL;
-    double q = quantum(magnitude, f);
-    return std::nearbyint(magnitude / q) * q;
-}
-
-bool is_tie(double magnitude, const narrow &f)
-{
-    if (!(magnitude < f.too_big))
-        return false;
-    double steps = magnitude / quantum(magnitude, f);
-    return steps - std::floor(steps) == 0.5;
-}
-
-uint16_t half_bits(double v)
-{
-    uint16_t sign = std::signbit(v) ? 0x8000 : 0;
-
-    if (std::isnan(v))
-        return static_cast<uint16_t>(sign | 0x7e00);
-    double r = round_to(std::fabs(v), half);
-    if (std::isinf(r))
-        return static_cast<uint16_t>(sign | 0x7c00);
-    if (r < 0x1p-14)
-        return static_cast<uint16_t>(sign | static_cast<unsigned>(r * 0x1p24));
-    int e = std::ilogb(r);
-    unsigned m = static_cast<unsigned>(std::ldexp(r, 10 - e)) - 1024;
-    return static_cast<uint16_t>(sign | static_cast<unsigned>(e + 15) << 10 | m);
-}
-
-uint16_t brain_bits(double v)
-{
-    if (std::isnan(v))
-        return static_cast<uint16_t>(std::signbit(v) ? 0xffc0 : 0x7fc0);
-    float f = static_cast<float>(std::copysign(round_to(std::fabs(v), brain), v));
-    uint32_t bits;
-
-    std::memcpy(&bits, &f, sizeof bits);
-    return static_cast<uint16_t>(bits >> 16);
-}
-
-double brain_value(uint16_t bits)
-{
-    uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float f;
-
-    std::memcpy(&f, &wide, sizeof f);
-    return f;
-}
-
-// strtod of any text, in the rounding mode asked for (glibc honours it).
-double parse_rounded(const std::string &text, int mode)
-{
-    int before = std::fegetround();
-
-    std::fesetround(mode);
-    double v = std::strtod(text.c_str(), nullptr);
-    std::fesetround(before);
-    return v;
-}
-
-template <typename T> T parse_slow(const std::string &text)
-{
-    if constexpr (sizeof(T) == sizeof(float))
-        return std::strtof(text.c_str(), nullptr);
-    else
-        return std::strtod(text.c_str(), nullptr);
-}
-
 template <typename T> T parse(const char *text, size_t len)
 {
     T v{};
-    auto r = std::from_chars(text, text + len, v);
+    decimal d;
 
-    if (r.ec == std::errc::result_out_of_range) // infinity, or tiny: strtod tells which
-        return parse_slow<T>(std::string(text, len));
-    return v;
+    if (std::from_chars(text, text + len, v).ec != std::errc::result_out_of_range ||
+        decimal_read(text, len, &d) != 0)
+        return v;
+    v = decimal_top(&d) > 0 ? std::numeric_limits<T>::infinity() : T{0};
+    return d.negative ? -v : v;
 }
 
-// The double nearest to the text, nudged off a tie of the narrow format that the text is not on.
-double parse_for(const char *text, size_t len, const narrow &f)
+// v moved by one unit in its last place, up or down in magnitude.
+double nudged(double v, bool up)
 {
-    double v = parse<double>(text, len);
-
-    if (!is_tie(std::fabs(v), f))
-        return v;
-    std::string copy(text, len);
-    double below = parse_rounded(copy, FE_DOWNWARD), above = parse_rounded(copy, FE_UPWARD);
-    if (below == above)
-        return v;
-    return below == v ? std::nextafter(v, HUGE_VAL) : std::nextafter(v, -HUGE_VAL);
+    return std::nextafter(v, up == !std::signbit(v) ? HUGE_VAL : -HUGE_VAL);
 }
+
+// The text rounded once: where its double is a tie, the text itself may lie to either side of it.
+uint16_t parse_narrow(const char *text, size_t len, const narrow &f)
+{
+    char exact[200]; // a tie has at most 12 bits, the last one above 2^-135
+    decimal written, tie;
+    bool is_tie;
+    double v = parse<double>(text, len);
+    uint16_t bits = narrow_from_double(v, &f, &is_tie);
+
+    if (!is_tie)
+        return bits;
+    char *end =
+        std::to_chars(exact, exact + sizeof exact, v, std::chars_format::scientific, 150).ptr;
+    if (decimal_read(text, len, &written) != 0 ||
+        decimal_read(exact, static_cast<size_t>(end - exact), &tie) != 0)
+        return bits;
+    int side = decimal_compare(&written, &tie);
+    return side == 0 ? bits : narrow_from_double(nudged(v, side > 0), &f, nullptr);
+}
+
+// How much of a text a detail shows: not half a character.
+int shown(const char *text, size_t len)
+{
+    size_t n = len < 40 ? len : 40;
+
+    while (n < len && n > 0 && (text[n] & 0xc0) == 0x80)
+        n--;
+    return static_cast<int>(n);
+}
+
+// ---- reading ----
 
 int out_of_range(const char *text, size_t len, enum dtype d, struct err *e)
 {
-    return err_set(e, ERR_number_out_of_range, "%.*s does not fit %s",
-                   static_cast<int>(len < 40 ? len : 40), text, dtypes[d].name);
+    return err_set(e, ERR_number_out_of_range, "%.*s does not fit %s", shown(text, len), text,
+                   dtypes[d].name);
 }
 
 template <typename T>
@@ -146,11 +83,9 @@ int read_float(const char *text, size_t len, enum dtype d, void *out, struct err
         return store_float(parse<double>(text, len), text, len, d, out, e);
     if (d == DTYPE_float32)
         return store_float(parse<float>(text, len), text, len, d, out, e);
-    const narrow &f = d == DTYPE_float16 ? half : brain;
-    double v = parse_for(text, len, f);
-    if (std::isinf(round_to(std::fabs(v), f)))
+    uint16_t bits = parse_narrow(text, len, *narrow_of(d));
+    if ((bits & 0x7fff) == narrow_of(d)->infinity)
         return out_of_range(text, len, d, e);
-    uint16_t bits = d == DTYPE_float16 ? half_bits(v) : brain_bits(v);
     std::memcpy(out, &bits, sizeof bits);
     return 0;
 }
@@ -202,27 +137,22 @@ int read_digits(const char *text, size_t len, enum dtype d, void *out, struct er
 // 1.0 and 1e2 are integers written oddly; 1.5 is none.
 int read_integer(const char *text, size_t len, enum dtype d, void *out, struct err *e)
 {
-    size_t digits = 0, end;
+    char plain[24];
+    decimal v;
 
-    while (digits < len && text[digits] != '.' && text[digits] != 'e' && text[digits] != 'E')
-        digits++;
-    if (digits == len)
+    if (std::memchr(text, '.', len) == nullptr && std::memchr(text, 'e', len) == nullptr &&
+        std::memchr(text, 'E', len) == nullptr)
         return read_digits(text, len, d, out, e);
-    for (end = digits + 1; text[digits] == '.' && end < len && text[end] == '0'; end++)
-        ;
-    if (text[digits] == '.' && end == len)
-        return read_digits(text, digits, d, out, e);
-    double v = parse<double>(text, len);
-    if (std::isinf(v))
-        return out_of_range(text, len, d, e);
-    if (v != std::floor(v))
+    if (decimal_read(text, len, &v) != 0 || v.exponent < 0)
         return err_set(e, ERR_value_invalid, "%.*s is not an integer, and the dtype is %s",
-                       static_cast<int>(len < 40 ? len : 40), text, dtypes[d].name);
-    if (std::fabs(v) > 0x1p53)
+                       shown(text, len), text, dtypes[d].name);
+    size_t n = decimal_write(&v, plain, sizeof plain);
+    if (n == 0 || read_digits(plain, n, d, out, nullptr) != 0)
         return out_of_range(text, len, d, e);
-    std::string plain = std::to_string(static_cast<long long>(v));
-    return read_digits(plain.c_str(), plain.size(), d, out, e);
+    return 0;
 }
+
+// ---- writing ----
 
 template <typename T> size_t write_as(const void *element, char *out)
 {
@@ -232,17 +162,117 @@ template <typename T> size_t write_as(const void *element, char *out)
     return static_cast<size_t>(std::to_chars(out, out + NUMBER_TEXT, v).ptr - out);
 }
 
-// The fewest digits that read back to the same 16 bits; five are always enough.
-size_t write_narrow(double v, uint16_t bits, enum dtype d, char *out)
-{
-    for (int digits = 1;; digits++) {
-        char *end =
-            std::to_chars(out, out + NUMBER_TEXT, v, std::chars_format::general, digits).ptr;
-        double back = parse<double>(out, static_cast<size_t>(end - out));
+struct digits {
+    uint64_t value;
+    int count;
+    int exponent; // of the first one
+};
 
-        if ((d == DTYPE_float16 ? half_bits(back) : brain_bits(back)) == bits || digits == 9)
-            return static_cast<size_t>(end - out);
+// Does it read back as these bits? Up to 10^22 the double is the nearest, as a reader's would be.
+bool reads_back(const digits &g, uint16_t bits, const narrow &f)
+{
+    static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    int shift = g.exponent - g.count + 1;
+    char text[64];
+
+    if (shift >= 0 && shift <= 22)
+        return narrow_from_double(static_cast<double>(g.value) * power[shift], &f, nullptr) == bits;
+    if (shift < 0 && shift >= -22)
+        return narrow_from_double(static_cast<double>(g.value) / power[-shift], &f, nullptr) ==
+               bits;
+    int n = std::snprintf(text, sizeof text, "%llue%d", static_cast<unsigned long long>(g.value),
+                          shift);
+    return parse_narrow(text, static_cast<size_t>(n), f) == bits;
+}
+
+digits rounded(digits g, int count)
+{
+    uint64_t unit = 1, top = 1;
+
+    for (int i = g.count; i > count; i--)
+        unit *= 10;
+    for (int i = 0; i < count; i++)
+        top *= 10;
+    g.value = (g.value + unit / 2) / unit;
+    g.count = count;
+    if (g.value == top) {
+        g.value /= 10;
+        g.exponent++;
     }
+    return g;
+}
+
+// The fewest digits that read back to the same bits: five are enough for half, four for brain.
+digits shortest(double magnitude, uint16_t bits, const narrow &f)
+{
+    char text[32];
+    digits all = {0, 0, 0};
+    float exact = static_cast<float>(magnitude);
+    char *end = std::to_chars(text, text + sizeof text, exact, std::chars_format::scientific).ptr;
+    char *p = text;
+
+    for (; *p != 'e'; p++) {
+        if (*p == '.')
+            continue;
+        all.value = all.value * 10 + static_cast<uint64_t>(*p - '0');
+        all.count++;
+    }
+    std::from_chars(p + (p[1] == '+' ? 2 : 1), end, all.exponent);
+    for (int count = 1; count < all.count; count++) {
+        digits g = rounded(all, count);
+
+        if (reads_back(g, bits, f))
+            return g;
+    }
+    return all;
+}
+
+size_t write_scientific(const digits &g, char *out)
+{
+    char *p = std::to_chars(out + 1, out + NUMBER_TEXT, g.value).ptr;
+    int exponent = g.exponent < 0 ? -g.exponent : g.exponent;
+
+    out[0] = out[1];
+    out[1] = '.';
+    p = g.count > 1 ? p : out + 1;
+    *p++ = 'e';
+    *p++ = g.exponent < 0 ? '-' : '+';
+    *p++ = static_cast<char>('0' + exponent / 10);
+    *p++ = static_cast<char>('0' + exponent % 10);
+    return static_cast<size_t>(p - out);
+}
+
+// No integer: the point stands among the digits or before them.
+size_t write_plain(const digits &g, char *out)
+{
+    char *p = out;
+
+    if (g.exponent < 0) {
+        std::memset(p, '0', static_cast<size_t>(1 - g.exponent));
+        p[1] = '.';
+        p += 1 - g.exponent;
+        return static_cast<size_t>(std::to_chars(p, out + NUMBER_TEXT, g.value).ptr - out);
+    }
+    p = std::to_chars(out, out + NUMBER_TEXT, g.value).ptr;
+    char *point = out + g.exponent + 1;
+    std::memmove(point + 1, point, static_cast<size_t>(p - point));
+    *point = '.';
+    return static_cast<size_t>(p - out) + 1;
+}
+
+// No integer. As <charconv> writes a float: plain or scientific, whichever is shorter.
+size_t write_narrow(double v, uint16_t bits, const narrow &f, char *out)
+{
+    digits g = shortest(std::fabs(v), bits & 0x7fff, f);
+    int plain = g.exponent < 0 ? g.count - g.exponent + 1 : g.count + 1;
+    size_t sign = std::signbit(v) ? 1 : 0;
+
+    *out = '-';
+    out += sign;
+    return sign +
+           (plain <= g.count + (g.count > 1) + 4 ? write_plain(g, out) : write_scientific(g, out));
 }
 
 size_t put(const char *text, char *out)
@@ -268,7 +298,7 @@ double float_value(enum dtype d, const void *element)
         return static_cast<double>(f);
     default:
         std::memcpy(&bits, element, sizeof bits);
-        return d == DTYPE_float16 ? number_f16_to_double(bits) : brain_value(bits);
+        return narrow_to_double(bits, narrow_of(d));
     }
 }
 
@@ -291,7 +321,7 @@ size_t write_float(enum dtype d, const void *element, char *out)
         return static_cast<size_t>(
             std::to_chars(out, out + NUMBER_TEXT, static_cast<float>(v)).ptr - out);
     std::memcpy(&bits, element, sizeof bits);
-    return write_narrow(v, bits, d, out);
+    return write_narrow(v, bits, *narrow_of(d), out);
 }
 
 size_t write_uint64(const void *element, char *out)
@@ -318,7 +348,7 @@ int number_read(const char *text, size_t len, enum dtype d, void *out, struct er
         return read_float(text, len, d, out, e);
     case CLASS_BOOL:
         return err_set(e, ERR_value_invalid, "a bool tensor holds true and false, not %.*s",
-                       static_cast<int>(len < 40 ? len : 40), text);
+                       shown(text, len), text);
     default:
         return read_integer(text, len, d, out, e);
     }
@@ -337,7 +367,7 @@ int number_read_string(const char *text, size_t len, enum dtype d, void *out, st
             if (std::strlen(w.text) != len || std::memcmp(w.text, text, len) != 0)
                 continue;
             float f = static_cast<float>(w.value);
-            uint16_t bits = d == DTYPE_float16 ? half_bits(w.value) : brain_bits(w.value);
+            uint16_t bits = narrow_from_double(w.value, narrow_of(d), nullptr);
 
             if (d == DTYPE_float64)
                 std::memcpy(out, &w.value, sizeof w.value);
@@ -350,7 +380,7 @@ int number_read_string(const char *text, size_t len, enum dtype d, void *out, st
         return err_set(e, ERR_value_invalid,
                        "\"%.*s\" is no %s: write numbers without quotes; the only strings are "
                        "\"NaN\", \"Infinity\" and \"-Infinity\"",
-                       static_cast<int>(len < 40 ? len : 40), text, dtypes[d].name);
+                       shown(text, len), text, dtypes[d].name);
     }
     size_t at = digits;
     while (at < len && text[at] >= '0' && text[at] <= '9')
@@ -358,7 +388,7 @@ int number_read_string(const char *text, size_t len, enum dtype d, void *out, st
     if ((d == DTYPE_int64 || d == DTYPE_uint64) && at == len && at > digits)
         return read_digits(text, len, d, out, e);
     return err_set(e, ERR_value_invalid, "\"%.*s\" is no %s: write the number without quotes",
-                   static_cast<int>(len < 40 ? len : 40), text, dtypes[d].name);
+                   shown(text, len), text, dtypes[d].name);
 }
 
 size_t number_write(enum dtype d, const void *element, char *out)
@@ -400,16 +430,12 @@ size_t number_write_double(double v, char *out)
 
 uint16_t number_f16_from_double(double v)
 {
-    return half_bits(v);
+    return narrow_from_double(v, &narrow_half, nullptr);
 }
 
 double number_f16_to_double(uint16_t bits)
 {
-    double sign = bits & 0x8000 ? -1.0 : 1.0;
-    int e = bits >> 10 & 31, m = bits & 1023;
+    return narrow_to_double(bits, &narrow_half);
+}
 
-    if (e == 31)
-        return m ? NAN : sign * HUGE_VAL;
-    return sign * (e ? std::ldexp(1024 + m, e - 25) : std::ldexp(m, -24));
-}
-}
+} // extern "C"

@@ -26,10 +26,10 @@ int number_read(const char *text, size_t len, enum dtype d, void *out, struct er
  * integer for int64 and uint64. Else ERR_value_invalid. */
 int number_read_string(const char *text, size_t len, enum dtype d, void *out, struct err *e);
 
-/* One element as JSON: shortest decimal that reads back to the same bits (of its own dtype),
- * without
- * ".0"; non-finite as quoted strings; a uint64 above 2^63-1 quoted; true and false.
- * Returns bytes written, at most NUMBER_TEXT. No NUL. */
+/* One element as JSON: the shortest decimal that reads back to the same bits (of its own dtype),
+ * without ".0" but for -0.0; non-finite as quoted strings; a
+ * uint64 above 2^63-1 quoted; true and false. Returns bytes written, at most NUMBER_TEXT. No NUL.
+ */
 size_t number_write(enum dtype d, const void *element, char *out);
 #define NUMBER_TEXT 40
 
