@@ -24,14 +24,15 @@ static int too_large(const struct body *b, struct err *e)
 /* Grows the text's room, inside the budget that all requests share. */
 static int reserve(struct body *b, size_t need, struct err *e)
 {
-    size_t cap = b->text_cap ? b->text_cap : 1024;
+    size_t cap = 2 * b->text_cap;
     char *text;
 
     if (need <= b->text_cap)
         return 0;
-    while (cap < need)
-        cap *= 2;
-    cap = cap > b->text_max && need <= b->text_max ? b->text_max : cap;
+    if (cap > b->text_max)
+        cap = b->text_max;
+    if (cap < need) /* a length known beforehand is reserved as it is */
+        cap = need;
     if (atomic_fetch_add(&json_bytes, cap - b->text_cap) + cap - b->text_cap >
         LIMIT_JSON_MEMORY_BYTES) {
         atomic_fetch_sub(&json_bytes, cap - b->text_cap);
@@ -93,7 +94,8 @@ int body_feed(struct body *b, const uint8_t *bytes, size_t len, struct err *e)
         return too_large(b, e);
     if (reserve(b, b->text_len + len, e) != 0)
         return -1;
-    memcpy(b->text + b->text_len, bytes, len);
+    if (len > 0)
+        memcpy(b->text + b->text_len, bytes, len);
     b->text_len += len;
     return 0;
 }

@@ -360,6 +360,20 @@ static const char *after_space(const char *p)
     return p;
 }
 
+/* Returns whether the name fits. */
+static bool read_name(const struct json_span *name, struct json_member *m)
+{
+    size_t len = sizeof m->name - sizeof "...";
+
+    if (json_string(name, m->name, sizeof m->name) >= 0)
+        return true;
+    len = strnlen(m->name, len);
+    while (len > 0 && ((unsigned char)m->name[len] & 0xc0) == 0x80)
+        len--;
+    strcpy(m->name + len, "...");
+    return false;
+}
+
 int json_members(const struct json_span *object, struct json_member *out, uint32_t max, uint32_t *n,
                  struct err *e)
 {
@@ -368,13 +382,13 @@ int json_members(const struct json_span *object, struct json_member *out, uint32
     for (*n = 0; *p != '}'; (*n)++) {
         struct json_member *m = &out[*n];
         struct json_span name = {.base = object->base, .at = p};
+        bool whole;
 
         if (*n == max)
             return err_set(e, ERR_bad_json, "an object has more than %u members", max);
         name.len = (size_t)(end_of_string(p) - p);
-        if (json_string(&name, m->name, sizeof m->name) < 0)
-            m->name[sizeof m->name - 1] = '\0';
-        for (uint32_t i = 0; i < *n; i++) {
+        whole = read_name(&name, m);
+        for (uint32_t i = 0; whole && i < *n; i++) {
             if (strcmp(out[i].name, m->name) == 0)
                 return err_set(e, ERR_duplicate_member, "the member \"%s\" is there twice",
                                m->name);
@@ -401,6 +415,15 @@ bool json_next(const struct json_span *array, size_t *pos, struct json_span *ele
     element->len = (size_t)(end_of_value(p, array->at + array->len) - p);
     *pos = (size_t)(p + element->len - array->at);
     return true;
+}
+
+int json_shown(const struct json_span *s, size_t max)
+{
+    size_t n = s->len < max ? s->len : max;
+
+    while (n < s->len && n > 0 && ((unsigned char)s->at[n] & 0xc0) == 0x80)
+        n--;
+    return (int)n;
 }
 
 static size_t put_utf8(uint32_t code, char *out)

@@ -28,7 +28,7 @@ enum json_kind {
 };
 
 struct json_member {
-    char name[64]; /* unescaped; longer names are cut and so unknown to everyone */
+    char name[64]; /* unescaped; longer ones end in "..." and are unknown to everyone */
     struct json_span value;
 };
 
@@ -49,6 +49,9 @@ int json_members(const struct json_span *object, struct json_member *out, uint32
 
 /* Walks an array: *pos starts as 0. Returns true with the next element, false at the end. */
 bool json_next(const struct json_span *array, size_t *pos, struct json_span *element);
+
+/* How many bytes of a span, at most max, a message shows: not half a character. */
+int json_shown(const struct json_span *s, size_t max);
 
 /* Unescapes a string into out (NUL-terminated). Returns its length, or -1 when it does not fit. */
 long json_string(const struct json_span *string, char *out, size_t cap);

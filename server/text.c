@@ -195,7 +195,7 @@ void text_double(struct text *t, const char *name, double value)
     if (!isfinite(value))
         text_raw(t, "null", 4);
     else if ((room = text_room(t, NUMBER_TEXT)) != NULL)
-        t->len += number_write_double(value, room);
+        t->data[t->len += number_write_double(value, room)] = '\0';
     text_value_end(t);
 }
 

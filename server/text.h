@@ -32,16 +32,15 @@ void text_object(struct text *t, const char *name);
 void text_end_object(struct text *t);
 void text_array(struct text *t, const char *name);
 void text_end_array(struct text *t);
-void text_string(struct text *t, const char *name,
-                 const char *value); /* escaped; NULL value: null */
+/* Escaped; a value of NULL is null. */
+void text_string(struct text *t, const char *name, const char *value);
 void text_uint(struct text *t, const char *name, uint64_t value);
 void text_int(struct text *t, const char *name, int64_t value);
 void text_double(struct text *t, const char *name, double value); /* shortest; non-finite: null */
 void text_bool(struct text *t, const char *name, bool value);
 void text_null(struct text *t, const char *name);
-void text_name(
-    struct text *t,
-    const char *name); /* `"name":`, a value of the caller's follows, then text_value_end */
+/* `"name":`; a value of the caller's follows, then text_value_end. */
+void text_name(struct text *t, const char *name);
 void text_value_end(struct text *t);
 
 /* Microseconds of wall time as RFC 3339; 0: null. */
