@@ -98,8 +98,8 @@ void codec_normalise_bool(uint8_t *bytes, uint64_t n);
  *
  *   dtype    of plain lists, and what an object without dtype has
  *   pointer  where span stands in the document, for errors: "/inputs/0"
- *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_tensor_unknown 422
- * when there is none, ERR_tensor_lost when its bytes are gone)
+ *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_input_unknown when
+ *            there is none, ERR_tensor_lost when its bytes are gone)
  *
  * Returns 0 or -1 with a pointer in e. The reference in *out is the caller's. */
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,

@@ -236,7 +236,7 @@ static int read_named(const struct json_span *value, const char *pointer, struct
     long len = json_kind(value) == JSON_STRING ? json_string(value, text, sizeof text) : -1;
 
     if (len < 0)
-        snprintf(text, sizeof text, "%.*s", (int)(value->len < 64 ? value->len : 64), value->at);
+        snprintf(text, sizeof text, "%.*s", json_shown(value, 64), value->at);
     if (len < 0 || id_parse('t', text, (size_t)len, &id) != 0 || !(*out = tensor_find(&id))) {
         err_set(e, ERR_input_unknown, "there is no tensor %s", text);
         return err_pointer(e, "%s", pointer);
@@ -258,8 +258,8 @@ static int read_dtype(const struct json_span *value, const char *pointer, enum d
     if (json_kind(value) == JSON_STRING && json_string(value, text, sizeof text) >= 0 &&
         dtype_find(text, strlen(text), out) == 0)
         return 0;
-    err_set(e, ERR_dtype_unsupported, "%.*s is no dtype; there are: %s",
-            (int)(value->len < 64 ? value->len : 64), value->at, dtype_names());
+    err_set(e, ERR_dtype_unsupported, "%.*s is no dtype; there are: %s", json_shown(value, 64),
+            value->at, dtype_names());
     return err_pointer(e, "%s/dtype", pointer);
 }
 
@@ -279,12 +279,29 @@ int json_shape_read(const struct json_span *value, const char *pointer, struct s
             number_read(dim.at, dim.len, DTYPE_uint64, &out->dim[out->ndim], e) != 0) {
             err_set(e, ERR_shape_invalid,
                     "a shape is a list of at most %d integers from 0 on, not %.*s", LIMIT_NDIM,
-                    (int)(dim.len < 40 ? dim.len : 40), dim.at);
+                    json_shown(&dim, 40), dim.at);
             return err_pointer(e, "%s/%u", pointer, out->ndim);
         }
         out->ndim++;
     }
     return 0;
+}
+
+/* Points at a member; ~ and / have a meaning in a JSON Pointer (RFC 6901). */
+static int point_member(const char *pointer, const char *name, struct err *e)
+{
+    char text[2 * sizeof(((struct json_member *)0)->name)];
+    size_t at = 0;
+
+    for (; *name; name++) {
+        bool escape = *name == '~' || *name == '/';
+
+        if (escape)
+            text[at++] = '~';
+        text[at++] = *name == '~' ? '0' : *name == '/' ? '1' : *name;
+    }
+    text[at] = '\0';
+    return err_pointer(e, "%s/%s", pointer, text);
 }
 
 struct object {
@@ -306,7 +323,7 @@ static int sort_members(const struct json_member *m, uint32_t n, const char *poi
         else {
             err_set(e, ERR_unknown_parameter,
                     "a tensor has dtype, shape and data, or tensor; not \"%s\"", m[i].name);
-            return err_pointer(e, "%s/%s", pointer, m[i].name);
+            return point_member(pointer, m[i].name, e);
         }
     }
     if (o->tensor ? n > 1 : !o->data) {

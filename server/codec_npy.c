@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define PREFIX_MAX 12 /* magic, version, four bytes of length */
+#define HEAD_MIN (10 + sizeof "{'descr':'|b1','fortran_order':True,'shape':()}" - 1)
 
 struct npy {
     struct codec_head head;
@@ -32,8 +33,8 @@ static void npy_drop(void *state)
     free(n);
 }
 
-/* The whole body's length is reserved before a byte of it comes, so that a full arena is known in
- * time to say so. */
+/* Room for the data is reserved before a byte of the body comes, so that a full arena is known in
+ * time to say so; a longer head than the shortest one gives some of it back. */
 static int npy_begin(void **state, const struct codec_head *head, struct err *e)
 {
     struct npy *n = calloc(1, sizeof *n);
@@ -41,7 +42,8 @@ static int npy_begin(void **state, const struct codec_head *head, struct err *e)
     if (!n)
         return err_set(e, ERR_no_memory, "a .npy body");
     n->head = *head;
-    if (head->length_bytes > 0 && extent_alloc((uint64_t)head->length_bytes, &n->extent, e) != 0) {
+    if (head->length_bytes >= (int64_t)HEAD_MIN &&
+        extent_alloc((uint64_t)head->length_bytes - HEAD_MIN, &n->extent, e) != 0) {
         npy_drop(n);
         return -1;
     }
@@ -172,36 +174,86 @@ static int npy_feed(void *state, const uint8_t *bytes, size_t len, struct err *e
 
 static void swap_bytes(uint8_t *bytes, uint64_t size_bytes, uint32_t size)
 {
-    for (uint64_t at = 0; at < size_bytes; at += size) {
-        for (uint32_t i = 0; i < size / 2; i++) {
-            uint8_t b = bytes[at + i];
-
-            bytes[at + i] = bytes[at + size - 1 - i];
-            bytes[at + size - 1 - i] = b;
-        }
+#define SWAP(bits)                                       \
+    for (uint64_t at = 0; at < size_bytes; at += size) { \
+        uint##bits##_t v;                                \
+                                                         \
+        memcpy(&v, bytes + at, sizeof v);                \
+        v = __builtin_bswap##bits(v);                    \
+        memcpy(bytes + at, &v, sizeof v);                \
     }
+
+    if (size == 2) {
+        SWAP(16)
+    } else if (size == 4) {
+        SWAP(32)
+    } else if (size == 8) {
+        SWAP(64)
+    }
+#undef SWAP
 }
 
-/* Fortran order to C order: walks the C order and steps through the source by strides. */
+/* Rows of one matrix become columns of another, in tiles that fit the cache. Strides and size are
+ * in bytes: from is dense along its rows, to along its columns. */
+struct matrix {
+    const uint8_t *from;
+    uint8_t *to;
+    uint64_t rows, columns;
+    uint64_t from_stride; /* between columns */
+    uint64_t to_stride;   /* between rows */
+};
+
+#define TILE 64
+
+static void turn(const struct matrix *m, uint32_t size)
+{
+#define TURN(type)                                                          \
+    for (uint64_t i0 = 0; i0 < m->rows; i0 += TILE)                         \
+        for (uint64_t j0 = 0; j0 < m->columns; j0 += TILE)                  \
+            for (uint64_t i = i0; i < m->rows && i < i0 + TILE; i++)        \
+                for (uint64_t j = j0; j < m->columns && j < j0 + TILE; j++) \
+                    memcpy(m->to + i * m->to_stride + j * sizeof(type),     \
+                           m->from + i * sizeof(type) + j * m->from_stride, sizeof(type));
+
+    if (size == 1) {
+        TURN(uint8_t)
+    } else if (size == 2) {
+        TURN(uint16_t)
+    } else if (size == 4) {
+        TURN(uint32_t)
+    } else {
+        TURN(uint64_t)
+    }
+#undef TURN
+}
+
+/* Fortran order to C order: the first axis is dense in the one, the last in the other; for each
+ * place on the axes between them that is the turn of a matrix. */
 static void transpose(const struct shape *s, uint32_t size, const uint8_t *from, uint8_t *to)
 {
-    uint64_t stride[LIMIT_NDIM] = {0}, index[LIMIT_NDIM] = {0}, count = shape_count(s), at = 0;
+    uint64_t from_stride[LIMIT_NDIM] = {0}, to_stride[LIMIT_NDIM] = {0}, index[LIMIT_NDIM] = {0};
+    uint32_t last = s->ndim - 1, d;
+    struct matrix m = {.from = from, .to = to, .rows = s->dim[0], .columns = s->dim[last]};
     uint64_t step = size;
 
-    for (uint32_t d = 0; d < s->ndim; d++) {
-        stride[d] = step;
-        step *= s->dim[d];
-    }
-    for (uint64_t i = 0; i < count; i++, to += size) {
-        memcpy(to, from + at, size);
-        for (uint32_t d = s->ndim; d-- > 0;) {
-            at += stride[d];
+    for (d = 0; d <= last; step *= s->dim[d++])
+        from_stride[d] = step;
+    for (step = size, d = last + 1; d-- > 0; step *= s->dim[d])
+        to_stride[d] = step;
+    m.from_stride = from_stride[last];
+    m.to_stride = to_stride[0];
+    do {
+        turn(&m, size);
+        for (d = last; d-- > 1;) {
+            m.from += from_stride[d];
+            m.to += to_stride[d];
             if (++index[d] < s->dim[d])
                 break;
-            at -= stride[d] * s->dim[d];
+            m.from -= from_stride[d] * s->dim[d];
+            m.to -= to_stride[d] * s->dim[d];
             index[d] = 0;
         }
-    }
+    } while (d > 0 && d < last);
 }
 
 static int put_in_order(struct npy *n, struct err *e)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEAD_MIN (8 + sizeof "{}" - 1)
 #define ENTRIES_MAX (LIMIT_RANKS + 2) /* one too many, and __metadata__ */
 
 struct entry {
@@ -19,6 +20,8 @@ struct entry {
 
 struct safetensors {
     int64_t length_bytes;
+    bool has_dtype;
+    enum dtype dtype; /* of the request */
     uint8_t prefix[8];
     size_t prefix_len;
     char *text;
@@ -44,12 +47,19 @@ static void st_drop(void *state)
 
 static int st_begin(void **state, const struct codec_head *head, struct err *e)
 {
-    struct safetensors *s = calloc(1, sizeof *s);
+    struct safetensors *s;
 
+    if (head->has_shape)
+        return err_set(e, ERR_conflicting_parameter,
+                       "a safetensors body says the shapes itself; leave shape= out");
+    s = calloc(1, sizeof *s);
     if (!s)
         return err_set(e, ERR_no_memory, "a safetensors body");
     s->length_bytes = head->length_bytes;
-    if (head->length_bytes > 0 && extent_alloc((uint64_t)head->length_bytes, &s->extent, e) != 0) {
+    s->has_dtype = head->has_dtype;
+    s->dtype = head->dtype;
+    if (head->length_bytes >= (int64_t)HEAD_MIN &&
+        extent_alloc((uint64_t)head->length_bytes - HEAD_MIN, &s->extent, e) != 0) {
         st_drop(s);
         return -1;
     }
@@ -77,7 +87,7 @@ static int read_dtype(const struct json_span *value, struct entry *t, struct err
         }
     }
     return err_set(e, ERR_dtype_unsupported, "tensor \"%s\" has dtype %.*s; there are: %s", t->name,
-                   (int)(value->len < 32 ? value->len : 32), value->at, dtype_names());
+                   json_shown(value, 32), value->at, dtype_names());
 }
 
 static int read_offsets(const struct json_span *value, struct entry *t, struct err *e)
@@ -190,6 +200,10 @@ static int read_members(struct safetensors *s, const struct json_span *doc, stru
                 return -1;
         } else if (read_entry(&m[i], &s->entries[s->n++], e) != 0) {
             return -1;
+        } else if (s->has_dtype && s->entries[s->n - 1].dtype != s->dtype) {
+            return err_set(e, ERR_conflicting_parameter, "dtype= says %s, tensor \"%s\" is %s",
+                           dtypes[s->dtype].name, s->entries[s->n - 1].name,
+                           dtypes[s->entries[s->n - 1].dtype].name);
         }
     }
     return check_offsets(s, e);

@@ -16,6 +16,8 @@ int npy_check_magic(const uint8_t *bytes, size_t len, struct err *e)
                        "this is a .npz archive; send one array with numpy.save");
     if (len >= 1 && bytes[0] == 0x80)
         return err_set(e, ERR_npy_bad_magic, "this is a pickle; send the array with numpy.save");
+    if (len == 1 && bytes[0] == 'P')
+        return 0; /* the next byte tells */
     if (memcmp(bytes, magic, len < sizeof magic ? len : sizeof magic) != 0)
         return err_set(e, ERR_npy_bad_magic,
                        "a .npy begins with \\x93NUMPY; write it with numpy.save");
@@ -27,6 +29,7 @@ int npy_check_magic(const uint8_t *bytes, size_t len, struct err *e)
 
 struct cursor {
     const char *at, *end;
+    char descr[64];
     struct err *e;
 };
 
@@ -78,13 +81,16 @@ static int unsupported(struct cursor *c, const char *descr)
 
 static int read_descr(struct cursor *c, struct npy_header *h)
 {
-    char text[64], order;
+    (void)h;
+    return peek(c) == '[' ? unsupported(c, "a structure") : read_text(c, c->descr, sizeof c->descr);
+}
 
-    if (peek(c) == '[')
-        return unsupported(c, "a structure");
-    if (read_text(c, text, sizeof text) != 0)
-        return -1;
-    order = text[0];
+/* Once the whole dict is known to be one. */
+static int settle_descr(struct cursor *c, struct npy_header *h)
+{
+    const char *text = c->descr;
+    char order = text[0];
+
     if (strcmp(text, "|V2") == 0) {
         h->void2 = true;
         h->dtype = DTYPE_uint16;
@@ -193,7 +199,9 @@ int npy_header_read(const char *text, size_t len, struct npy_header *out, struct
     }
     if (seen != 7)
         return bad(&c, "a key is missing");
-    return peek(&c) == '\0' && c.at == c.end ? 0 : bad(&c, "something follows it");
+    if (peek(&c) != '\0' || c.at != c.end)
+        return bad(&c, "something follows it");
+    return settle_descr(&c, out);
 }
 
 size_t npy_header_write(enum dtype d, const struct shape *s, uint32_t stack, char *out)
