@@ -92,8 +92,7 @@ static void malformed_targets_are_refused(void **state)
                                       "/%80",
                                       "/%c3/",
                                       "/%f8%88%80%80%80",
-                                      "/\xe2%82"
-                                      "x",
+                                      "/\xe2%82/x",
                                       "/%e0%80%80"};
 
     (void)state;
