@@ -26,6 +26,7 @@ arena=$work/arena
 [ ! -w /dev/shm ] || arena=$(mktemp -d /dev/shm/tutti-demo.XXXXXX) || arena=$work/arena
 trap 'stop; rm -rf "$arena"' EXIT
 
+: >"$work/out" # there before sed looks, however late the server starts
 "$build/tutti-server" --listen 127.0.0.1:0 --workers 4 --data-dir "$work/data" --arena-dir "$arena" \
     --arena-size 32M >"$work/out" 2>"$work/log" &
 server=$!
