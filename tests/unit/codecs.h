@@ -1,4 +1,7 @@
-/* codecs.h - a stage for tests of formats: an arena of 64 MiB, bodies fed in pieces. */
+/* codecs.h - a stage for tests of formats: an arena of 64 MiB, bodies fed in pieces.
+ *
+ * This file is long because every format is tested on this one stage.
+ */
 #ifndef TUTTI_TESTS_CODECS_H
 #define TUTTI_TESTS_CODECS_H
 
