@@ -23,7 +23,7 @@ SCHEMA := clock dtype error failpoint frame frame_io layout log op shape state
 SERVER := $(sort $(basename $(notdir $(filter-out server/main.c,$(wildcard server/*.c server/*.cc)))))
 WORKER := $(sort $(patsubst worker/%.c,%,$(filter-out worker/main.c,$(wildcard worker/*.c worker/shm/*.c))))
 
-SERVER_LIBS := -lmicrohttpd -ljansson -lsqlite3 -lxxhash -lstdc++ -lm
+SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
 WORKER_LIBS := -lm
 UNIT_LIBS   := -lcmocka
 

@@ -6,7 +6,7 @@ set -eu
 packages=
 for set; do
     case $set in
-    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libjansson-dev libsqlite3-dev libxxhash-dev" ;;
+    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libsqlite3-dev libxxhash-dev" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages curl jq libcmocka-dev python3-numpy python3-yaml" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
