@@ -25,7 +25,7 @@ WORKER := $(sort $(patsubst worker/%.c,%,$(filter-out worker/main.c,$(wildcard w
 
 SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
 WORKER_LIBS := -lm
-UNIT_LIBS   := -lcmocka
+UNIT_LIBS   := -lcmocka -ljansson
 
 SCHEMA_OBJ := $(SCHEMA:%=$(BUILD)/schema/%.o)
 SERVER_OBJ := $(SERVER:%=$(BUILD)/server/%.o)

@@ -5,9 +5,11 @@
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "server/core.h"
+#include "server/job.h"
 #include "server/store.h"
 #include "server/tensor.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -18,6 +20,7 @@
 #define PURGE_TICKS                                                                               \
     60                  /* between looks at old records, unless the last one found a full message \
                          */
+#define TRIM_TICKS 2    /* idle ones: the last removals are committed by then */
 #define PURGE_FULL 1000 /* rows of one store_purge */
 
 /* Tensors that left the table; their bytes are free only once the database forgot them, else a
@@ -38,6 +41,7 @@ static struct {
     struct store_purge purge;
     struct core_msg purged;
     bool purging;
+    uint32_t untrimmed; /* idle ticks until malloc's free pages are given back; 0: they were */
     struct removal *waiting;
     atomic_bool stopped;
 } retention;
@@ -168,6 +172,16 @@ static void purge(uint64_t now_us)
 
 /* ---- the timer ---- */
 
+/* A burst's memory goes back to the system when all of its tensors are gone: malloc alone keeps the
+ * pages between what is still in use. Once a burst, and never while jobs come. */
+static void trim(void)
+{
+    if (tensor_count() > 0 || !job_idle())
+        retention.untrimmed = TRIM_TICKS;
+    else if (retention.untrimmed > 0 && --retention.untrimmed == 0)
+        malloc_trim(0);
+}
+
 static void tick(struct core_timer *t)
 {
     uint64_t now_us = steady_wall_us();
@@ -176,6 +190,7 @@ static void tick(struct core_timer *t)
         if (!remove_some(now_us))
             break;
     purge(now_us);
+    trim();
     core_timer_set(t, clock_us() + TICK_US);
 }
 

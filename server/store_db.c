@@ -37,7 +37,7 @@ static const char writer_pragmas[] = "PRAGMA synchronous=NORMAL;"
                                      "PRAGMA mmap_size=0;"
                                      "PRAGMA foreign_keys=ON;"
                                      "PRAGMA temp_store=MEMORY;"
-                                     "PRAGMA cache_size=-1024;"
+                                     "PRAGMA cache_size=-512;"
                                      "PRAGMA journal_size_limit=16777216;";
 static const char reader_pragmas[] = "PRAGMA query_only=ON;"
                                      "PRAGMA cell_size_check=ON;"

@@ -8,7 +8,7 @@ for set; do
     case $set in
     build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libsqlite3-dev libxxhash-dev" ;;
     demo) packages="$packages curl" ;;
-    test) packages="$packages curl jq libcmocka-dev python3-numpy python3-yaml" ;;
+    test) packages="$packages libjansson-dev curl jq libcmocka-dev python3-numpy python3-yaml" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
     *)
         echo "deps.sh: no set \"$set\"" >&2

@@ -25,6 +25,7 @@ def resident(pid):
 def measure(service):
     """Once what was kept for --retain is gone."""
     until(lambda: service.arena_used() == 0, 30, 0.2)
+    time.sleep(4)  # the server gives a burst's memory back when it has been idle for a moment
     pids = [service.pid] + service.worker_pids()
     return {"resident": [resident(p) for p in pids],
             "descriptors": [len(os.listdir("/proc/%d/fd" % p)) for p in pids],
