@@ -5,6 +5,7 @@
 #ifndef TUTTI_WORKER_COPY_H
 #define TUTTI_WORKER_COPY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* A tensor piece as it lies in a larger tensor: rows of len bytes, stride apart. */
@@ -21,7 +22,19 @@ struct move {
     uint8_t *dst;
     struct rows from, to;
     uint64_t total_bytes;
+    bool
+        stream; /* past the caches: nobody reads it soon, and a cached store reads the line first */
 };
+
+/* From here on a result is larger than what the caches keep for its reader. */
+#define COPY_STREAM_BYTES (4u << 20)
+
+/* memcpy of whole lines that does not pass through the caches. copy_fence before anybody is told.
+ */
+void copy_stream(uint8_t *dst, const uint8_t *src, uint64_t n);
+
+/* Makes what copy_stream wrote visible before any later store. */
+void copy_fence(void);
 
 /* Moves bytes [lo, hi) of the piece, lo and hi multiples of the shorter row or of 64 within one.
  * Source and destination must not overlap unless they are the same place: then nothing is done. */

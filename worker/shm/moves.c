@@ -24,6 +24,7 @@ static struct rows part_rows(const struct task *t, const struct layout *l, uint6
 
 static void run_move(struct work *w, uint64_t lo, uint64_t hi)
 {
+    w->move.stream = w->task.out_bytes >= COPY_STREAM_BYTES;
     copy_range(&w->move, lo, hi);
 }
 

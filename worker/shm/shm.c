@@ -103,6 +103,7 @@ static void work_on(struct comm *c)
             c->at_bytes = 0;
         }
     }
+    copy_fence();
     atomic_fetch_add_explicit(&c->done_bytes, QUANTUM_BYTES - budget, memory_order_relaxed);
 }
 
