@@ -20,8 +20,21 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now -pthread $(SAN)
 
 # The rooms: a table of contents.
 SCHEMA := clock dtype error failpoint frame frame_io layout log op shape state
-SERVER := $(sort $(basename $(notdir $(filter-out server/main.c,$(wildcard server/*.c server/*.cc)))))
-WORKER := $(sort $(patsubst worker/%.c,%,$(filter-out worker/main.c,$(wildcard worker/*.c worker/shm/*.c))))
+SERVER := options options_defaults options_values \
+          body guard http http_head http_reply http_watch json negotiate params problem routes \
+          text \
+          codec codec_json codec_npy codec_raw codec_safetensors decimal narrow npy_header \
+          number \
+          api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
+          api_submit api_tensors api_wait api_workers job_doc \
+          core core_timers \
+          group job job_output job_run job_table job_wait record recovery retention scheduler \
+          comms fence launch peer workers workers_door workers_frames workers_life workers_send \
+          store store_commit store_db store_groups store_jobs store_jobs_read store_keys \
+          store_recover store_schema store_tensors \
+          arena blocks extent id private_dir tensor
+WORKER := arena_map backends copy link reduce reduce_avx2 serve task \
+          shm/moves shm/reduces shm/shm
 
 SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
 WORKER_LIBS := -lm
@@ -74,39 +87,43 @@ unit-bins: $(UNIT_BIN)
 # ---- what people type ----
 
 PREFIX ?= /usr/local
+# A build inside another target: on every core, unless a -j was given.
+BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
+
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/demo_test.sh tests/readme.sh
+         tests/load/overlap.py tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
 
 demo: deps
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/demo.sh
 
 test:
 	@tests/deps.sh build demo test
-	@$(MAKE) --no-print-directory -s all unit-bins
+	@$(BUILD_ALL) all unit-bins
 	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(TESTS)
 
 run: deps
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD_ALL) all
 	@exec $(BUILD)/tutti-server $(ARGS)
 
 bench: deps
 	@tests/deps.sh test
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/bench/run.sh
 
 # The load tests at full size.
 load: deps
 	@tests/deps.sh test
-	@$(MAKE) --no-print-directory -s all
+	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/load/idle.py 30
 	@BUILD=$(BUILD) tests/load/large.py 256
 	@BUILD=$(BUILD) tests/load/jobs.py 20000
+	@BUILD=$(BUILD) tests/load/overlap.py 10000
 
 lint:
 	@tests/deps.sh build lint
@@ -118,13 +135,14 @@ asan:
 	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(MAKE) --no-print-directory -s BUILD=build/asan SAN='$(ASAN)' OPT='-O1 -g' test
 
-# The threads of the server and of the worker, by what the HTTP tests make them do.
+# The threads of the server and of the worker, by what the tests over HTTP make them do.
 tsan:
 	@tests/deps.sh build demo test
-	@$(MAKE) --no-print-directory -s BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
+	@$(BUILD_ALL) BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
 tsan-tests: all
-	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1:suppressions=tests/tsan.supp \
-	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh))
+	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
+	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py \
+	    tests/load/overlap.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py))
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/tutti-server $(BUILD)/tutti-worker

@@ -43,4 +43,14 @@ for file in server/*.c server/*.h server/*.cc; do
     done)
     [ -z "$up" ] || { echo "$up" && bad=1; }
 done
+
+# The Makefile lists every file of a room, main aside.
+for file in schema/*.c server/*.c server/*.cc worker/*.c worker/*/*.c; do
+    name=${file#*/}
+    name=${name%.*}
+    [ "$name" = main ] || sed -n '/^SCHEMA :=/,/^$/p' Makefile | grep -qE "(^| )$name( |\$)" || {
+        echo "the Makefile does not list $file"
+        bad=1
+    }
+done
 exit $bad

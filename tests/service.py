@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -19,6 +20,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
+with open(os.path.join(BUILD, "tutti-server"), "rb") as _program:
+    SANITIZED = re.search(rb"__[at]san_init", _program.read()) is not None  # memory means nothing then
 SANITIZER = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 PATIENCE_S = 60
 
@@ -71,7 +74,8 @@ def until(what, seconds=PATIENCE_S, step=0.02):
 
 
 class Service:
-    def __init__(self, workers=4, arena="64M", options=(), failpoints=""):
+    def __init__(self, workers=4, arena="64M", options=(), failpoints="", descriptors=None):
+        self.descriptors = descriptors  # how many files it may have open
         self.options = ["--workers", str(workers), "--arena-size", arena, *options]
         self.dir = tempfile.mkdtemp(prefix="tutti-test-")
         self.data_dir = os.path.join(self.dir, "data")
@@ -98,10 +102,14 @@ class Service:
             self.process = subprocess.Popen(
                 [os.path.join(BUILD, "tutti-server"), "--listen", "127.0.0.1:0", "--data-dir", self.data_dir,
                  "--arena-dir", self.arena_dir, *self.options, *options],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment)
+                stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment,
+                preexec_fn=self.limit if self.descriptors else None)
         if wait:
             self.wait_ready()
         return self
+
+    def limit(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def ready(self):
         with open(self.out_path) as f:

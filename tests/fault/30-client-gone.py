@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A client that goes away mid-upload leaves nothing; one that goes away while waiting has its job finished, and frees its
+"""A client that goes away mid-upload or mid-download leaves nothing; one that goes away while waiting has its job finished, and frees its
 place at once."""
 import os
 import socket
@@ -42,6 +42,24 @@ with Service(workers=2) as service:
             time.sleep(0.05)
             leave(s, reset)
     until(lambda: service.arena_used() == used, 5)
+
+    # Mid-download, with the tensor deleted meanwhile: the bytes live until the connection ends.
+    for reset in (False, True):
+        answer = service.post("/v1/tensors?dtype=uint8&shape=16777216", bytes(range(256)) * 65536,
+                              {"Content-Type": "application/octet-stream"})
+        tensor = answer.json["tensor"]
+        s, whole = service.socket(), service.socket()
+        for each in (s, whole):
+            each.sendall(b"GET /v1/tensors/%s?format=raw HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % tensor.encode())
+            assert each.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert service.delete("/v1/tensors/" + tensor).status == 204
+        leave(s, reset)
+        got = b""
+        while piece := whole.recv(1 << 20):
+            got += piece
+        assert got.endswith(bytes(range(256)) * 60000), "the download should be whole, though the tensor was deleted"
+        whole.close()
+        until(lambda: service.arena_used() == used, 5)
 
     # While waiting: thirty of them, in both ways of leaving.
     service.stop()

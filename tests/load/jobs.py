@@ -9,7 +9,7 @@ import threading
 import time
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-from service import BUILD, Service, until
+from service import SANITIZED, Service, until
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 FIRST = 1000
@@ -65,8 +65,6 @@ def phase(service, count, connections):
           (len(took), connections, took[len(took) // 2] * 1e3, took[len(took) * 99 // 100] * 1e3, len(took) / seconds))
 
 
-with open(os.path.join(BUILD, "tutti-server"), "rb") as f:
-    sanitized = b"__asan_init" in f.read()
 with Service(workers=4, options=["--retain", "1"]) as service:
     phase(service, FIRST // 2, 1)
     phase(service, FIRST // 2 // 32 * 32, 32)
@@ -77,5 +75,5 @@ with Service(workers=4, options=["--retain", "1"]) as service:
     print("after the first thousand: %s\nat the end: %s" % (before, after))
     growth = [b - a for a, b in zip(before["resident"], after["resident"], strict=True)]
     assert after["descriptors"] == before["descriptors"] and after["arena"] == before["arena"], (before, after)
-    assert sanitized or max(growth) <= ROOM_BYTES, "resident memory grew by %s bytes" % growth
+    assert SANITIZED or max(growth) <= ROOM_BYTES, "resident memory grew by %s bytes" % growth
     print("NOTE grew %d KiB in %d jobs" % (max(growth) // 1024, 2 * COUNT))
