@@ -67,12 +67,18 @@ uint8_t *arena_map_at(uint64_t offset, uint64_t size_bytes)
 {
     if (offset > map.size_bytes || size_bytes > map.size_bytes - offset)
         return NULL;
-    if (size_bytes > 0) {
-        uint64_t last = (offset + size_bytes - 1) / LIMIT_CHUNK_BYTES;
-
-        for (uint64_t c = offset / LIMIT_CHUNK_BYTES; c <= last; c++)
-            if (!(map.mapped[c / 64] >> c % 64 & 1))
-                populate(c);
-    }
     return map.base + offset;
+}
+
+void arena_map_touch(const uint8_t *p, uint64_t n)
+{
+    uint64_t first, last;
+
+    if (n == 0 || !map.base)
+        return;
+    first = (uint64_t)(p - map.base) / LIMIT_CHUNK_BYTES;
+    last = ((uint64_t)(p - map.base) + n - 1) / LIMIT_CHUNK_BYTES;
+    for (uint64_t c = first; c <= last; c++)
+        if (!(map.mapped[c / 64] >> c % 64 & 1))
+            populate(c);
 }

@@ -1,5 +1,6 @@
 /* moves.c - collectives that only move bytes: each is a few strided copies. */
 #include "schema/layout.h"
+#include "worker/arena_map.h"
 #include "worker/shm/shm.h"
 
 static uint64_t row_bytes(const struct task *t, const struct layout *l, uint64_t axis)
@@ -22,9 +23,20 @@ static struct rows part_rows(const struct task *t, const struct layout *l, uint6
     return (struct rows){.len = len, .stride = len * t->n, .offset = len * r};
 }
 
+/* From the first to the last of bytes [lo, hi) of a piece, and what lies between them. */
+static void touch(const struct rows *r, const uint8_t *base, uint64_t lo, uint64_t hi)
+{
+    uint64_t first = r->offset + lo / r->len * r->stride + lo % r->len;
+    uint64_t last = r->offset + (hi - 1) / r->len * r->stride + (hi - 1) % r->len;
+
+    arena_map_touch(base + first, last - first + 1);
+}
+
 static void run_move(struct work *w, uint64_t lo, uint64_t hi)
 {
     w->move.stream = w->task.out_bytes >= COPY_STREAM_BYTES;
+    touch(&w->move.from, w->move.src, lo, hi);
+    touch(&w->move.to, w->move.dst, lo, hi);
     copy_range(&w->move, lo, hi);
 }
 

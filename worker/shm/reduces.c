@@ -1,6 +1,7 @@
 /* reduces.c - collectives that combine elements: every rank reads all inputs in place and writes
  * its own share of the result. */
 #include "schema/layout.h"
+#include "worker/arena_map.h"
 #include "worker/shm/shm.h"
 
 #define LINE 64u    /* ranks never write to one cache line */
@@ -23,8 +24,11 @@ static void reduce_at(const struct task *t, uint8_t *out, uint64_t at, uint64_t 
     uint32_t size = dtypes[t->dtype].size_bytes;
     const uint8_t *in[LIMIT_RANKS];
 
-    for (uint32_t r = 0; r < t->n; r++)
+    for (uint32_t r = 0; r < t->n; r++) {
         in[r] = t->inputs[r] + at;
+        arena_map_touch(in[r], bytes);
+    }
+    arena_map_touch(out, bytes);
     if (!stream) {
         kernel(out, in, t->n, bytes / size);
         return;
