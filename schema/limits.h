@@ -36,7 +36,8 @@
 #define LIMIT_CONNECTIONS 4096 /* fewer if RLIMIT_NOFILE says so */
 #define LIMIT_PAGE 500         /* rows of a list */
 #define LIMIT_PAGE_DEFAULT 50
-#define LIMIT_INLINE_ELEMENTS 65536 /* outputs shown as JSON data unasked */
+#define LIMIT_INLINE_ELEMENTS 65536    /* outputs shown as JSON data unasked */
+#define LIMIT_JSON_ELEMENTS (4u << 20) /* and with data=1: some 80 MB of text */
 
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400

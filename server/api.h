@@ -50,6 +50,10 @@ API(api_output_get);
 /* A tensor's document, to which data is added when data is set. */
 void tensor_doc_write(struct text *out, struct tensor *t, bool data);
 
+/* Can this job's outputs be shown as JSON data? data as below. Returns 0, or -1 with
+ * ERR_not_acceptable. */
+int job_doc_check(const struct job_record *r, int data, struct err *e);
+
 /* Outputs of a succeeded job as the document's array. data: 1 always, 0 never, -1 by size. */
 void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data);
 

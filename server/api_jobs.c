@@ -44,6 +44,8 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
         return failed(rq, r);
     if (submitted && done && out_format(rq, &f, e) == 0 && f != FORMAT_json)
         return outputs_reply(rq, r, -1, f, e);
+    if (job_doc_check(r, show_data(rq), e) != 0)
+        return -1;
     job_doc_write(&rq->reply.text, r, show_data(rq));
     if (submitted && !done) {
         reply_header(rq, "Location", "jobs/%s", id);
@@ -127,6 +129,7 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
     if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) != 0)
         goto out;
     if (check_answer(rq, s->record, f, e) != 0 ||
+        (f == FORMAT_json && job_doc_check(s->record, show_data(rq), e) != 0) ||
         (s->key[0] && submit_digest(s->record, s->inputs, s->digest, e) != 0))
         goto out;
     return s;

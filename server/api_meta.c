@@ -36,6 +36,7 @@ static void limits_write(struct text *t)
         {"json_body_bytes", LIMIT_JSON_BODY_BYTES},
         {"json_depth", LIMIT_JSON_DEPTH},
         {"inline_elements", LIMIT_INLINE_ELEMENTS},
+        {"json_elements", LIMIT_JSON_ELEMENTS},
         {"wait_s", LIMIT_WAIT_S},
         {"timeout_s", LIMIT_TIMEOUT_S},
         {"page", LIMIT_PAGE},

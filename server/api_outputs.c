@@ -144,7 +144,8 @@ static int all_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, -1, f, e);
-    if (check_there(w->job, e) != 0)
+    if (check_there(w->job, e) != 0 ||
+        job_doc_check(w->job, (int)params_int(rq->params, PARAM_data, -1), e) != 0)
         return -1;
     text_object(&rq->reply.text, NULL);
     outputs_doc_write(&rq->reply.text, "outputs", w->job,
@@ -179,7 +180,8 @@ static int one_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, rank, f, e);
-    if (check_there(w->job, e) != 0)
+    if (check_there(w->job, e) != 0 ||
+        job_doc_check(w->job, (int)params_int(rq->params, PARAM_data, -1), e) != 0)
         return -1;
     output_doc_write(&rq->reply.text, w->job, rank,
                      params_int(rq->params, PARAM_data,

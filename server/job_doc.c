@@ -36,15 +36,29 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
     text_end_object(out);
 }
 
-static bool shows_data(const struct job_record *r, int data)
+/* Of all ranks together. */
+static uint64_t output_elements(const struct job_record *r)
 {
     uint64_t outputs = 0;
 
-    if (data >= 0)
-        return data > 0;
     for (uint32_t i = 0; i < r->n; i++)
-        outputs += !id_is_zero(&r->outputs[i]);
-    return outputs * shape_count(&r->out_shape) <= LIMIT_INLINE_ELEMENTS;
+        outputs += op_gets(r->op, &r->params, i);
+    return outputs * shape_count(&r->out_shape);
+}
+
+static bool shows_data(const struct job_record *r, int data)
+{
+    return data >= 0 ? data > 0 : output_elements(r) <= LIMIT_INLINE_ELEMENTS;
+}
+
+int job_doc_check(const struct job_record *r, int data, struct err *e)
+{
+    if (data < 1 || output_elements(r) <= LIMIT_JSON_ELEMENTS)
+        return 0;
+    return err_set(e, ERR_not_acceptable,
+                   "the outputs have %llu elements, and JSON shows at most %u; ask for npy, "
+                   "safetensors or raw",
+                   (unsigned long long)output_elements(r), LIMIT_JSON_ELEMENTS);
 }
 
 /* A tensor that is gone (deleted, or past its time) shows without data. */
