@@ -2,8 +2,12 @@
 
 BUILD   ?= build
 VERSION := 0.1.0
-CC      ?= gcc
-CXX     ?= g++
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX     := g++
+endif
 OPT     ?= -O2 -g
 SAN     ?=
 
