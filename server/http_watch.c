@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -134,6 +135,14 @@ static void hung_up(uint64_t data)
     pthread_mutex_unlock(&watch.lock);
 }
 
+/* Bytes have come that we have not read: then it is we who are slow. */
+static bool waits_for_us(const struct http_socket *s)
+{
+    int pending = 0;
+
+    return ioctl(s->fd, FIONREAD, &pending) == 0 && pending > 0;
+}
+
 static bool too_slow(const struct http_socket *s, uint64_t now)
 {
     uint64_t ms = (now - s->since_us) / 1000;
@@ -153,7 +162,7 @@ static void reap(void)
 
     pthread_mutex_lock(&watch.lock);
     for (struct http_socket *s = watch.sockets; s; s = s->next)
-        if (too_slow(s, now))
+        if (too_slow(s, now) && !waits_for_us(s))
             shutdown(s->fd, SHUT_RDWR);
     pthread_mutex_unlock(&watch.lock);
 }
