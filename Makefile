@@ -88,6 +88,35 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libserver.a $(BUILD)/libworker.a 
 
 unit-bins: $(UNIT_BIN)
 
+# ---- the simulated GPU: libcudart.so.13 and libnccl.so.2 of our own, against the real headers ----
+
+CUDA    ?= /usr/local/cuda
+SIMGPU_CUDART := cudart memory order report stream
+SIMGPU_NCCL   := nccl nccl_group nccl_reduce nccl_run
+SIMGPU_CFLAGS := -std=gnu11 -O1 -g -fPIC -Wall -Wextra -Wmissing-declarations -Werror \
+                 -D_GNU_SOURCE -I. -isystem $(CUDA)/include
+
+# Empty where there is no toolkit: then whatever needs one is left out, and says so.
+HAVE_NCCL := $(and $(wildcard $(CUDA)/include/cuda_runtime_api.h),$(shell \
+               printf '\#include <nccl.h>' | $(CC) -E -I$(CUDA)/include - >/dev/null 2>&1 && echo yes))
+
+# The doubles are never instrumented: a sanitizer in them would order what the worker did not.
+$(BUILD)/simgpu/%.o: tests/simgpu/%.c
+	@mkdir -p $(@D)
+	$(CC) $(SIMGPU_CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/simgpu/libcudart.so.13: $(SIMGPU_CUDART:%=$(BUILD)/simgpu/%.o) tests/simgpu/libcudart.map
+	$(CC) -shared -Wl,-z,now -Wl,-soname,libcudart.so.13 -Wl,--version-script=tests/simgpu/libcudart.map \
+	    -o $@ $(filter %.o,$^) -pthread
+$(BUILD)/simgpu/libnccl.so.2: $(SIMGPU_NCCL:%=$(BUILD)/simgpu/%.o) $(BUILD)/simgpu/libcudart.so.13 tests/simgpu/libnccl.map
+	$(CC) -shared -Wl,-z,now -Wl,-soname,libnccl.so.2 -Wl,--version-script=tests/simgpu/libnccl.map \
+	    -o $@ $(filter %.o %.13,$^) -pthread -lm
+# Linked to the real libraries, as a worker is; which ones it runs with, LD_LIBRARY_PATH says.
+$(BUILD)/simgpu/planted: $(BUILD)/simgpu/planted.o
+	$(CC) -Wl,-z,now -o $@ $^ -L$(CUDA)/lib64 -lcudart -lnccl -pthread
+
+simgpu: $(if $(HAVE_NCCL),$(BUILD)/simgpu/libnccl.so.2 $(BUILD)/simgpu/planted)
+	@$(if $(HAVE_NCCL),:,echo "simgpu: left out; no CUDA toolkit with NCCL in $(CUDA)")
+
 # ---- what people type ----
 
 PREFIX ?= /usr/local
@@ -97,7 +126,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/demo_test.sh tests/readme.sh
+         tests/load/overlap.py tests/simgpu/planted.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
@@ -108,7 +137,7 @@ demo: deps
 
 test:
 	@tests/deps.sh build demo test
-	@$(BUILD_ALL) all unit-bins
+	@$(BUILD_ALL) all unit-bins simgpu
 	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(TESTS)
 
 run: deps
@@ -157,6 +186,6 @@ clean:
 
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
--include $(wildcard $(DEPFILES))
-.PHONY: all unit-bins deps demo test run bench load lint asan tsan tsan-tests install clean
+-include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
+.PHONY: all unit-bins simgpu deps demo test run bench load lint asan tsan tsan-tests install clean
 .SECONDARY:
