@@ -39,9 +39,23 @@ SERVER := options options_defaults options_values \
           arena blocks extent id private_dir tensor
 WORKER := arena_map backends copy link reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
+NCCL   := nccl/calls nccl/nccl nccl/plan nccl/stage
+
+# The NCCL backend, where there is a toolkit; GPU=none leaves it out. Empty HAVE_NCCL: whatever needs it is
+# left out, and says so.
+GPU       ?= cuda
+CUDA      ?= /usr/local/cuda
+HAVE_NCCL := $(and $(filter cuda,$(GPU)),$(wildcard $(CUDA)/include/cuda_runtime_api.h),$(shell \
+               printf '\#include <nccl.h>' | $(CC) -E -I$(CUDA)/include - >/dev/null 2>&1 && echo yes))
+ifneq ($(HAVE_NCCL),)
+WORKER    += $(NCCL)
+NCCL_LIBS := -L$(CUDA)/lib64 -lcudart -lnccl
+CFLAGS_backends := -DTUTTI_HAVE_NCCL
+$(NCCL:%=$(BUILD)/worker/%.o): CPPFLAGS += -isystem $(CUDA)/include
+endif
 
 SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
-WORKER_LIBS := -lm
+WORKER_LIBS := $(NCCL_LIBS) -lm
 UNIT_LIBS   := -lcmocka -ljansson
 
 SCHEMA_OBJ := $(SCHEMA:%=$(BUILD)/schema/%.o)
@@ -51,6 +65,7 @@ UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_BIN   := $(UNIT:%=$(BUILD)/tests/unit/%)
 
 all: $(BUILD)/tutti-server $(BUILD)/tutti-worker
+	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend; no CUDA toolkit with NCCL in $(CUDA)")
 
 $(BUILD)/tutti-server: $(BUILD)/server/main.o $(BUILD)/libserver.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(SERVER_LIBS)
@@ -90,15 +105,10 @@ unit-bins: $(UNIT_BIN)
 
 # ---- the simulated GPU: libcudart.so.13 and libnccl.so.2 of our own, against the real headers ----
 
-CUDA    ?= /usr/local/cuda
 SIMGPU_CUDART := cudart memory order report stream
 SIMGPU_NCCL   := nccl nccl_group nccl_reduce nccl_run
 SIMGPU_CFLAGS := -std=gnu11 -O1 -g -fPIC -Wall -Wextra -Wmissing-declarations -Werror \
                  -D_GNU_SOURCE -I. -isystem $(CUDA)/include
-
-# Empty where there is no toolkit: then whatever needs one is left out, and says so.
-HAVE_NCCL := $(and $(wildcard $(CUDA)/include/cuda_runtime_api.h),$(shell \
-               printf '\#include <nccl.h>' | $(CC) -E -I$(CUDA)/include - >/dev/null 2>&1 && echo yes))
 
 # The doubles are never instrumented: a sanitizer in them would order what the worker did not.
 $(BUILD)/simgpu/%.o: tests/simgpu/%.c
@@ -126,7 +136,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/simgpu/planted.sh tests/demo_test.sh tests/readme.sh
+         tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
@@ -138,7 +148,7 @@ demo: deps
 test:
 	@tests/deps.sh build demo test
 	@$(BUILD_ALL) all unit-bins simgpu
-	@BUILD=$(BUILD) tests/run.sh $(UNIT_BIN) $(TESTS)
+	@BUILD=$(BUILD) tests/run.sh -t 900 $(UNIT_BIN) $(TESTS)
 
 run: deps
 	@$(BUILD_ALL) all

@@ -48,6 +48,7 @@
 #define LIMIT_RECORD_S (7 * 86400)  /* job records */
 
 /* Worker link. */
+#define LIMIT_TICKET_BYTES 260 /* a NCCL unique id in hex, and its end */
 #define LIMIT_FRAME_BYTES (64u << 10)
 #define LIMIT_HEARTBEAT_MS 1000
 #define LIMIT_HEARTBEATS_MISSED 10

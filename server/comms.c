@@ -71,7 +71,7 @@ struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e)
     return c;
 }
 
-static void take_out(struct comm *c)
+void comms_take(struct comm *c)
 {
     struct comm **at = bucket_of(c->ranks, c->n);
 
@@ -93,7 +93,7 @@ struct comm *comms_evict(void)
     if (c == comms.newest) /* the one that is about to be used */
         return NULL;
     if (c)
-        take_out(c);
+        comms_take(c);
     return c;
 }
 
@@ -107,7 +107,7 @@ void comms_fini(void)
     while (comms.oldest) {
         struct comm *c = comms.oldest;
 
-        take_out(c);
+        comms_take(c);
         comm_free(c);
     }
 }

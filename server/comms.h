@@ -4,7 +4,9 @@
 #define TUTTI_SERVER_COMMS_H
 
 #include "schema/error.h"
+#include "schema/limits.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define COMMS_MAX 256 /* kept; more only while more than that run at once */
@@ -12,11 +14,14 @@
 struct comm {
     uint64_t id; /* never used again */
     uint32_t n;
-    uint32_t busy;              /* ranks that run a job on it */
-    struct comm *next;          /* in its bucket */
-    struct comm *newer, *older; /* by last use */
-    uint32_t *ranks;            /* world ranks in group order; behind joined[] */
-    uint64_t joined[];          /* n: the epoch of the worker that was told, 0: none */
+    uint32_t busy;                   /* ranks that run a job on it */
+    bool broken;                     /* a rank of it was lost, failed or was told to stop */
+    uint64_t ticket_epoch;           /* of the worker whose ticket this is */
+    char ticket[LIMIT_TICKET_BYTES]; /* how its ranks find each other; "" while there is none */
+    struct comm *next;               /* in its bucket */
+    struct comm *newer, *older;      /* by last use */
+    uint32_t *ranks;                 /* world ranks in group order; behind joined[] */
+    uint64_t joined[];               /* n: the epoch of the worker that was told, 0: none */
 };
 
 /* The comm of exactly these ranks in this order, made when it is new, and used now. NULL with
@@ -26,6 +31,9 @@ struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e);
 /* When there are more than COMMS_MAX: the least recently used one that nobody runs on, taken out of
  * the table; tell its ranks and comm_free it. Else NULL. */
 struct comm *comms_evict(void);
+
+/* Takes it, which nobody runs on, out of the table: tell its ranks and comm_free it. */
+void comms_take(struct comm *c);
 
 void comm_free(struct comm *c);
 void comms_fini(void);

@@ -4,6 +4,7 @@
 #include "server/job_parts.h"
 #include "server/scheduler.h"
 #include "server/store.h"
+#include "server/workers.h"
 #include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/log.h"
@@ -127,7 +128,7 @@ void job_admit(struct job_submission *s)
     struct job *j;
     struct err e;
 
-    if (job_count_in(&e) != 0) {
+    if (workers_check(s->record, &e) != 0 || job_count_in(&e) != 0) {
         submission_refuse(s, &e);
         return;
     }

@@ -83,9 +83,13 @@ static bool room_may_come(void)
 enum job_begun job_begin(struct job *j)
 {
     struct err e;
+    int prepared;
 
     assert(core_here() && j->record->state == JOB_queued);
-    if (workers_prepare(j, &e) != 0 || job_outputs_make(j, &e) != 0) {
+    prepared = workers_prepare(j, &e);
+    if (prepared > 0)
+        return JOB_BLOCKED;
+    if (prepared < 0 || job_outputs_make(j, &e) != 0) {
         if (e.code == ERR_arena_full && room_may_come() && !job_outputs_too_large(j))
             return JOB_BLOCKED;
         job_move(j, JOB_failed, &e);

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
@@ -86,6 +88,59 @@ int launch_start(struct launched *out, const char *const argv[], struct err *e)
     }
     *out = (struct launched){.pid = pid, .pidfd = pidfd};
     return 0;
+}
+
+int launch_find_worker(char *path, uint32_t size, struct err *e)
+{
+    ssize_t n = readlink("/proc/self/exe", path, size - 1);
+    char *slash;
+
+    if (n < 0)
+        return err_sys(e, ERR_internal, errno, "find this program's directory");
+    path[n] = '\0';
+    slash = strrchr(path, '/');
+    if ((size_t)(slash - path) + sizeof "/tutti-worker" > size)
+        return err_set(e, ERR_internal, "this program's directory has too long a name");
+    strcpy(slash, "/tutti-worker");
+    if (access(path, X_OK) != 0)
+        return err_sys(e, ERR_internal, errno, "%s has to be beside this program", path);
+    return 0;
+}
+
+/* Its standard output in a pipe; the rest as ours. */
+static pid_t ask(const char *path, int out)
+{
+    posix_spawn_file_actions_t files;
+    char name[] = "tutti-worker", option[] = "--print-gpus";
+    char *argv[] = {name, option, NULL};
+    pid_t pid = 0;
+
+    if (posix_spawn_file_actions_init(&files) != 0)
+        return 0;
+    if (posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO) != 0 ||
+        posix_spawn(&pid, path, &files, NULL, argv, environ) != 0)
+        pid = 0;
+    posix_spawn_file_actions_destroy(&files);
+    return pid;
+}
+
+uint32_t launch_gpus(void)
+{
+    char path[PATH_MAX], text[16] = "";
+    struct err e;
+    int ends[2];
+    pid_t pid;
+
+    if (launch_find_worker(path, sizeof path, &e) != 0 || pipe2(ends, O_CLOEXEC) != 0)
+        return 0;
+    pid = ask(path, ends[1]);
+    close(ends[1]);
+    if (pid && read(ends[0], text, sizeof text - 1) < 0)
+        text[0] = '\0';
+    close(ends[0]);
+    while (pid && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return (uint32_t)strtoul(text, NULL, 10);
 }
 
 int launch_adopt(struct launched *out, pid_t pid, struct err *e)

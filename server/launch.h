@@ -18,6 +18,13 @@ struct launched {
  * ERR_internal. */
 int launch_start(struct launched *out, const char *const argv[], struct err *e);
 
+/* The worker program, which lies beside this one. Returns 0, or -1 with ERR_internal. */
+int launch_find_worker(char *path, uint32_t size, struct err *e);
+
+/* GPUs that workers can use here, as the worker program says; 0 when there is none, or no program.
+ * Waits for it. Any thread. */
+uint32_t launch_gpus(void);
+
 /* A process that somebody else started. Returns 0, or -1 with ERR_link when it is gone or not in
  * our process namespace. */
 int launch_adopt(struct launched *out, pid_t pid, struct err *e);

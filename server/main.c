@@ -7,6 +7,7 @@
 #include "server/guard.h"
 #include "server/http.h"
 #include "server/job.h"
+#include "server/launch.h"
 #include "server/options.h"
 #include "server/recovery.h"
 #include "server/retention.h"
@@ -97,24 +98,6 @@ static void stop_writer(void)
     core_turn(0);
 }
 
-static int find_worker(struct err *e)
-{
-    ssize_t n = readlink("/proc/self/exe", program.worker_path, sizeof program.worker_path - 1);
-    char *slash;
-
-    if (n < 0)
-        return err_sys(e, ERR_internal, errno, "find this program's directory");
-    program.worker_path[n] = '\0';
-    slash = strrchr(program.worker_path, '/');
-    if ((size_t)(slash - program.worker_path) + sizeof "/tutti-worker" > sizeof program.worker_path)
-        return err_set(e, ERR_internal, "this program's directory has too long a name");
-    strcpy(slash, "/tutti-worker");
-    if (access(program.worker_path, X_OK) != 0)
-        return err_sys(e, ERR_internal, errno, "%s has to be beside this program",
-                       program.worker_path);
-    return 0;
-}
-
 static int start_workers(struct err *e)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -126,12 +109,14 @@ static int start_workers(struct err *e)
         .data_dir = o->data_dir,
         .worker_path = program.worker_path,
         .backend = o->backend,
+        .gpus = o->gpus,
         .log_level = levels[o->log_level],
         .log_format = o->log_json ? "json" : "text",
         .arena = program.arena,
     };
 
-    if (o->workers > 0 && find_worker(e) != 0)
+    if (o->workers > 0 &&
+        launch_find_worker(program.worker_path, sizeof program.worker_path, e) != 0)
         return -1;
     log_info("workers connect to %s", o->worker_listen);
     return workers_init(&w, e);

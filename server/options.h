@@ -13,7 +13,8 @@ struct options {
     uint16_t listen_port;
     uint32_t workers; /* to launch */
     uint32_t world;   /* ranks; defaults to workers */
-    char backend[16];
+    char backend[16]; /* "shm" or "nccl" */
+    bool gpus;        /* each worker started here has one */
     char data_dir[4096];
     char arena_dir[4096];
     uint64_t arena_size_bytes;

@@ -1,6 +1,7 @@
 /* options_defaults.c - what was not said: worker count, directories, sizes; and what must fit
  * together. */
 #include "server/options_values.h"
+#include "server/launch.h"
 #include "schema/limits.h"
 
 #include <arpa/inet.h>
@@ -28,6 +29,26 @@ static uint32_t usable_cores(void)
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > (int)n)
         n = (uint32_t)CPU_COUNT(&set);
     return n < LIMIT_RANKS ? n : LIMIT_RANKS;
+}
+
+/* auto: NCCL when every worker to be started can have a GPU of its own. */
+static int complete_backend(struct options *o, struct err *e)
+{
+    bool all = o->workers == OPTION_AUTO, named = strcmp(o->backend, "nccl") == 0;
+    uint32_t gpus = strcmp(o->backend, "shm") != 0 && o->workers > 0 ? launch_gpus() : 0;
+
+    if (named && o->workers > 0 && gpus == 0)
+        return err_set(e, ERR_option,
+                       "--backend nccl: no GPU that this build can use is here: write shm");
+    if (named && !all && o->workers > gpus)
+        return err_set(e, ERR_option, "--workers %u: nccl takes a GPU a worker, and there are %u",
+                       o->workers, gpus);
+    o->gpus = gpus > 0 && (all || o->workers <= gpus);
+    if (!named)
+        strcpy(o->backend, o->gpus ? "nccl" : "shm");
+    if (o->gpus && all)
+        o->workers = o->world && gpus > o->world ? o->world : gpus;
+    return 0;
 }
 
 static int complete_world(struct options *o, struct err *e)
@@ -199,8 +220,9 @@ static int complete_worker_listen(struct options *o, struct err *e)
 
 int options_complete(struct options *o, struct err *e)
 {
-    if (complete_world(o, e) != 0 || check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 ||
-        complete_arena_dir(o, e) != 0 || complete_arena_size(o, e) != 0)
+    if (complete_backend(o, e) != 0 || complete_world(o, e) != 0 || check_listen(o, e) != 0 ||
+        complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
+        complete_arena_size(o, e) != 0)
         return -1;
     return complete_worker_listen(o, e);
 }

@@ -87,11 +87,12 @@ int option_world(struct options *o, const char *text, struct err *e)
 
 int option_backend(struct options *o, const char *text, struct err *e)
 {
-    if (strcmp(text, "nccl") == 0 || strcmp(text, "gloo") == 0)
-        return err_set(e, ERR_option, "this build has no %s backend: write shm or auto", text);
-    if (strcmp(text, "auto") != 0 && strcmp(text, "shm") != 0)
-        return err_set(e, ERR_option, "there is no backend \"%.60s\": write shm or auto", text);
-    return copy_text(o->backend, sizeof o->backend, "shm", e);
+    if (strcmp(text, "gloo") == 0)
+        return err_set(e, ERR_option, "this build has no gloo backend: write shm, nccl or auto");
+    if (strcmp(text, "auto") != 0 && strcmp(text, "shm") != 0 && strcmp(text, "nccl") != 0)
+        return err_set(e, ERR_option, "there is no backend \"%.60s\": write shm, nccl or auto",
+                       text);
+    return copy_text(o->backend, sizeof o->backend, text, e);
 }
 
 int option_data_dir(struct options *o, const char *text, struct err *e)

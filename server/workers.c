@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CONFIRM_US 2000000 /* from SIGKILL to the exit, at the end */
 
@@ -77,11 +78,36 @@ void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hell
 {
     pthread_mutex_lock(&lock);
     w->info.epoch = epoch;
+    w->info.reduces = hello->reduces;
+    w->info.by_ticket = hello->by_ticket;
     copy_text(w->info.backend, sizeof w->info.backend, hello->backend);
     copy_text(w->info.device, sizeof w->info.device, hello->device);
     copy_text(w->info.host, sizeof w->info.host, hello->host);
     copy_text(w->info.version, sizeof w->info.version, hello->version);
     pthread_mutex_unlock(&lock);
+    w->ticket[0] = '\0';
+}
+
+int workers_check(const struct job_record *r, struct err *e)
+{
+    const struct worker_info *first = &workers.rank[r->ranks[0]].info;
+
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct worker_info *info = &workers.rank[r->ranks[i]].info;
+
+        if (first->backend[0] && info->backend[0] && strcmp(first->backend, info->backend) != 0)
+            return err_set(
+                e, ERR_group_invalid,
+                "rank %u runs on %s and rank %u on %s: a group's ranks need the same backend",
+                first->rank, first->backend, info->rank, info->backend);
+        if (r->op->reduce != REDUCE_NONE && info->reduces && !(info->reduces >> r->dtype & 1))
+            return err_set(
+                e, ERR_dtype_op,
+                "the %s backend of rank %u does not reduce %s: use int32 or wider, or CPU "
+                "ranks",
+                info->backend, info->rank, dtypes[r->dtype].name);
+    }
+    return 0;
 }
 
 void workers_list(struct worker_info *out)

@@ -19,6 +19,7 @@ struct workers_options {
     const char *data_dir;    /* of the fence file */
     const char *worker_path; /* the tutti-worker binary */
     const char *backend;     /* for launched workers */
+    bool gpus;               /* each has a GPU: rank r has number r */
     const char *log_level, *log_format;
     struct arena *arena;
 };
@@ -32,7 +33,12 @@ int workers_init(const struct workers_options *o, struct err *e);
  */
 void workers_fini(uint64_t deadline_us);
 
-/* Gives the job's group a name on the link. Returns 0, or -1 with ERR_no_memory. */
+/* Can the ranks of this job's group, as far as they are known, do it together? Returns 0, or -1
+ * with ERR_dtype_op or ERR_group_invalid. */
+int workers_check(const struct job_record *r, struct err *e);
+
+/* Gives the job's group a name on the link, and a ticket where its backend needs one. Returns 0; 1
+ * when the ticket has not come yet (scheduler_freed tells); or -1 with ERR_no_memory. */
 int workers_prepare(struct job *j, struct err *e);
 
 /* Sends one RUN to every rank of the job (with JOIN before it where the rank does not know the
@@ -51,6 +57,8 @@ struct worker_info {
     uint32_t pid;
     uint64_t epoch;
     char backend[16], device[64], host[64], version[32];
+    uint32_t reduces; /* a bit per dtype; 0: nobody has held the rank yet */
+    bool by_ticket;
     uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;
     uint64_t busy_us; /* spent in collectives */
 };

@@ -38,8 +38,19 @@ static void on_failed(struct worker *w, struct frame_failed *f)
     }
     err_set(&why, err_find(f->code), "%s", f->detail);
     worker_count_job(w, false, 0);
+    w->comm->broken = true;
     worker_free(w);
     job_rank_failed(f->job, f->attempt, w->info.rank, &why);
+    scheduler_next();
+}
+
+static void on_ticket(struct worker *w, const struct frame_ticket *f)
+{
+    if (f->epoch != w->info.epoch)
+        return;
+    snprintf(w->ticket, sizeof w->ticket, "%s", f->ticket);
+    workers_meet();
+    scheduler_freed(); /* jobs that wait for it */
     scheduler_next();
 }
 
@@ -53,6 +64,9 @@ void worker_frame(struct peer *p, const struct frame *f)
     worker_heard(w);
     switch (f->type) {
     case FRAME_heartbeat:
+        break;
+    case FRAME_ticket:
+        on_ticket(w, &f->ticket);
         break;
     case FRAME_done:
         on_done(w, &f->done);

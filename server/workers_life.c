@@ -25,8 +25,10 @@ static void gone(struct worker *w, const char *how)
 {
     uint64_t seq = w->seq;
 
-    if (w->comm)
+    if (w->comm) {
+        w->comm->broken = true;
         w->comm->busy--;
+    }
     w->comm = NULL;
     w->seq = 0;
     worker_state(w, WORKER_absent);
@@ -121,13 +123,16 @@ static void start_took_too_long(struct core_timer *t)
 static int launch(struct worker *w, struct err *e)
 {
     const struct workers_options *o = &workers.options;
-    char rank[12];
+    char rank[12], device[16] = "cpu";
     const char *argv[] = {
-        o->worker_path, "--server",    o->listen,    "--rank",       rank,          "--backend",
-        o->backend,     "--log-level", o->log_level, "--log-format", o->log_format, NULL,
+        o->worker_path, "--server", o->listen,     "--rank",     rank,
+        "--backend",    o->backend, "--log-level", o->log_level, "--log-format",
+        o->log_format,  "--device", device,        NULL,
     };
 
     snprintf(rank, sizeof rank, "%u", w->info.rank);
+    if (o->gpus)
+        snprintf(device, sizeof device, "gpu:%u", w->info.rank);
     if (launch_start(&w->process, argv, e) != 0)
         return -1;
     if (worker_watch_exit(w, e) == 0)

@@ -32,6 +32,7 @@ struct worker {
     uint32_t attempt;
     bool cancelled; /* CANCEL was sent */
     struct comm *comm;
+    char ticket[LIMIT_TICKET_BYTES]; /* unused; "": none */
 };
 
 struct workers {
@@ -69,5 +70,6 @@ void worker_lose(struct worker *w, const char *how);
 
 /* workers_send.c */
 void worker_free(struct worker *w); /* it answered: ready again */
+void workers_meet(void); /* all ranks of a world that needs tickets are there: its group is made */
 
 #endif

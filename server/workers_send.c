@@ -5,25 +5,68 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct frame out; /* large; built and sent within one function */
 
-int workers_prepare(struct job *j, struct err *e)
-{
-    j->comm = comms_use(j->record->ranks, j->record->n, e);
-    return j->comm ? 0 : -1;
-}
-
 static void leave(const struct comm *c)
 {
-    out = (struct frame){.type = FRAME_leave, .leave.comm = c->id};
+    out = (struct frame){.type = FRAME_leave, .leave.comm = c->id, .leave.broken = c->broken};
     for (uint32_t i = 0; i < c->n; i++) {
         struct worker *w = &workers.rank[c->ranks[i]];
 
         if (w->peer && c->joined[i] == w->info.epoch)
             peer_send_frame(w->peer, &out);
     }
+}
+
+/* Some of its ranks cannot meet on it (any more). */
+static bool is_stale(const struct comm *c)
+{
+    if (c->broken || (c->ticket[0] && c->ticket_epoch != workers.rank[c->ranks[0]].info.epoch))
+        return true;
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (c->joined[i] && c->joined[i] != workers.rank[c->ranks[i]].info.epoch)
+            return true;
+    }
+    return false;
+}
+
+/* As comms_use, fit to be joined by ticket; NULL with e, or without when *later is set. */
+static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, bool *later, struct err *e)
+{
+    struct worker *root = &workers.rank[ranks[0]];
+    struct comm *c = comms_use(ranks, n, e);
+
+    if (c && is_stale(c) && c->busy == 0) {
+        c->broken = true; /* those that still know it must not wait for the others */
+        comms_take(c);
+        leave(c);
+        comm_free(c);
+        c = comms_use(ranks, n, e);
+    }
+    if (!c || c->ticket[0])
+        return c;
+    *later = !root->ticket[0];
+    if (*later)
+        return NULL;
+    strcpy(c->ticket, root->ticket);
+    c->ticket_epoch = root->info.epoch;
+    root->ticket[0] = '\0'; /* it serves once */
+    return c;
+}
+
+int workers_prepare(struct job *j, struct err *e)
+{
+    const struct job_record *r = j->record;
+    bool later = false;
+
+    if (workers.rank[r->ranks[0]].info.by_ticket)
+        j->comm = use_by_ticket(r->ranks, r->n, &later, e);
+    else
+        j->comm = comms_use(r->ranks, r->n, e);
+    return j->comm ? 0 : later ? 1 : -1;
 }
 
 static void forget_old_comms(void)
@@ -50,12 +93,31 @@ static void join(struct comm *c)
             out = (struct frame){.type = FRAME_join, .join.comm = c->id, .join.n = c->n};
             out.join.n_ranks = c->n;
             memcpy(out.join.ranks, c->ranks, c->n * sizeof c->ranks[0]);
+            strcpy(out.join.ticket, c->ticket);
             built = true;
         }
         out.join.rank = i;
         peer_send_frame(w->peer, &out);
         c->joined[i] = w->info.epoch;
     }
+}
+
+void workers_meet(void)
+{
+    uint32_t n = workers.options.world_size, *ranks;
+    bool later = false;
+    struct comm *c;
+    struct err e;
+
+    if (workers_ready_count() < n || !workers.rank[0].info.by_ticket)
+        return;
+    ranks = calloc(n, sizeof *ranks);
+    for (uint32_t i = 0; ranks && i < n; i++)
+        ranks[i] = i;
+    c = ranks ? use_by_ticket(ranks, n, &later, &e) : NULL; /* without: the first job makes it */
+    free(ranks);
+    if (c && !is_stale(c))
+        join(c);
 }
 
 static void build_run(const struct job *j)
@@ -153,6 +215,7 @@ static void cancel_ignored(struct core_timer *t)
 void workers_cancel(struct job *j)
 {
     assert(core_here());
+    j->comm->broken = true;
     out = (struct frame){.type = FRAME_cancel};
     out.cancel.job = j->seq;
     out.cancel.attempt = j->record->attempts;

@@ -18,7 +18,7 @@ stray server 'worker/|tests/|jansson|nccl|cuda|gloo|cmocka'
 stray worker 'server/|tests/|microhttpd|jansson|sqlite3|xxhash|cmocka'
 stray server 'microhttpd' 'http[a-z_]*\.[ch]'
 stray server 'sqlite3' 'store[a-z_]*\.[ch]'
-stray worker 'nccl|cuda' 'nccl/[a-z_]+\.[ch]'
+stray worker 'nccl|cuda|hip|rccl' 'nccl/[a-z_]+\.[ch]'
 stray worker 'gloo' 'gloo/[a-z_]+\.(h|cc)'
 
 # Includes are written from the root, so that each line names the room it reaches into.

@@ -10,6 +10,8 @@
 #include "schema/op.h"
 #include "schema/shape.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct device; /* a backend's hold on the machine; opaque */
@@ -49,11 +51,19 @@ struct done {
     uint64_t job;
     int rc; /* 0, or -1 with err */
     struct err err;
+    bool fatal;                /* with rc -1: the process is of no use any more, and must end */
     uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
 };
 
 struct backend {
     const char *name;
+    /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
+    uint32_t (*devices)(void);
+    /* Does it reduce this dtype (where the operation does)? */
+    bool (*reduces)(enum dtype d);
+    /* How the ranks of the next communicator with this rank first will find each other; every
+     * ticket serves once. NULL: they need none. Returns 0, or -1 with e. */
+    int (*ticket)(struct device *d, char *out, size_t size, struct err *e);
     int (*open)(struct device **out, const struct place *at, struct err *e);
     int (*join)(struct device *d, const struct seat *seat, struct comm **out, struct err *e);
     /* Takes the task by copy and returns at once. */
@@ -66,12 +76,17 @@ struct backend {
     uint64_t (*progress)(const struct comm *c);
     void (*abort)(
         struct comm *c); /* drops what was submitted; no peer may hang; nothing is written after */
-    void (*leave)(struct comm *c);
+    /* peers_lost: one is gone or has aborted; it is not waited for. */
+    void (*leave)(struct comm *c, bool peers_lost);
     void (*close)(struct device *d);
 };
 
-/* The compiled-in backend called name, or NULL; "auto" is the best one. */
-const struct backend *backend_find(const char *name);
+/* The compiled-in backend called name, or NULL. "auto": the one for this device ("cpu", "gpu:N").
+ */
+const struct backend *backend_find(const char *name, const char *device);
+
+/* GPUs that any of them can use. */
+uint32_t backend_gpus(void);
 
 /* "shm ...": every compiled-in name, for an error's detail. */
 const char *backend_names(void);

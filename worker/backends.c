@@ -1,23 +1,49 @@
-/* backends.c - the compiled-in backends, best first. */
+/* backends.c - the compiled-in backends. */
 #include "worker/backend.h"
 
 #include <string.h>
 
 extern const struct backend backend_shm;
+#ifdef TUTTI_HAVE_NCCL
+extern const struct backend backend_nccl;
+#endif
 
-static const struct backend *const backends[] = {&backend_shm};
+static const struct backend *const backends[] = {
+    &backend_shm,
+#ifdef TUTTI_HAVE_NCCL
+    &backend_nccl,
+#endif
+};
 
-const struct backend *backend_find(const char *name)
+#define BACKENDS (sizeof backends / sizeof backends[0])
+
+const struct backend *backend_find(const char *name, const char *device)
 {
-    if (strcmp(name, "auto") == 0)
-        return backends[0];
-    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++)
+    bool gpu = strncmp(device, "gpu:", 4) == 0;
+
+    for (size_t i = 0; i < BACKENDS; i++) {
         if (strcmp(backends[i]->name, name) == 0)
             return backends[i];
+        if (strcmp(name, "auto") == 0 && gpu == (backends[i]->devices != NULL))
+            return backends[i];
+    }
     return NULL;
+}
+
+uint32_t backend_gpus(void)
+{
+    for (size_t i = 0; i < BACKENDS; i++) {
+        if (backends[i]->devices && backends[i]->devices() > 0)
+            return backends[i]->devices();
+    }
+    return 0;
 }
 
 const char *backend_names(void)
 {
-    return "shm";
+#ifdef TUTTI_HAVE_NCCL
+    return "shm nccl";
+#else
+    return "shm; this build has no nccl";
+#endif
 }

@@ -60,8 +60,11 @@ static int say_hello(const struct link_options *o, struct err *e)
     static struct frame f;
 
     f.type = FRAME_hello;
-    f.hello = (struct frame_hello){
-        .schema_hash = schema_hash(), .rank = o->rank, .pid = (uint32_t)getpid()};
+    f.hello = (struct frame_hello){.schema_hash = schema_hash(),
+                                   .rank = o->rank,
+                                   .pid = (uint32_t)getpid(),
+                                   .reduces = o->reduces,
+                                   .by_ticket = o->by_ticket};
     snprintf(f.hello.version, sizeof f.hello.version, "%s", TUTTI_VERSION);
     read_boot_id(f.hello.boot_id, sizeof f.hello.boot_id);
     gethostname(f.hello.host, sizeof f.hello.host - 1);

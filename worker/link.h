@@ -16,6 +16,8 @@ struct link_options {
     const char *server; /* "unix:PATH" */
     uint32_t rank;      /* FRAME_ANY_RANK: whichever is free */
     const char *backend, *device;
+    uint32_t reduces; /* a bit per dtype that the backend reduces */
+    bool by_ticket;   /* its ranks find each other by tickets */
 };
 
 /* Connects and says HELLO. Returns 0 with the WELCOME in *welcome and its two descriptors, the

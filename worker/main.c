@@ -30,8 +30,9 @@ static const struct {
 } rows[OPT_COUNT] = {
     [OPT_server] = {"server", "TUTTI_SERVER", NULL, "unix:PATH of the server's worker socket."},
     [OPT_rank] = {"rank", "TUTTI_RANK", "any", "The world rank to hold, or any."},
-    [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu."},
-    [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto", "auto or shm."},
+    [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu, or gpu:N."},
+    [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto",
+                     "auto, shm, or nccl where it was built in."},
     [OPT_log_level] = {"log-level", "TUTTI_LOG_LEVEL", "info", "error, warn, info or debug."},
     [OPT_log_format] = {"log-format", "TUTTI_LOG_FORMAT", "text", "text or json."},
 };
@@ -51,7 +52,8 @@ static void help(void)
     for (int i = 0; i < OPT_COUNT; i++)
         printf("  --%-12s %s [%s]%s%s\n", rows[i].name, rows[i].sentence, rows[i].env,
                rows[i].fallback ? " default " : "", rows[i].fallback ? rows[i].fallback : "");
-    puts("  --version      Print the version.\n  --help         Print this.");
+    puts("  --print-gpus   Print how many GPUs this worker can use here.\n"
+         "  --version      Print the version.\n  --help         Print this.");
 }
 
 static int read_rank(const char *text, uint32_t *out, struct err *e)
@@ -76,11 +78,14 @@ static int check_values(const char *const value[], struct worker_options *o, str
     if (strncmp(value[OPT_server], "unix:", 5) != 0)
         return err_set(e, ERR_option,
                        "--server must be unix:PATH; this build has no remote workers");
-    if (strcmp(value[OPT_device], "cpu") != 0)
-        return err_set(e, ERR_option, "--device must be cpu: this build knows no other");
-    o->backend = backend_find(value[OPT_backend]);
+    o->backend = backend_find(value[OPT_backend], value[OPT_device]);
     if (!o->backend)
         return err_set(e, ERR_option, "--backend must be auto or one of: %s", backend_names());
+    if (!o->backend->devices && strcmp(value[OPT_device], "cpu") != 0)
+        return err_set(e, ERR_option, "--device must be cpu for --backend %s", o->backend->name);
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        o->link.reduces |= (uint32_t)o->backend->reduces((enum dtype)d) << d;
+    o->link.by_ticket = o->backend->ticket != NULL;
     if (log_level_find(value[OPT_log_level], &o->level) != 0)
         return err_set(e, ERR_option, "--log-level is error, warn, info or debug");
     o->json = strcmp(value[OPT_log_format], "json") == 0;
@@ -94,7 +99,7 @@ static int check_values(const char *const value[], struct worker_options *o, str
 
 static int read_options(int argc, char *argv[], struct worker_options *o, struct err *e)
 {
-    struct option longs[OPT_COUNT + 3] = {0};
+    struct option longs[OPT_COUNT + 4] = {0};
     const char *value[OPT_COUNT];
     int c;
 
@@ -106,6 +111,7 @@ static int read_options(int argc, char *argv[], struct worker_options *o, struct
     }
     longs[OPT_COUNT] = (struct option){.name = "help", .val = OPT_COUNT};
     longs[OPT_COUNT + 1] = (struct option){.name = "version", .val = OPT_COUNT + 1};
+    longs[OPT_COUNT + 2] = (struct option){.name = "print-gpus", .val = OPT_COUNT + 2};
     opterr = 0;
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (c == '?')
@@ -115,6 +121,8 @@ static int read_options(int argc, char *argv[], struct worker_options *o, struct
             help();
         if (c == OPT_COUNT + 1)
             puts("tutti-worker " TUTTI_VERSION);
+        if (c == OPT_COUNT + 2)
+            printf("%u\n", backend_gpus());
         if (c >= OPT_COUNT)
             exit(0);
         value[c] = optarg;

@@ -81,6 +81,24 @@ static int report_done(const struct done *d, struct err *e)
     return rc;
 }
 
+static bool reduces(const struct task *t)
+{
+    return t->op->reduce == REDUCE_NONE || srv.backend->reduces(t->dtype);
+}
+
+/* One is always at the server, so that a new group has not to be waited for. */
+static int send_ticket(struct err *e)
+{
+    if (!srv.backend->ticket)
+        return 0;
+    srv.out.type = FRAME_ticket;
+    srv.out.ticket = (struct frame_ticket){.epoch = srv.epoch};
+    if (srv.backend->ticket(srv.device, srv.out.ticket.ticket, sizeof srv.out.ticket.ticket, e) !=
+        0)
+        return -1;
+    return link_send(&srv.out, e);
+}
+
 static void at_rest(void)
 {
     srv.working = NULL;
@@ -111,7 +129,7 @@ static int on_join(const struct frame_join *f, struct err *e)
     }
     m->next = srv.members;
     srv.members = m;
-    return 0;
+    return m->rank == 0 ? send_ticket(e) : 0;
 }
 
 static void on_leave(const struct frame_leave *f)
@@ -121,7 +139,7 @@ static void on_leave(const struct frame_leave *f)
     if (!m || m == srv.working)
         return;
     srv.members = m->next; /* find_member put it first */
-    srv.backend->leave(m->comm);
+    srv.backend->leave(m->comm, f->broken);
     free(m);
 }
 
@@ -135,8 +153,12 @@ static int on_run(const struct frame_run *f, struct err *e)
         return report_failed(f->job, f->attempt, "worker_failed", "the rank is busy", e);
     if (!m)
         return report_failed(f->job, f->attempt, "worker_failed", "RUN came before JOIN", e);
-    if (task_prepare(f, m->n, m->rank, &srv.task, &why) != 0 ||
-        srv.backend->submit(m->comm, &srv.task, &why) != 0)
+    if (task_prepare(f, m->n, m->rank, &srv.task, &why) != 0)
+        return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
+    if (!reduces(&srv.task))
+        return report_failed(f->job, f->attempt, "worker_failed",
+                             "the backend does not reduce this dtype", e);
+    if (srv.backend->submit(m->comm, &srv.task, &why) != 0)
         return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
     srv.working = m;
     srv.job = f->job;
@@ -208,18 +230,20 @@ static int work(struct err *e)
     if (rc == 0)
         return 0;
     at_rest();
-    if (d.rc != 0)
-        return report_failed(srv.job, srv.attempt, err_name(d.err.code), d.err.detail, e);
-    return report_done(&d, e);
+    if (d.rc == 0)
+        return report_done(&d, e);
+    if (report_failed(srv.job, srv.attempt, err_name(d.err.code), d.err.detail, e) != 0)
+        return -1;
+    return d.fatal ? err_set(e, ERR_link, "%s", d.err.detail) : 0;
 }
 
-static void leave_all(void)
+static void leave_all(bool peers_lost)
 {
     while (srv.members) {
         struct member *m = srv.members;
 
         srv.members = m->next;
-        srv.backend->leave(m->comm);
+        srv.backend->leave(m->comm, peers_lost);
         free(m);
     }
 }
@@ -231,6 +255,7 @@ int serve(const struct backend *backend, struct device *device, uint64_t epoch, 
     srv.backend = backend;
     srv.device = device;
     srv.epoch = epoch;
+    rc = send_ticket(e);
     while (rc == 0) {
         if (serve_stopping && !srv.working)
             break;
@@ -239,6 +264,6 @@ int serve(const struct backend *backend, struct device *device, uint64_t epoch, 
         if (rc == 0 && !(serve_stopping && !srv.working))
             rc = read_frames(e);
     }
-    leave_all();
+    leave_all(rc != 0); /* the server has gone: peers go as they like */
     return rc;
 }

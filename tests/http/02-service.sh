@@ -7,7 +7,7 @@ get /v1
 expect_status 200
 expect_header Content-Type application/json
 expect .name '"tutti"'
-expect .backend '"shm"'
+expect .backend "\"${TUTTI_TEST_BACKEND:-shm}\""
 expect .world_size 3
 expect .version "\"$("$build/tutti-server" --version | sed 's/.* //')\""
 expect_true '.limits | to_entries | length > 3 and all(.value | type == "number")'

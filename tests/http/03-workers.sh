@@ -7,7 +7,7 @@ get /v1/workers
 expect_status 200
 expect '[.workers[].rank]' '[0,1]'
 expect '[.workers[].state] | unique' '["ready"]'
-expect '[.workers[].backend] | unique' '["shm"]'
+expect '[.workers[].backend] | unique' "[\"${TUTTI_TEST_BACKEND:-shm}\"]"
 for pid in $(value '.workers[].pid'); do
     [ -d "/proc/$pid" ] || fail "no process $pid"
 done

@@ -155,7 +155,7 @@ static void a_refusal_names_the_option_and_what_to_write(void **state)
         {{"--workers", "0"}, "--world"},
         {{"--world", "0"}, "at least one"},
         {{"--world", "2", "--workers=3"}, "do not fit"},
-        {{"--backend", "nccl"}, "no nccl"},
+        {{"--backend", "nccl"}, "no GPU"}, /* nor a worker program beside this test */
         {{"--backend", "gloo"}, "no gloo"},
         {{"--backend", "mpi"}, "shm"},
         {{"--worker-listen", "127.0.0.1:9"}, "unix:PATH"},

@@ -34,6 +34,11 @@ static shm_plan_fn *const plans[KIND_COUNT] = {
 #undef X
 };
 
+static bool shm_reduces(enum dtype d)
+{
+    return reduce_find(d, REDUCE_MAX) != NULL;
+}
+
 static int shm_open_device(struct device **out, const struct place *at, struct err *e)
 {
     struct device *d = calloc(1, sizeof *d);
@@ -130,8 +135,9 @@ static void shm_abort(struct comm *c)
     c->working = false;
 }
 
-static void shm_leave(struct comm *c)
+static void shm_leave(struct comm *c, bool peers_lost)
 {
+    (void)peers_lost;
     free(c);
 }
 
@@ -142,6 +148,7 @@ static void shm_close(struct device *d)
 
 const struct backend backend_shm = {
     .name = "shm",
+    .reduces = shm_reduces,
     .open = shm_open_device,
     .join = shm_join,
     .submit = shm_submit,
