@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+"""faults.py - a simulated GPU fails in the middle of each operation: the error names the rank, no other rank
+hangs, and the next job on the group succeeds, within BOUND_S."""
+import os
+import sys
+import tempfile
+import time
+
+sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
+DOUBLES = os.path.join(BUILD, "simgpu")
+FAULT = os.path.join(tempfile.mkdtemp(), "fault")
+REPORT = tempfile.mkdtemp()
+os.environ.update(LD_LIBRARY_PATH=DOUBLES, SIMGPU_DEVICES="4", SIMGPU_FAULT=FAULT, SIMGPU_REPORT=REPORT,
+                  SIMGPU_TAG="faults%d" % os.getpid())
+
+from service import Service
+
+BOUND_S = 20  # from the fault's job to the end of the one after it, with a run limit of 2 s and restarts
+RANK = 2
+
+# Those that reach NCCL: a view of the input (broadcast, send and receive, scatter on the first axis) moves nothing.
+OPS = (("reduce_sum", {}), ("all_gather", {"axis": 1}), ("reduce_scatter_sum", {}), ("all_reduce_sum", {}),
+       ("all_reduce_max", {}), ("all_reduce_min", {}), ("gather", {}), ("scatter", {"axis": 1}), ("all_to_all", {}))
+
+INPUT = [[float(4 * i + j) for j in range(4)] for i in range(4)]
+
+
+def failed_naming(text, status=500):
+    def check(a):
+        assert a.status == status, a
+        assert a.json["ranks"] == [RANK] or (status == 504 and RANK in a.json["ranks"]), a.json
+        assert text in a.json["detail"], a.json
+    return check
+
+
+def succeeded(attempts):
+    def check(a):
+        assert a.status == 200 and a.json["state"] == "succeeded", a
+        assert a.json["attempts"] == attempts, a.json
+    return check
+
+
+FAULTS = {
+    "async": failed_naming("NCCL error 2"),
+    "hang": failed_naming("had not finished", 504),
+    "oom": failed_naming("out of memory"),
+    "lost": failed_naming("unspecified launch failure"),
+    "slow 200000": succeeded(1),
+    "die": succeeded(2),  # the job runs again when the rank is back
+}
+
+
+def one(service, op, parameters, fault, check):
+    begun = time.monotonic()
+    with open(FAULT, "w") as f:
+        f.write("%d %s\n" % (RANK, fault))
+    request = {"op": op, "inputs": [INPUT] * 4, "timeout": 2, **parameters}
+    check(service.post("/v1/jobs?wait=15", request))
+    assert not os.path.exists(FAULT), "the fault was not taken"
+    after = service.post("/v1/jobs?wait=15", {"op": "all_reduce_sum", "inputs": [[r + 1] for r in range(4)]})
+    assert after.status == 200, after
+    assert after.json["outputs"][0]["data"] == [10], after.json
+    took = time.monotonic() - begun
+    assert took < BOUND_S, "%.1f s" % took
+
+
+def main():
+    if not os.path.exists(os.path.join(DOUBLES, "libnccl.so.2")):
+        print("NOTE skipped: no CUDA toolkit")
+        return 0
+    passed = failed = 0
+    for op, parameters in OPS:
+        # A server each: a rank that dies again and again is started ever later.
+        with Service(workers=4, options=["--backend", "nccl"]) as service:
+            for fault, check in FAULTS.items():
+                try:
+                    one(service, op, parameters, fault, check)
+                    passed += 1
+                except AssertionError as e:
+                    failed += 1
+                    print("%s, %s: %s" % (op, fault, str(e)[:700]))
+                    if os.path.exists(FAULT):
+                        os.unlink(FAULT)
+    complaints = os.path.join(REPORT, "complaints")
+    if os.path.exists(complaints):
+        failed += 1
+        with open(complaints) as f:
+            print("the double complains:\n%s" % f.read()[:3000])
+    print("CASES %d %d" % (passed, failed))
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
