@@ -1,8 +1,9 @@
 /* stage.c - one task through the device, chunk by chunk: copy in, collective, copy out.
  *
- * Three streams, ordered by events alone, so that copies and collectives of different chunks run
- * side by side. A slot's memory is used again only after the events of its last user: the copy in
- * waits for the collective that read it, the collective for the copy out that read its result.
+ * Three streams, ordered by events, so that copies and collectives of different chunks run side by
+ * side. A slot is used again only when we saw that its last chunk's copy out, which comes after
+ * all else of that chunk, has ended; so at most SLOTS chunks are pushed, and an abort has little to
+ * wait for.
  */
 #include "worker/nccl/nccl_parts.h"
 #include "schema/clock.h"
@@ -137,16 +138,12 @@ static int begin_chunk(struct comm *c, struct err *e)
     uint64_t lo = chunk_lo(c, c->begun), hi = chunk_hi(c, c->begun);
     struct chunk chunk = {.comm = c, .in = s->in, .out = s->out, .bytes = hi - lo};
     ncclResult_t launched;
-    rtError_t rc = wait_for(d->in, s->run_done);
+    rtError_t rc = copy_in(c, s, lo, hi);
 
-    if (rc == rtSuccess)
-        rc = copy_in(c, s, lo, hi);
     if (rc == rtSuccess)
         rc = rtEventRecord(s->in_done, d->in);
     if (rc == rtSuccess)
         rc = wait_for(d->run, s->in_done);
-    if (rc == rtSuccess)
-        rc = wait_for(d->run, s->out_done);
     if (rc != rtSuccess)
         return nccl_cuda_failed(e, "copy in", rc);
     launched = nccl_launch(&chunk);
