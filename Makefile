@@ -137,7 +137,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/mutants.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
