@@ -45,6 +45,7 @@ NCCL   := nccl/calls nccl/nccl nccl/plan nccl/stage
 # left out, and says so.
 GPU       ?= cuda
 CUDA      ?= /usr/local/cuda
+NO_NCCL   := $(if $(filter cuda,$(GPU)),no CUDA toolkit with NCCL in $(CUDA),GPU=$(GPU))
 HAVE_NCCL := $(and $(filter cuda,$(GPU)),$(wildcard $(CUDA)/include/cuda_runtime_api.h),$(shell \
                printf '\#include <nccl.h>' | $(CC) -E -I$(CUDA)/include - >/dev/null 2>&1 && echo yes))
 ifneq ($(HAVE_NCCL),)
@@ -65,7 +66,7 @@ UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_BIN   := $(UNIT:%=$(BUILD)/tests/unit/%)
 
 all: $(BUILD)/tutti-server $(BUILD)/tutti-worker
-	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend; no CUDA toolkit with NCCL in $(CUDA)")
+	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend: $(NO_NCCL)")
 
 $(BUILD)/tutti-server: $(BUILD)/server/main.o $(BUILD)/libserver.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(SERVER_LIBS)
@@ -125,7 +126,7 @@ $(BUILD)/simgpu/planted: $(BUILD)/simgpu/planted.o
 	$(CC) -Wl,-z,now -o $@ $^ -L$(CUDA)/lib64 -lcudart -lnccl -pthread
 
 simgpu: $(if $(HAVE_NCCL),$(BUILD)/simgpu/libnccl.so.2 $(BUILD)/simgpu/planted)
-	@$(if $(HAVE_NCCL),:,echo "simgpu: left out; no CUDA toolkit with NCCL in $(CUDA)")
+	@$(if $(HAVE_NCCL),:,echo "simgpu: left out: $(NO_NCCL)")
 
 # ---- what people type ----
 
