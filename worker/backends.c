@@ -33,8 +33,10 @@ const struct backend *backend_find(const char *name, const char *device)
 uint32_t backend_gpus(void)
 {
     for (size_t i = 0; i < BACKENDS; i++) {
-        if (backends[i]->devices && backends[i]->devices() > 0)
-            return backends[i]->devices();
+        uint32_t n = backends[i]->devices ? backends[i]->devices() : 0;
+
+        if (n > 0)
+            return n;
     }
     return 0;
 }

@@ -8,10 +8,7 @@
  */
 #include "worker/nccl/nccl_parts.h"
 #include "schema/clock.h"
-#include "schema/limits.h"
-#include "schema/log.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,18 +60,25 @@ static void close_slot(struct slot *s)
         rtEventDestroy(s->out_done);
 }
 
+/* Whatever of it was opened. */
+static void release(struct device *d)
+{
+    for (int i = 0; i < SLOTS; i++)
+        close_slot(&d->slot[i]);
+    if (d->in)
+        rtStreamDestroy(d->in);
+    if (d->run)
+        rtStreamDestroy(d->run);
+    if (d->out)
+        rtStreamDestroy(d->out);
+    if (d->registered)
+        rtHostUnregister(d->at.arena);
+}
+
 static void nccl_close(struct device *d)
 {
-    for (int i = 0; i < SLOTS && !broken; i++)
-        close_slot(&d->slot[i]);
-    if (d->in && !broken)
-        rtStreamDestroy(d->in);
-    if (d->run && !broken)
-        rtStreamDestroy(d->run);
-    if (d->out && !broken)
-        rtStreamDestroy(d->out);
-    if (d->registered && !broken)
-        rtHostUnregister(d->at.arena);
+    if (!broken)
+        release(d);
     free(d);
 }
 

@@ -8,8 +8,6 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 #define rtDisableTiming cudaEventDisableTiming
-#define rtErrorInsufficientDriver cudaErrorInsufficientDriver
-#define rtErrorNoDevice cudaErrorNoDevice
 #define rtErrorNotReady cudaErrorNotReady
 #define rtError_t cudaError_t
 #define rtEventCreate cudaEventCreateWithFlags

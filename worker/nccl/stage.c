@@ -6,7 +6,6 @@
  * wait for.
  */
 #include "worker/nccl/nccl_parts.h"
-#include "schema/clock.h"
 
 #define PITCH_MAX 0x7fffffffull /* of a two-dimensional copy */
 #define SHARE_MIN (64u << 10)   /* a shared result below that is copied out by one rank */
