@@ -1,29 +1,18 @@
 #!/usr/bin/python3
 """counts.py [MIB] - what an all_reduce of MIB MiB a rank (default 64) moves, counted by the simulated GPUs: every input
 byte in once, every output byte out once, and two of copy in, NCCL and copy out under way for most of the run."""
-import glob
-import json
-import os
 import sys
-import tempfile
 
 import numpy as np
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
-DOUBLES = os.path.join(BUILD, "simgpu")
-REPORT = tempfile.mkdtemp()
-os.environ.update(LD_LIBRARY_PATH=DOUBLES, SIMGPU_DEVICES="4", SIMGPU_REPORT=REPORT, SIMGPU_TAG="counts%d" % os.getpid())
-
+import doubles
 from service import Service
 
 RANKS = 4
 
 
 def main():
-    if not os.path.exists(os.path.join(DOUBLES, "libnccl.so.2")):
-        print("NOTE skipped: no CUDA toolkit")
-        return 0
+    doubles.use(RANKS)
     size = (int(sys.argv[1]) if len(sys.argv) > 1 else 64) << 20
     rows = np.arange(RANKS * size // 4, dtype=np.uint32).reshape(RANKS, -1)
     with Service(workers=RANKS, arena="%dM" % ((RANKS + 2) * size >> 20), options=["--backend", "nccl"]) as service:
@@ -32,7 +21,7 @@ def main():
         assert answer.status == 200, answer
         got = service.get("/v1/jobs/%s/outputs/3?format=raw" % answer.json["id"])
         assert np.array_equal(np.frombuffer(got.body, np.uint32), rows.sum(axis=0, dtype=np.uint32)), "the sum"
-    ranks = [json.load(open(f)) for f in glob.glob(os.path.join(REPORT, "*.json"))]
+    ranks = doubles.counters()
     assert len(ranks) == RANKS and not any(r["complaints"] for r in ranks), ranks
     into, out = sum(r["in_bytes"] for r in ranks), sum(r["out_bytes"] for r in ranks)
     busy, both = sum(r["busy_ns"] for r in ranks), sum(r["overlapped_ns"] for r in ranks)

@@ -41,11 +41,6 @@ cudaError_t simgpu_device_error(void)
     return broken;
 }
 
-void simgpu_device_break(cudaError_t e)
-{
-    broken = e;
-}
-
 /* ---- devices ---- */
 
 cudaError_t cudaRuntimeGetVersion(int *version)

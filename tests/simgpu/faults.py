@@ -3,17 +3,9 @@
 hangs, and the next job on the group succeeds, within BOUND_S."""
 import os
 import sys
-import tempfile
 import time
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
-DOUBLES = os.path.join(BUILD, "simgpu")
-FAULT = os.path.join(tempfile.mkdtemp(), "fault")
-REPORT = tempfile.mkdtemp()
-os.environ.update(LD_LIBRARY_PATH=DOUBLES, SIMGPU_DEVICES="4", SIMGPU_FAULT=FAULT, SIMGPU_REPORT=REPORT,
-                  SIMGPU_TAG="faults%d" % os.getpid())
-
+import doubles
 from service import Service
 
 BOUND_S = 20  # from the fault's job to the end of the one after it, with a run limit of 2 s and restarts
@@ -53,11 +45,11 @@ FAULTS = {
 
 def one(service, op, parameters, fault, check):
     begun = time.monotonic()
-    with open(FAULT, "w") as f:
+    with open(doubles.FAULT, "w") as f:
         f.write("%d %s\n" % (RANK, fault))
     request = {"op": op, "inputs": [INPUT] * 4, "timeout": 2, **parameters}
     check(service.post("/v1/jobs?wait=15", request))
-    assert not os.path.exists(FAULT), "the fault was not taken"
+    assert not os.path.exists(doubles.FAULT), "the fault was not taken"
     after = service.post("/v1/jobs?wait=15", {"op": "all_reduce_sum", "inputs": [[r + 1] for r in range(4)]})
     assert after.status == 200, after
     assert after.json["outputs"][0]["data"] == [10], after.json
@@ -66,9 +58,7 @@ def one(service, op, parameters, fault, check):
 
 
 def main():
-    if not os.path.exists(os.path.join(DOUBLES, "libnccl.so.2")):
-        print("NOTE skipped: no CUDA toolkit")
-        return 0
+    doubles.use(4)
     passed = failed = 0
     for op, parameters in OPS:
         # A server each: a rank that dies again and again is started ever later.
@@ -80,13 +70,11 @@ def main():
                 except AssertionError as e:
                     failed += 1
                     print("%s, %s: %s" % (op, fault, str(e)[:700]))
-                    if os.path.exists(FAULT):
-                        os.unlink(FAULT)
-    complaints = os.path.join(REPORT, "complaints")
-    if os.path.exists(complaints):
+                    if os.path.exists(doubles.FAULT):
+                        os.unlink(doubles.FAULT)
+    if doubles.complaints():
         failed += 1
-        with open(complaints) as f:
-            print("the double complains:\n%s" % f.read()[:3000])
+        print("the double complains:\n%s" % doubles.complaints()[:3000])
     print("CASES %d %d" % (passed, failed))
     return failed > 0
 

@@ -59,29 +59,25 @@ static struct range *add(void *base, uint64_t size)
     return r;
 }
 
-enum simgpu_memory simgpu_memory_of(const void *p)
+/* A copy of the range that p lies in; false: none. */
+static bool look_up(const void *p, struct range *out)
 {
     struct range *r;
-    enum simgpu_memory kind = SIMGPU_PAGEABLE;
-
-    pthread_mutex_lock(&memory_lock);
-    r = find(p);
-    if (r && (r->device || !r->gone))
-        kind = r->device ? SIMGPU_DEVICE : SIMGPU_PINNED;
-    pthread_mutex_unlock(&memory_lock);
-    return kind;
-}
-
-uint8_t *simgpu_device_bytes(const char *call, const void *p, uint64_t n)
-{
-    struct range *r, at = {0};
 
     pthread_mutex_lock(&memory_lock);
     r = find(p);
     if (r)
-        at = *r;
+        *out = *r;
     pthread_mutex_unlock(&memory_lock);
-    if (!r)
+    return r != NULL;
+}
+
+uint8_t *simgpu_device_bytes(const char *call, const void *p, uint64_t n)
+{
+    struct range at;
+    bool known = look_up(p, &at);
+
+    if (!known)
         simgpu_misuse(call, "%p is no device pointer", p);
     else if (!at.device)
         simgpu_misuse(call, "%p is pinned host memory, a device pointer is required", p);
@@ -98,16 +94,12 @@ uint8_t *simgpu_device_bytes(const char *call, const void *p, uint64_t n)
 
 bool simgpu_host_pinned(const char *call, const void *p, uint64_t n)
 {
-    struct range *r, at = {0};
+    struct range at;
+    bool known = look_up(p, &at);
 
-    pthread_mutex_lock(&memory_lock);
-    r = find(p);
-    if (r)
-        at = *r;
-    pthread_mutex_unlock(&memory_lock);
-    if (r && at.device)
+    if (known && at.device)
         simgpu_misuse(call, "%p is device memory, host memory is required", p);
-    else if (!r || at.gone)
+    else if (!known || at.gone)
         simgpu_misuse(call, "host memory %p is not pinned: the copy would not be asynchronous", p);
     else if (n > at.size - (uint64_t)((const uint8_t *)p - at.base))
         simgpu_misuse(call, "%llu bytes at %p leave the pinned range", (unsigned long long)n, p);

@@ -1,13 +1,8 @@
 #!/bin/bash
 # mutants.sh - the simulated GPU exercises the worker honestly: with one synchronisation of the NCCL backend taken out,
 # or two launches swapped, a test that passes on the worker as it is turns red.
-set -u
-cd "$(dirname "$0")/../.." || exit 2
-build=${BUILD:-build}
-if [ ! -e "$build/simgpu/libnccl.so.2" ]; then
-    echo 'NOTE skipped: no CUDA toolkit'
-    exit 0
-fi
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
 case $build in
 build) ;; # elsewhere instrumented: what is shown here does not depend on it
 *)
@@ -15,8 +10,6 @@ build) ;; # elsewhere instrumented: what is shown here does not depend on it
     exit 0
     ;;
 esac
-work=$(mktemp -d)
-trap 'rm -rf "$work"; rm -f /dev/shm/simgpu-mutant$$-*' EXIT
 cp -a Makefile schema server worker tests "$work/"
 mkdir "$work/build"
 cp -a build/*.a build/embed.h build/schema build/server build/worker build/simgpu build/tutti-* "$work/build/"
@@ -30,7 +23,7 @@ exchange() {
     (
         cd "$work" || exit 2
         rm -rf report && mkdir report
-        export LD_LIBRARY_PATH=$work/build/simgpu SIMGPU_DEVICES=4 SIMGPU_TAG=mutant$$ SIMGPU_REPORT=$work/report
+        export LD_LIBRARY_PATH=$work/build/simgpu SIMGPU_DEVICES=4 SIMGPU_TAG=$tag SIMGPU_REPORT=$work/report
         BUILD=build TUTTI_TEST_PATIENCE=10 timeout 120 tests/http/28-all-to-all.sh && [ ! -e report/complaints ]
     )
 }

@@ -186,7 +186,6 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int n, ncclUniqueId id, int
         return ncclSystemError;
     c->n = (uint32_t)n;
     c->rank = (uint32_t)rank;
-    c->id = id;
     c->blocking = !config || config->blocking != 0;
     snprintf(c->name, sizeof c->name, "%.63s", id.internal + NAME_AT);
     atomic_store(&c->state, ncclInProgress);

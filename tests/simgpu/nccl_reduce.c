@@ -28,20 +28,20 @@ uint32_t sim_dtype_bytes(uint32_t dtype)
     }
 }
 
-/* Sums of integers wrap around. */
-#define INTEGERS(name, type, wide)                                                 \
+#define REDUCE(name, type, sum, max, min)                                          \
     static void name(void *into, const void *from, uint64_t count, uint32_t redop) \
     {                                                                              \
         for (uint64_t i = 0; i < count; i++) {                                     \
             type a, b;                                                             \
             memcpy(&a, (uint8_t *)into + i * sizeof a, sizeof a);                  \
             memcpy(&b, (const uint8_t *)from + i * sizeof b, sizeof b);            \
-            a = redop == ncclSum   ? (type)((wide)a + (wide)b)                     \
-                : redop == ncclMax ? (a > b ? a : b)                               \
-                                   : (a < b ? a : b);                              \
+            a = redop == ncclSum ? (sum) : redop == ncclMax ? (max) : (min);       \
             memcpy((uint8_t *)into + i * sizeof a, &a, sizeof a);                  \
         }                                                                          \
     }
+/* Sums wrap around: unsigned is what wraps in C. */
+#define INTEGERS(name, type, wide) \
+    REDUCE(name, type, (type)((wide)a + (wide)b), a > b ? a : b, a < b ? a : b)
 INTEGERS(reduce_int8, int8_t, uint8_t)
 INTEGERS(reduce_uint8, uint8_t, uint8_t)
 INTEGERS(reduce_int32, int32_t, uint32_t)
@@ -49,21 +49,9 @@ INTEGERS(reduce_uint32, uint32_t, uint32_t)
 INTEGERS(reduce_int64, int64_t, uint64_t)
 INTEGERS(reduce_uint64, uint64_t, uint64_t)
 #undef INTEGERS
-
-#define FLOATS(name, type, max, min)                                                 \
-    static void name(void *into, const void *from, uint64_t count, uint32_t redop)   \
-    {                                                                                \
-        for (uint64_t i = 0; i < count; i++) {                                       \
-            type a, b;                                                               \
-            memcpy(&a, (uint8_t *)into + i * sizeof a, sizeof a);                    \
-            memcpy(&b, (const uint8_t *)from + i * sizeof b, sizeof b);              \
-            a = redop == ncclSum ? a + b : redop == ncclMax ? max(a, b) : min(a, b); \
-            memcpy((uint8_t *)into + i * sizeof a, &a, sizeof a);                    \
-        }                                                                            \
-    }
-FLOATS(reduce_float32, float, fmaxf, fminf)
-FLOATS(reduce_float64, double, fmax, fmin)
-#undef FLOATS
+REDUCE(reduce_float32, float, a + b, fmaxf(a, b), fminf(a, b))
+REDUCE(reduce_float64, double, a + b, fmax(a, b), fmin(a, b))
+#undef REDUCE
 
 __attribute__((target("f16c"))) static float from_half(uint16_t h)
 {

@@ -261,7 +261,7 @@ void sim_run(struct simgpu_work *w)
     struct ncclComm *c = l->comm;
     bool ok;
 
-    simgpu_kernel_wait(l->ticket, &c->aborted);
+    simgpu_kernel_wait(l->ticket);
     if (l->die)
         kill(getpid(), SIGKILL);
     if (l->slow_us)

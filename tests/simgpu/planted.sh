@@ -1,16 +1,9 @@
 #!/bin/bash
 # planted.sh - every kind of misuse, planted in a small program, is seen by the simulated GPU and named;
 # programs without one are told nothing.
-set -u
-cd "$(dirname "$0")/../.." || exit 2
-build=${BUILD:-build}
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
 program=$build/simgpu/planted
-if [ ! -x "$program" ]; then
-    echo 'NOTE skipped: no CUDA toolkit'
-    exit 0
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"; rm -f /dev/shm/simgpu-planted$$-*' EXIT
 passed=0 failed=0
 
 # plant STATUS TEXT PROGRAM [VARIABLE=VALUE...]: ends so, and says so ("": no complaint at all)
@@ -19,7 +12,7 @@ plant() {
     shift 3
     rm -f "$work"/*
     [ -z "${fault:-}" ] || echo "$fault" >"$work/fault"
-    env LD_LIBRARY_PATH="$build/simgpu" SIMGPU_DEVICES=2 SIMGPU_TAG="planted$$" SIMGPU_REPORT="$work" \
+    env LD_LIBRARY_PATH="$build/simgpu" SIMGPU_DEVICES=2 SIMGPU_TAG="$tag" SIMGPU_REPORT="$work" \
         SIMGPU_FAULT="$work/fault" "$@" timeout 60 "$program" "$name" >"$work/out" 2>&1
     got=$?
     [ "$got" -eq "$status" ] || problem="exit $got, $status is expected"

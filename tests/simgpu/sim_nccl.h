@@ -56,7 +56,7 @@ struct sim_mail {
 };
 
 struct sim_shared {
-    atomic_uint joined, left;
+    atomic_uint joined;
     uint32_t n;
     struct sim_slot slot[SIM_RANKS];
     struct sim_mail mail[]; /* n x n: from * n + to */
@@ -66,7 +66,6 @@ struct ncclComm {
     struct sim_shared *shared;
     uint32_t n, rank;
     char name[64];
-    ncclUniqueId id;
     bool blocking;
     atomic_int state; /* ncclResult_t: in progress, success, or what went wrong */
     bool aborted, finalized, gone;

@@ -67,9 +67,6 @@ uint8_t *simgpu_device_bytes(const char *call, const void *p, uint64_t n);
 /* n bytes of pinned or registered host memory at p? Complains if not. */
 bool simgpu_host_pinned(const char *call, const void *p, uint64_t n);
 
-enum simgpu_memory { SIMGPU_PAGEABLE, SIMGPU_PINNED, SIMGPU_DEVICE };
-enum simgpu_memory simgpu_memory_of(const void *p);
-
 cudaError_t simgpu_malloc(void **out, uint64_t n);
 cudaError_t simgpu_free(void *p);
 cudaError_t simgpu_register(void *p, uint64_t n);
@@ -118,14 +115,13 @@ void simgpu_report_streams(void);
 
 /* Kernels that fill the GPU run one after the other, in the order of their launches. */
 uint64_t simgpu_kernel_ticket(void);
-void simgpu_kernel_wait(uint64_t ticket, const bool *aborted);
+void simgpu_kernel_wait(uint64_t ticket);
 void simgpu_kernel_done(uint64_t ticket);
 
 /* ---- cudart.c ---- */
 
 /* The error that every call gives from now on; a stuck device. cudaSuccess: none. */
 cudaError_t simgpu_device_error(void);
-void simgpu_device_break(cudaError_t e);
 int simgpu_device_number(void);
 /* Set by NCCL: how deep in ncclGroupStart this thread is. A synchronise in there never returns. */
 extern int (*simgpu_group_depth)(void);

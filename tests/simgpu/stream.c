@@ -44,9 +44,8 @@ uint64_t simgpu_kernel_ticket(void)
 }
 
 /* An aborted kernel still takes its turn, at once: those before it are aborted, or end. */
-void simgpu_kernel_wait(uint64_t ticket, const bool *aborted)
+void simgpu_kernel_wait(uint64_t ticket)
 {
-    (void)aborted;
     pthread_mutex_lock(&kernels.lock);
     while (kernels.next != ticket)
         pthread_cond_wait(&kernels.changed, &kernels.lock);

@@ -1,15 +1,8 @@
 #!/bin/bash
 # suite.sh - the HTTP suite and the conformance run of the CPU backend again, by the same worker file on NCCL
 # and simulated GPUs: the same bits, no complaint of the double, nothing leaked.
-set -u
-cd "$(dirname "$0")/../.." || exit 2
-build=${BUILD:-build}
-if [ ! -e "$build/simgpu/libnccl.so.2" ]; then
-    echo 'NOTE skipped: no CUDA toolkit'
-    exit 0
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"; rm -f /dev/shm/simgpu-suite$$-*' EXIT
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
 failed=0
 fail() {
     echo "FAILED: $*"
@@ -23,7 +16,7 @@ for library in libcudart libnccl; do
 done
 readelf -d "$build/tutti-worker" | grep -qE 'NEEDED.*libcuda\.so' && fail 'tutti-worker needs a driver to start'
 
-export LD_LIBRARY_PATH=$PWD/${build#"$PWD"/}/simgpu SIMGPU_DEVICES=16 SIMGPU_TAG=suite$$ SIMGPU_REPORT=$work
+export LD_LIBRARY_PATH=$PWD/${build#"$PWD"/}/simgpu SIMGPU_DEVICES=16 SIMGPU_TAG=$tag SIMGPU_REPORT=$work
 export TUTTI_TEST_BACKEND=nccl SIMGPU_IN_PROGRESS=1
 tests/run.sh -t 600 tests/http/[0-9]*.sh tests/conformance/conformance.py >"$work/out" 2>&1 || failed=$((failed + 1))
 grep -E '^(FAIL| +\|)' "$work/out"
@@ -37,7 +30,7 @@ reports=$(find "$work" -name '*.json' | wc -l)
 launches=$(cat "$work"/*.json | sed 's/.*"launches": \([0-9]*\).*/\1/' | awk '{ n += $1 } END { print n + 0 }')
 [ "$launches" -gt 1000 ] || fail "only $launches collectives were launched"
 [ "$sum" = "$(sha256sum "$build/tutti-worker")" ] || fail 'tutti-worker is another file now'
-left=$(find /dev/shm -name "simgpu-suite$$-*" | wc -l)
+left=$(find /dev/shm -name "simgpu-$tag-*" | wc -l)
 [ "$left" -eq 0 ] || echo "NOTE $left communicators never met"
 
 read -r passed bad < <(tail -n 1 "$work/out" | awk '{ print $1, $3 }')
