@@ -1,6 +1,7 @@
 /* http_watch.c - one thread that sees clients hang up while their request is suspended
  * (libmicrohttpd does not), and shuts sockets that send no request, or send a body too slowly. */
 #include "schema/clock.h"
+#include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "server/http_internal.h"
 
@@ -158,9 +159,11 @@ static bool too_slow(const struct http_socket *s, uint64_t now)
 /* Shut, not closed: the descriptor is libmicrohttpd's, which sees the end of stream. */
 static void reap(void)
 {
-    uint64_t now = clock_us();
+    uint64_t now;
 
+    failpoint("http.reap");
     pthread_mutex_lock(&watch.lock);
+    now = clock_us(); /* not before: since_us of a socket answered meanwhile would lie after it */
     for (struct http_socket *s = watch.sockets; s; s = s->next)
         if (too_slow(s, now) && !waits_for_us(s))
             shutdown(s->fd, SHUT_RDWR);
