@@ -1,6 +1,7 @@
 # tutti: build, test, run. `make demo` and `make test` install what is missing (Debian, as root).
 
-BUILD   ?= build
+GPU     ?= cuda
+BUILD   ?= $(if $(filter rocm,$(GPU)),build/rocm,build)
 VERSION := 0.1.0
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -39,20 +40,40 @@ SERVER := options options_defaults options_values \
           arena blocks extent id private_dir tensor
 WORKER := arena_map backends copy link reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
-NCCL   := nccl/calls nccl/nccl nccl/plan nccl/stage
+NCCL   := nccl/calls nccl/facts nccl/nccl nccl/plan nccl/stage
 
-# The NCCL backend, where there is a toolkit; GPU=none leaves it out. Empty HAVE_NCCL: whatever needs it is
-# left out, and says so.
-GPU       ?= cuda
-CUDA      ?= /usr/local/cuda
+# The NCCL backend, where there is a toolkit: CUDA's; GPU=rocm is HIP and RCCL, GPU=none leaves it out. Empty
+# HAVE_NCCL: whatever needs it is left out, and says so.
+CUDA ?= /usr/local/cuda
+ROCM ?= $(firstword $(wildcard /opt/rocm) /usr)
+hash := \#
+has  = $(shell printf '%s\n' '$(hash)include <$(1)>' | $(CC) -E $(2) - >/dev/null 2>&1 && echo yes)
+
+ifeq ($(GPU),rocm)
+RT_FLAGS  := -DTUTTI_ROCM -D__HIP_PLATFORM_AMD__ $(if $(filter /usr,$(ROCM)),,-isystem $(ROCM)/include)
+NCCL_LIBS := -L$(ROCM)/lib -lamdhip64 -lrccl
+HAVE_HIP  := $(call has,hip/hip_runtime_api.h,$(RT_FLAGS))
+NO_NCCL   := no $(if $(HAVE_HIP),RCCL,HIP) in $(ROCM)
+HAVE_NCCL := $(and $(HAVE_HIP),$(call has,rccl/rccl.h,$(RT_FLAGS)))
+# HIP without RCCL, as Debian 12 has it: the backend is compiled with NCCL's header, which is the same, and not linked.
+ifeq ($(HAVE_HIP)$(HAVE_NCCL),yes)
+RT_FLAGS  += -isystem tests/simgpu/rocm -isystem $(CUDA)/include
+UNLINKED  := $(if $(call has,rccl/rccl.h,$(RT_FLAGS)),$(NCCL:%=$(BUILD)/worker/%.o))
+NO_NCCL   += $(if $(UNLINKED),(compiled against HIP all the same))
+endif
+else
+RT_FLAGS  := -isystem $(CUDA)/include
+NCCL_LIBS := -L$(CUDA)/lib64 -lcudart -lnccl
 NO_NCCL   := $(if $(filter cuda,$(GPU)),no CUDA toolkit with NCCL in $(CUDA),GPU=$(GPU))
-HAVE_NCCL := $(and $(filter cuda,$(GPU)),$(wildcard $(CUDA)/include/cuda_runtime_api.h),$(shell \
-               printf '\#include <nccl.h>' | $(CC) -E -I$(CUDA)/include - >/dev/null 2>&1 && echo yes))
+HAVE_NCCL := $(and $(filter cuda,$(GPU)),$(call has,cuda_runtime_api.h,$(RT_FLAGS)),$(call has,nccl.h,$(RT_FLAGS)))
+endif
+
+$(NCCL:%=$(BUILD)/worker/%.o): CPPFLAGS += $(RT_FLAGS)
 ifneq ($(HAVE_NCCL),)
 WORKER    += $(NCCL)
-NCCL_LIBS := -L$(CUDA)/lib64 -lcudart -lnccl
 CFLAGS_backends := -DTUTTI_HAVE_NCCL
-$(NCCL:%=$(BUILD)/worker/%.o): CPPFLAGS += -isystem $(CUDA)/include
+else
+NCCL_LIBS :=
 endif
 
 SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
@@ -65,7 +86,7 @@ WORKER_OBJ := $(WORKER:%=$(BUILD)/worker/%.o)
 UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_BIN   := $(UNIT:%=$(BUILD)/tests/unit/%)
 
-all: $(BUILD)/tutti-server $(BUILD)/tutti-worker
+all: $(BUILD)/tutti-server $(BUILD)/tutti-worker $(UNLINKED)
 	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend: $(NO_NCCL)")
 
 $(BUILD)/tutti-server: $(BUILD)/server/main.o $(BUILD)/libserver.a $(BUILD)/libschema.a
@@ -138,7 +159,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/mutants.sh tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo

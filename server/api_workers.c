@@ -5,6 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Which GPU, and which files made the figures: nobody takes a simulated one for a real one. */
+static void gpu_write(struct text *t, const struct worker_gpu *g)
+{
+    text_object(t, "gpu");
+    text_string(t, "name", g->name);
+    text_string(t, "uuid", g->uuid);
+    text_string(t, "pci_id", g->pci_id);
+    text_uint(t, "memory_bytes", g->memory_bytes);
+    text_string(t, "driver_version", g->driver_version);
+    text_string(t, "runtime_version", g->runtime_version);
+    text_string(t, "nccl_version", g->nccl_version);
+    text_string(t, "runtime_path", g->runtime_path);
+    text_string(t, "nccl_path", g->nccl_path);
+    text_bool(t, "simulated", g->simulated);
+    text_end_object(t);
+}
+
 static void worker_write(struct text *t, const struct worker_info *w)
 {
     bool held = w->pid != 0;
@@ -21,6 +38,10 @@ static void worker_write(struct text *t, const struct worker_info *w)
     else
         text_null(t, "pid");
     text_string(t, "version", held ? w->version : NULL);
+    if (held && w->gpu.memory_bytes)
+        gpu_write(t, &w->gpu);
+    else
+        text_null(t, "gpu");
     text_object(t, "counters");
     text_uint(t, "jobs_done", w->jobs_done);
     text_uint(t, "jobs_failed", w->jobs_failed);

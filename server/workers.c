@@ -74,6 +74,20 @@ static void copy_text(char *to, size_t size, const char *from)
     }
 }
 
+static void introduce_gpu(struct worker_gpu *g, const struct frame_hello *h)
+{
+    g->memory_bytes = h->gpu_memory_bytes;
+    g->simulated = h->simulated;
+    copy_text(g->name, sizeof g->name, h->gpu_name);
+    copy_text(g->uuid, sizeof g->uuid, h->gpu_uuid);
+    copy_text(g->pci_id, sizeof g->pci_id, h->gpu_pci_id);
+    copy_text(g->driver_version, sizeof g->driver_version, h->driver_version);
+    copy_text(g->runtime_version, sizeof g->runtime_version, h->runtime_version);
+    copy_text(g->nccl_version, sizeof g->nccl_version, h->nccl_version);
+    copy_text(g->runtime_path, sizeof g->runtime_path, h->runtime_path);
+    copy_text(g->nccl_path, sizeof g->nccl_path, h->nccl_path);
+}
+
 void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hello *hello)
 {
     pthread_mutex_lock(&lock);
@@ -84,6 +98,7 @@ void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hell
     copy_text(w->info.device, sizeof w->info.device, hello->device);
     copy_text(w->info.host, sizeof w->info.host, hello->host);
     copy_text(w->info.version, sizeof w->info.version, hello->version);
+    introduce_gpu(&w->info.gpu, hello);
     pthread_mutex_unlock(&lock);
     w->ticket[0] = '\0';
 }

@@ -50,6 +50,15 @@ void workers_run(struct job *j);
  * is killed, and reported lost once its exit is confirmed. */
 void workers_cancel(struct job *j);
 
+/* What its HELLO said of its GPU, and of the libraries that drive it. */
+struct worker_gpu {
+    uint64_t memory_bytes; /* 0: it has none */
+    char name[64], uuid[48], pci_id[24];
+    char driver_version[16], runtime_version[16], nccl_version[16];
+    char runtime_path[128], nccl_path[128];
+    bool simulated;
+};
+
 struct worker_info {
     uint32_t rank;
     enum worker_state state;
@@ -59,6 +68,7 @@ struct worker_info {
     char backend[16], device[64], host[64], version[32];
     uint32_t reduces; /* a bit per dtype; 0: nobody has held the rank yet */
     bool by_ticket;
+    struct worker_gpu gpu;
     uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;
     uint64_t busy_us; /* spent in collectives */
 };

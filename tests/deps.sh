@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint that are missing; silent
+# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint, rocm that are missing; silent
 # and without network when none is.
 set -eu
 
@@ -10,6 +10,7 @@ for set; do
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq libcmocka-dev python3-numpy python3-yaml" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
+    rocm) packages="$packages libamdhip64-dev" ;;
     *)
         echo "deps.sh: no set \"$set\"" >&2
         exit 2

@@ -17,6 +17,15 @@
 struct device; /* a backend's hold on the machine; opaque */
 struct comm;   /* a communicator: this rank's seat in one ordered group; opaque */
 
+/* What is known of a GPU, and which libraries drive it. Versions as people write them. */
+struct gpu_facts {
+    uint64_t memory_bytes; /* 0: there is no GPU */
+    char name[64], uuid[48], pci_id[24];
+    char driver_version[16], runtime_version[16], nccl_version[16];
+    char runtime_path[128], nccl_path[128]; /* the files in use */
+    bool simulated;                         /* by the libraries of tests/simgpu */
+};
+
 /* Where a worker sits. */
 struct place {
     uint32_t rank, world_size; /* world rank */
@@ -59,6 +68,9 @@ struct backend {
     const char *name;
     /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
     uint32_t (*devices)(void);
+    /* The facts of the device called "gpu:N". Returns 0, or -1 with ERR_option when there is no such
+     * device and ERR_worker_failed when it does not answer. NULL: it runs on the CPU. */
+    int (*describe)(const char *device, struct gpu_facts *out, struct err *e);
     /* Does it reduce this dtype (where the operation does)? */
     bool (*reduces)(enum dtype d);
     /* How the ranks of the next communicator with this rank first will find each other; every

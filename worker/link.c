@@ -55,6 +55,20 @@ static void read_boot_id(char *out, size_t size)
     }
 }
 
+static void tell_gpu(struct frame_hello *h, const struct gpu_facts *gpu)
+{
+    h->gpu_memory_bytes = gpu->memory_bytes;
+    h->simulated = gpu->simulated;
+    snprintf(h->gpu_name, sizeof h->gpu_name, "%s", gpu->name);
+    snprintf(h->gpu_uuid, sizeof h->gpu_uuid, "%s", gpu->uuid);
+    snprintf(h->gpu_pci_id, sizeof h->gpu_pci_id, "%s", gpu->pci_id);
+    snprintf(h->driver_version, sizeof h->driver_version, "%s", gpu->driver_version);
+    snprintf(h->runtime_version, sizeof h->runtime_version, "%s", gpu->runtime_version);
+    snprintf(h->nccl_version, sizeof h->nccl_version, "%s", gpu->nccl_version);
+    snprintf(h->runtime_path, sizeof h->runtime_path, "%s", gpu->runtime_path);
+    snprintf(h->nccl_path, sizeof h->nccl_path, "%s", gpu->nccl_path);
+}
+
 static int say_hello(const struct link_options *o, struct err *e)
 {
     static struct frame f;
@@ -68,6 +82,7 @@ static int say_hello(const struct link_options *o, struct err *e)
     snprintf(f.hello.version, sizeof f.hello.version, "%s", TUTTI_VERSION);
     read_boot_id(f.hello.boot_id, sizeof f.hello.boot_id);
     gethostname(f.hello.host, sizeof f.hello.host - 1);
+    tell_gpu(&f.hello, &o->gpu);
     snprintf(f.hello.backend, sizeof f.hello.backend, "%s", o->backend);
     snprintf(f.hello.device, sizeof f.hello.device, "%s", o->device);
     return link_send(&f, e);

@@ -8,6 +8,7 @@
 
 #include "schema/error.h"
 #include "schema/frame.h"
+#include "worker/backend.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@ struct link_options {
     const char *backend, *device;
     uint32_t reduces; /* a bit per dtype that the backend reduces */
     bool by_ticket;   /* its ranks find each other by tickets */
+    struct gpu_facts gpu;
 };
 
 /* Connects and says HELLO. Returns 0 with the WELCOME in *welcome and its two descriptors, the

@@ -138,7 +138,7 @@ static void on_term(int sig)
     serve_stopping = 1;
 }
 
-static int run(const struct worker_options *o, struct err *e)
+static int run(struct worker_options *o, struct err *e)
 {
     static struct frame welcome;
     static char name[24];
@@ -146,6 +146,8 @@ static int run(const struct worker_options *o, struct err *e)
     struct place at;
     int arena_fd, fence_fd, rc = -1;
 
+    if (o->backend->describe && o->backend->describe(o->link.device, &o->link.gpu, e) != 0)
+        return -1;
     if (link_open(&o->link, &welcome, &arena_fd, &fence_fd, e) != 0)
         return -1;
     /* The fence stays open to our end: its lock tells the next server that we may still write. */
@@ -188,6 +190,10 @@ int main(int argc, char *argv[])
     if (e.code == ERR_refused) {
         log_error("refused: %s", e.detail);
         return EXIT_REFUSED;
+    }
+    if (e.code == ERR_option) {
+        log_error("%s", e.detail);
+        return EXIT_OPTION;
     }
     if (!serve_stopping)
         log_info("leaving: %s", e.detail);

@@ -41,13 +41,6 @@ static void nap(void)
 
 /* ---- the device ---- */
 
-static uint32_t nccl_devices(void)
-{
-    int n = 0; /* left alone when there is no driver */
-
-    return rtGetDeviceCount(&n) == rtSuccess && n > 0 ? (uint32_t)n : 0;
-}
-
 static void close_slot(struct slot *s)
 {
     rtFree(s->in);
@@ -110,19 +103,6 @@ static rtError_t open_streams(struct device *d)
     return rc;
 }
 
-static int find_number(const char *name, int *out, struct err *e)
-{
-    uint32_t devices = nccl_devices();
-
-    if (sscanf(name, "gpu:%d", out) != 1)
-        return err_set(e, ERR_option, "--backend nccl needs --device gpu:N, not %s", name);
-    if (devices == 0)
-        return err_set(e, ERR_option, "--device %s: no GPU, or no driver for it, is here", name);
-    if (*out < 0 || (uint32_t)*out >= devices)
-        return err_set(e, ERR_option, "--device %s: the GPUs here are 0 to %u", name, devices - 1);
-    return 0;
-}
-
 static int nccl_open(struct device **out, const struct place *at, struct err *e)
 {
     struct device *d = calloc(1, sizeof *d);
@@ -131,7 +111,7 @@ static int nccl_open(struct device **out, const struct place *at, struct err *e)
     if (!d)
         return err_set(e, ERR_no_memory, "device");
     d->at = *at;
-    if (find_number(at->device, &d->number, e) != 0) {
+    if (nccl_find_number(at->device, &d->number, e) != 0) {
         free(d);
         return -1;
     }
@@ -327,6 +307,7 @@ static uint64_t nccl_progress(const struct comm *c)
 const struct backend backend_nccl = {
     .name = "nccl",
     .devices = nccl_devices,
+    .describe = nccl_describe,
     .reduces = nccl_reduces,
     .ticket = nccl_ticket,
     .open = nccl_open,

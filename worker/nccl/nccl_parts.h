@@ -78,6 +78,13 @@ void nccl_plan(struct comm *c); /* from c->task */
  */
 int nccl_stage(struct comm *c, struct err *e);
 
+/* ---- facts.c: as backend.h has them ---- */
+uint32_t nccl_devices(void);
+int nccl_describe(const char *device, struct gpu_facts *out, struct err *e);
+
+/* N of "gpu:N". Returns 0, or -1 with ERR_option when there is no such device. */
+int nccl_find_number(const char *name, int *out, struct err *e);
+
 /* ---- nccl.c ---- */
 
 /* The error as ours. Returns -1. A failed CUDA call: the device is not to be used any more. */
