@@ -40,7 +40,7 @@ SERVER := options options_defaults options_values \
           arena blocks extent id private_dir tensor
 WORKER := arena_map backends copy link reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
-NCCL   := nccl/calls nccl/facts nccl/nccl nccl/plan nccl/stage
+NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 
 # The NCCL backend, where there is a toolkit: CUDA's; GPU=rocm is HIP and RCCL, GPU=none leaves it out. Empty
 # HAVE_NCCL: whatever needs it is left out, and says so.
@@ -159,7 +159,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo

@@ -13,7 +13,9 @@
 #define LIMIT_LABEL_BYTES 256     /* UTF-8, no control characters */
 #define LIMIT_KEY_BYTES 255       /* Idempotency-Key, printable ASCII */
 #define LIMIT_UNFINISHED_JOBS 200000
-#define LIMIT_ATTEMPTS 3 /* runs of one job whose ranks keep dying */
+#define LIMIT_ATTEMPTS 3              /* runs of one job whose ranks keep dying */
+#define LIMIT_BATCH_JOBS 32           /* small jobs of one group and stream that are run together */
+#define LIMIT_BATCH_BYTES (64u << 10) /* one tensor of a small job */
 
 /* HTTP. */
 #define LIMIT_JSON_BODY_BYTES (64u << 20)      /* larger: use npy */

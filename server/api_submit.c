@@ -1,5 +1,6 @@
 /* api_submit.c - from a request to a job: members, op, group, parameters. */
 #include "server/api_submit.h"
+#include "server/workers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,8 +106,95 @@ static struct op_params op_parameters(const struct params *p, const struct op *o
     };
 }
 
+/* "gpu1:3", "cpu0", "xpux:2": kind, number or x for any, stream. */
+struct device_name {
+    bool any_kind, any_number;
+    const char *kind;
+    uint32_t number, stream;
+};
+
+/* Digits at *at into out; false when there is none, or it is past the most. */
+static bool read_number(const char **at, uint32_t most, uint32_t *out)
+{
+    char *end;
+    unsigned long n = strtoul(*at, &end, 10);
+
+    if (**at < '0' || **at > '9' || n > most)
+        return false;
+    *at = end;
+    *out = (uint32_t)n;
+    return true;
+}
+
+static bool read_device(const char *text, struct device_name *d)
+{
+    *d = (struct device_name){.kind = strncmp(text, "cpu", 3) == 0 ? "cpu" : "gpu"};
+    d->any_kind = strncmp(text, "xpu", 3) == 0;
+    if (!d->any_kind && strncmp(text, d->kind, 3) != 0)
+        return false;
+    text += 3;
+    d->any_number = *text == 'x';
+    text += d->any_number;
+    if (!d->any_number && !read_number(&text, LIMIT_RANKS, &d->number))
+        return false;
+    if (*text == ':') {
+        text++;
+        if (!read_number(&text, LIMIT_STREAM, &d->stream))
+            return false;
+    }
+    return *text == '\0';
+}
+
+/* Does a rank of the group run on it? Of a rank that nobody has held yet, that is not known. CPUs
+ * are not numbered. */
+static bool has_device(const struct group *g, const struct device_name *d)
+{
+    struct worker_info *all = calloc(group_world_size(), sizeof *all);
+    bool found = !all;
+
+    if (all)
+        workers_list(all);
+    for (uint32_t i = 0; i < g->n && !found; i++) {
+        const char *at = all[g->ranks[i]].device;
+        bool cpu = strncmp(at, "cpu", 3) == 0;
+
+        if (!*at)
+            found = true;
+        else if (d->any_kind || strncmp(at, d->kind, 3) == 0)
+            found = cpu || d->any_number ||
+                    strtoul(at + strcspn(at, ":") + 1, NULL, 10) == d->number;
+    }
+    free(all);
+    return found;
+}
+
+/* `device` names the stream, too. */
+static int check_device(const struct params *p, const struct group *g, uint32_t *stream,
+                        struct err *e)
+{
+    const char *text = params_text(p, PARAM_device);
+    struct device_name d;
+
+    *stream = (uint32_t)params_int(p, PARAM_stream, 0);
+    if (!text)
+        return 0;
+    if (!read_device(text, &d))
+        err_set(e, ERR_bad_parameter, "device is gpuN, gpuN:k, gpux:k or cpuN:k, k from 0 to %d",
+                LIMIT_STREAM);
+    else if (params_has(p, PARAM_stream) && *stream != d.stream)
+        err_set(e, ERR_conflicting_parameter, "device=%s is stream %u, and stream=%u another", text,
+                d.stream, *stream);
+    else if (!has_device(g, &d))
+        err_set(e, ERR_parameter_range, "no rank of the group is on %s: see /v1/workers", text);
+    else {
+        *stream = d.stream;
+        return 0;
+    }
+    return err_pointer(e, "/device");
+}
+
 static void fill(struct job_record *r, const struct request *rq, const struct op *op,
-                 const struct group *g)
+                 const struct group *g, uint32_t stream)
 {
     const struct params *p = rq->params;
     const char *label = params_text(p, PARAM_label);
@@ -117,7 +205,7 @@ static void fill(struct job_record *r, const struct request *rq, const struct op
     snprintf(r->group, sizeof r->group, "%s", g->name);
     memcpy(r->ranks, g->ranks, g->n * sizeof g->ranks[0]);
     r->priority = (int32_t)params_int(p, PARAM_priority, 0);
-    r->stream = (uint32_t)params_int(p, PARAM_stream, 0);
+    r->stream = stream;
     r->timeout_us = params_us(p, PARAM_timeout, LIMIT_TIMEOUT_DEFAULT_S * 1000000ull);
     snprintf(r->label, sizeof r->label, "%s", label ? label : "");
     r->received_us = rq->received_us;
@@ -128,19 +216,20 @@ int submit_read_record(const struct request *rq, struct job_record **out, struct
     const struct op *op;
     struct group *g = malloc(sizeof *g);
     struct job_record *r;
+    uint32_t stream;
     int rc = -1;
 
     if (!g)
         return err_set(e, ERR_no_memory, "a group");
     if (find_op(rq->params, &op, e) != 0 || check_taken(rq->params, op, e) != 0 ||
-        find_group(rq->params, g, e) != 0)
+        find_group(rq->params, g, e) != 0 || check_device(rq->params, g, &stream, e) != 0)
         goto out;
     r = record_new(g->n);
     if (!r) {
         err_set(e, ERR_no_memory, "a job");
         goto out;
     }
-    fill(r, rq, op, g);
+    fill(r, rq, op, g, stream);
     if (op_check_peers(op, &r->params, g->n, e) != 0) {
         record_free(r);
         goto out;

@@ -13,9 +13,9 @@ static struct {
     uint64_t last_id;
 } comms;
 
-static struct comm **bucket_of(const uint32_t *ranks, uint32_t n)
+static struct comm **bucket_of(const uint32_t *ranks, uint32_t n, uint32_t stream)
 {
-    uint64_t hash = n;
+    uint64_t hash = (uint64_t)stream << 32 | n;
 
     for (uint32_t i = 0; i < n; i++)
         hash = (hash ^ ranks[i]) * 0x9e3779b97f4a7c15u;
@@ -36,7 +36,7 @@ static void link_newest(struct comm *c)
     comms.newest = c;
 }
 
-static struct comm *make(const uint32_t *ranks, uint32_t n, struct err *e)
+static struct comm *make(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
 {
     struct comm *c = calloc(1, sizeof *c + n * (sizeof c->joined[0] + sizeof c->ranks[0]));
 
@@ -46,22 +46,24 @@ static struct comm *make(const uint32_t *ranks, uint32_t n, struct err *e)
     }
     c->id = ++comms.last_id;
     c->n = n;
+    c->stream = stream;
     c->ranks = (uint32_t *)(c->joined + n);
     memcpy(c->ranks, ranks, n * sizeof *ranks);
     comms.count++;
     return c;
 }
 
-struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e)
+struct comm *comms_use(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
 {
-    struct comm **bucket = bucket_of(ranks, n), *c = *bucket;
+    struct comm **bucket = bucket_of(ranks, n, stream), *c = *bucket;
 
-    while (c && (c->n != n || memcmp(c->ranks, ranks, n * sizeof *ranks) != 0))
+    while (c &&
+           (c->n != n || c->stream != stream || memcmp(c->ranks, ranks, n * sizeof *ranks) != 0))
         c = c->next;
     if (c) {
         unlink_use(c);
     } else {
-        c = make(ranks, n, e);
+        c = make(ranks, n, stream, e);
         if (!c)
             return NULL;
         c->next = *bucket;
@@ -73,7 +75,7 @@ struct comm *comms_use(const uint32_t *ranks, uint32_t n, struct err *e)
 
 void comms_take(struct comm *c)
 {
-    struct comm **at = bucket_of(c->ranks, c->n);
+    struct comm **at = bucket_of(c->ranks, c->n, c->stream);
 
     while (*at != c)
         at = &(*at)->next;
@@ -82,11 +84,11 @@ void comms_take(struct comm *c)
     comms.count--;
 }
 
-struct comm *comms_evict(void)
+struct comm *comms_evict(uint32_t max)
 {
     struct comm *c = comms.oldest;
 
-    if (comms.count <= COMMS_MAX)
+    if (comms.count <= max)
         return NULL;
     while (c && c->busy > 0)
         c = c->newer;

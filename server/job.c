@@ -107,7 +107,7 @@ static void admit(struct admission *a, struct job *j, struct job_submission *s)
 {
     /* A job that will start the moment it is recorded is recorded as started: one commit less where
      * latency counts most. A crash in between counts one run too many, never one too few. */
-    j->attempt_stored = admissions++ == 0 && scheduler_idle(j->record->ranks, j->record->n);
+    j->attempt_stored = admissions++ == 0 && scheduler_idle(j->record);
     j->record->attempts = j->attempt_stored;
     j->event_us = s->posted_us;
     j->received_at_us = s->posted_us - j->record->validated_us;

@@ -90,8 +90,10 @@ struct comm;
 /* One rank's part: its place in the queue of one world rank, and whether it has reported. */
 struct job_rank_link {
     struct job *job;
-    struct job_rank_link *next, *prev; /* scheduler.c's */
-    bool answered;                     /* in this attempt: DONE, FAILED or lost */
+    struct job_rank_link *next, *prev;         /* scheduler.c's */
+    struct job_rank_link *next_run, *prev_run; /* workers.c's: of what the rank's worker runs */
+    uint64_t cancel_us;                        /* workers.c's: CANCEL was sent then; 0: not */
+    bool answered;                             /* in this attempt: DONE, FAILED or lost */
 };
 
 /* What scheduler.c keeps in a job. */
@@ -120,7 +122,11 @@ struct job {
     uint64_t first_start_ns, last_end_ns;
     struct comm *comm;   /* workers.c's: the group as the workers know it */
     bool attempt_stored; /* the database counts the next run already */
-    bool rank_lost;      /* in this attempt: run again */
+    bool batched;        /* this attempt runs together with other jobs */
+    bool alone;          /* no attempt does any more: one that did went wrong */
+    bool again;          /* this attempt has failed for no fault of the job's: run again */
+    bool crashed;        /* in this attempt a rank's worker died */
+    uint32_t spared;     /* attempts that do not count: they failed for another job's sake */
     bool cancelling;     /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
     struct err *why;                 /* owned; NULL unless something went wrong in this attempt */
@@ -147,7 +153,8 @@ enum job_begun {
     JOB_BLOCKED, /* no room in the arena until another job ends: ask again then */
 };
 
-/* Allocates the outputs and runs it; or fails it with ERR_arena_full when no room can come. */
+/* Allocates the outputs and runs it, and with a small job the small ones that follow it on the same
+ * ranks; or fails it with ERR_arena_full when no room can come. */
 enum job_begun job_begin(struct job *j);
 
 /* From workers.c: what became of one rank's part. What does not match the running attempt, or comes

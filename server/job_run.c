@@ -65,7 +65,7 @@ static void reset_attempt(struct job *j)
 {
     j->pending = j->record->n;
     j->done = 0;
-    j->rank_lost = j->cancelling = false;
+    j->batched = j->again = j->crashed = j->cancelling = false;
     j->first_start_ns = UINT64_MAX;
     j->last_end_ns = 0;
     free(j->why);
@@ -80,7 +80,10 @@ static bool room_may_come(void)
     return !job_idle();
 }
 
-enum job_begun job_begin(struct job *j)
+enum started { STARTED, ENDED, BLOCKED };
+
+/* To running, its ranks not told yet; or to its end, and it is not to be touched any more. */
+static enum started start(struct job *j)
 {
     struct err e;
     int prepared;
@@ -88,12 +91,12 @@ enum job_begun job_begin(struct job *j)
     assert(core_here() && j->record->state == JOB_queued);
     prepared = workers_prepare(j, &e);
     if (prepared > 0)
-        return JOB_BLOCKED;
+        return BLOCKED;
     if (prepared < 0 || job_outputs_make(j, &e) != 0) {
         if (e.code == ERR_arena_full && room_may_come() && !job_outputs_too_large(j))
-            return JOB_BLOCKED;
+            return BLOCKED;
         job_move(j, JOB_failed, &e);
-        return JOB_BEGUN;
+        return ENDED;
     }
     reset_attempt(j);
     job_move(j, JOB_running, NULL);
@@ -102,8 +105,41 @@ enum job_begun job_begin(struct job *j)
     j->attempt_stored = false;
     j->timer.fire = run_timed_out;
     core_timer_set(&j->timer, clock_us() + j->record->timeout_us);
+    return STARTED;
+}
+
+/* Small jobs are mostly overhead, and share it. */
+static bool may_share(const struct job *j)
+{
+    const struct job_record *r = j->record;
+    uint64_t size = dtypes[r->dtype].size_bytes;
+
+    return !j->alone && shape_count(&r->in_shape) * size <= LIMIT_BATCH_BYTES &&
+           shape_count(&r->out_shape) * size <= LIMIT_BATCH_BYTES;
+}
+
+enum job_begun job_begin(struct job *j)
+{
+    struct job *batch[LIMIT_BATCH_JOBS], *next = j;
+    uint32_t n = 0;
+
+    do {
+        enum started what = start(next);
+
+        if (what == BLOCKED && n == 0)
+            return JOB_BLOCKED;
+        if (what == BLOCKED)
+            break;
+        if (what == STARTED)
+            batch[n++] = next;
+    } while (n > 0 && n < LIMIT_BATCH_JOBS && may_share(batch[0]) &&
+             (next = scheduler_follower(batch[0])) && may_share(next));
+    if (n == 0)
+        return JOB_BEGUN;
+    for (uint32_t i = 0; i < n && n > 1; i++)
+        batch[i]->batched = true;
     failpoint("sched.before_run");
-    workers_run(j);
+    workers_run(batch, n);
     failpoint("sched.after_run");
     return JOB_BEGUN;
 }
@@ -143,10 +179,13 @@ static void succeed(struct job *j)
     job_move(j, JOB_failed, &e);
 }
 
-/* A rank's worker died. The job goes back to its place, and runs when the rank is back. */
+/* The job goes back to its place, and runs when its ranks are there: alone, so that it suffers from
+ * no other, nor any other from it. */
 static void run_again(struct job *j)
 {
-    if (j->record->attempts >= LIMIT_ATTEMPTS) {
+    j->spared += !j->crashed;
+    j->alone |= j->batched;
+    if (j->crashed && j->record->attempts - j->spared >= LIMIT_ATTEMPTS) {
         job_move(j, JOB_failed, j->why);
         return;
     }
@@ -210,14 +249,24 @@ void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t
         attempt_over(j);
 }
 
+/* This rank's part will not be: nor then the attempt. */
+static void give_up(struct job *j)
+{
+    if (j->pending > 0)
+        workers_cancel(j);
+    else
+        attempt_over(j);
+}
+
 void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const struct err *why)
 {
     uint32_t rank;
     struct job *j = take_answer(seq, attempt, world_rank, &rank);
+    bool news = j && !j->cancelling && !j->again; /* else it only says that it was stopped */
 
-    if (!j)
-        return;
-    if (!j->cancelling && !j->rank_lost) { /* else it only says that it was stopped */
+    if (news && (j->batched || why->code == ERR_aborted)) {
+        j->again = true; /* whose fault it was, is not known */
+    } else if (news) {
         struct err e;
 
         err_set(&e, ERR_worker_failed, "rank %u: %s", rank, why->detail);
@@ -225,10 +274,10 @@ void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const 
         j->cancelling = true;
         j->end = JOB_failed;
         keep_reason(j, &e);
-        if (j->pending > 0)
-            workers_cancel(j);
     }
-    if (j->pending == 0)
+    if (news)
+        give_up(j);
+    else if (j && j->pending == 0)
         attempt_over(j);
 }
 
@@ -244,10 +293,10 @@ void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const ch
 
         err_set(&e, ERR_worker_crashed,
                 "the worker of rank %u ended in each of %u runs, the last time by %s", rank,
-                j->record->attempts, how);
+                j->record->attempts - j->spared, how);
         err_rank(&e, rank);
         keep_reason(j, &e);
-        j->rank_lost = true;
+        j->again = j->crashed = true;
         if (j->pending > 0)
             workers_cancel(j);
     }

@@ -79,7 +79,8 @@ static int start_jobs(struct err *e)
 
 static int start_scheduler(struct err *e)
 {
-    return scheduler_init(program.options.world, job_begin, e);
+    return scheduler_init(program.options.world, program.options.overlap ? LIMIT_STREAM + 1 : 1,
+                          job_begin, e);
 }
 
 /* The new arena's nonce is remembered only after what the old one held is marked lost: a crash

@@ -24,6 +24,7 @@ static const struct row rows[] = {
     {"workers", "auto|N|0", "auto", option_workers, "Workers to start here; auto is one a GPU, or else one a core, at least 2."},
     {"world", "N", NULL, option_world, "Ranks in all, when workers of others will join too; default: the workers started here."},
     {"backend", "auto|shm|nccl", "auto", option_backend, "How ranks exchange bytes: nccl takes a GPU a rank; auto is nccl where there are GPUs."},
+    {"overlap", NULL, NULL, option_overlap, "Let jobs of different streams run side by side on the same ranks."},
     {"data-dir", "DIR", NULL, option_data_dir, "Database and worker socket; default: $XDG_STATE_HOME/tutti or ~/.local/state/tutti."},
     {"arena-dir", "DIR", NULL, option_arena_dir, "Tensor bytes, on tmpfs; default: a directory of its own in /dev/shm."},
     {"arena-size", "SIZE", NULL, option_arena_size, "Most tensor bytes at once, as 512M or 4G; default: 4G, or half of what is free."},

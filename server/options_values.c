@@ -205,3 +205,8 @@ int option_print_tables(struct options *o, const char *text, struct err *e)
 {
     return read_switch(&o->print_tables, text, e);
 }
+
+int option_overlap(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->overlap, text, e);
+}

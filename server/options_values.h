@@ -22,6 +22,7 @@ OPTION(retain);
 OPTION(log_level);
 OPTION(log_format);
 OPTION(insecure);
+OPTION(overlap);
 OPTION(print_tables);
 #undef OPTION
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #define PRIORITIES (2 * LIMIT_PRIORITY + 1)
@@ -24,20 +25,42 @@ struct queue {
 };
 
 static struct {
-    uint32_t world_size;
-    struct queue *queues;
+    uint32_t world_size, lanes;
+    struct queue *queues; /* a row of lanes a rank */
     enum job_begun (*begin)(struct job *j);
     struct job *first[LIST_COUNT], *last[LIST_COUNT];
     bool draining, starting;
 } sched;
 
-int scheduler_init(uint32_t world_size, enum job_begun (*begin)(struct job *j), struct err *e)
+int scheduler_init(uint32_t world_size, uint32_t lanes, enum job_begun (*begin)(struct job *j),
+                   struct err *e)
 {
-    sched = (typeof(sched)){.world_size = world_size, .begin = begin};
-    sched.queues = calloc(world_size, sizeof *sched.queues);
+    sched = (typeof(sched)){.world_size = world_size, .lanes = lanes, .begin = begin};
+    sched.queues = calloc((size_t)world_size * lanes, sizeof *sched.queues);
     if (!sched.queues)
         return err_set(e, ERR_no_memory, "queues of %u ranks", world_size);
     return 0;
+}
+
+uint32_t scheduler_lanes(void)
+{
+    return sched.lanes;
+}
+
+uint32_t scheduler_lane(const struct job_record *r)
+{
+    return sched.lanes > 1 ? r->stream : 0;
+}
+
+static struct queue *queue_of(uint32_t world_rank, uint32_t lane)
+{
+    return &sched.queues[(size_t)world_rank * sched.lanes + lane];
+}
+
+/* Of the i-th of the job's ranks. */
+static struct queue *queue_for(const struct job_record *r, uint32_t i)
+{
+    return queue_of(r->ranks[i], scheduler_lane(r));
 }
 
 void scheduler_fini(void)
@@ -132,7 +155,7 @@ void scheduler_add(struct job *j)
     assert(core_here() && !j->place.queued && at < PRIORITIES);
     j->place.queued = true;
     for (uint32_t i = 0; i < j->record->n; i++) {
-        struct queue *q = &sched.queues[j->record->ranks[i]];
+        struct queue *q = queue_for(j->record, i);
 
         j->links[i].job = j;
         bucket_insert(&q->bucket[at], &j->links[i]);
@@ -149,7 +172,7 @@ void scheduler_remove(struct job *j)
     j->place.queued = false;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct job_rank_link *link = &j->links[i];
-        struct queue *q = &sched.queues[j->record->ranks[i]];
+        struct queue *q = queue_for(j->record, i);
         struct bucket *b = &q->bucket[at];
 
         *(link->prev ? &link->prev->next : &b->first) = link->next;
@@ -162,11 +185,11 @@ void scheduler_remove(struct job *j)
     assert(j->place.offers == 0 && j->place.list == LIST_none);
 }
 
-void scheduler_rank(uint32_t world_rank, bool ready)
+void scheduler_rank(uint32_t world_rank, uint32_t lane, bool ready)
 {
-    struct queue *q = &sched.queues[world_rank];
+    struct queue *q = queue_of(world_rank, lane);
 
-    assert(core_here() && world_rank < sched.world_size);
+    assert(core_here() && world_rank < sched.world_size && lane < sched.lanes);
     if (q->ready == ready)
         return;
     q->ready = ready;
@@ -174,13 +197,27 @@ void scheduler_rank(uint32_t world_rank, bool ready)
         offer(q->head, ready, !ready);
 }
 
-bool scheduler_idle(const uint32_t *ranks, uint32_t n)
+bool scheduler_idle(const struct job_record *r)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if (!sched.queues[ranks[i]].ready || sched.queues[ranks[i]].head)
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct queue *q = queue_for(r, i);
+
+        if (!q->ready || q->head)
             return false;
     }
     return !sched.draining;
+}
+
+struct job *scheduler_follower(const struct job *j)
+{
+    const struct job_record *r = j->record;
+    struct job *next = queue_for(r, 0)->head;
+
+    if (sched.draining || !next || next->place.list != LIST_runnable || next->record->n != r->n ||
+        next->record->stream != r->stream ||
+        memcmp(next->record->ranks, r->ranks, r->n * sizeof *r->ranks) != 0)
+        return NULL;
+    return next;
 }
 
 void scheduler_freed(void)
@@ -220,9 +257,9 @@ static bool before(const struct job *a, const struct job *b)
     return a->seq < b->seq;
 }
 
-static int check_queue(uint32_t rank, struct err *e)
+static int check_queue(uint32_t rank, uint32_t lane, struct err *e)
 {
-    const struct queue *q = &sched.queues[rank];
+    const struct queue *q = queue_of(rank, lane);
     const struct job *last = NULL, *first = NULL;
 
     for (uint32_t at = 0; at < PRIORITIES; at++) {
@@ -245,22 +282,30 @@ static int check_queue(uint32_t rank, struct err *e)
     return 0;
 }
 
+static int check_offers(const struct job *j, struct err *e)
+{
+    uint32_t offers = 0;
+
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        const struct queue *q = queue_for(j->record, i);
+
+        offers += q->ready && q->head == j;
+    }
+    if (offers != j->place.offers)
+        return err_set(e, ERR_internal, "job %llu has %u offers and counts %u",
+                       (unsigned long long)j->seq, offers, j->place.offers);
+    return 0;
+}
+
 int scheduler_check(struct err *e)
 {
     for (uint32_t rank = 0; rank < sched.world_size; rank++) {
-        const struct job *j = sched.queues[rank].head;
-        uint32_t offers = 0;
+        for (uint32_t lane = 0; lane < sched.lanes; lane++) {
+            const struct job *j = queue_of(rank, lane)->head;
 
-        if (check_queue(rank, e) != 0)
-            return -1;
-        for (uint32_t i = 0; j && i < j->record->n; i++) {
-            const struct queue *q = &sched.queues[j->record->ranks[i]];
-
-            offers += q->ready && q->head == j;
+            if (check_queue(rank, lane, e) != 0 || (j && check_offers(j, e) != 0))
+                return -1;
         }
-        if (j && offers != j->place.offers)
-            return err_set(e, ERR_internal, "job %llu has %u offers and counts %u",
-                           (unsigned long long)j->seq, offers, j->place.offers);
     }
     return 0;
 }

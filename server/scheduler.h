@@ -7,6 +7,9 @@
  *
  * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can
  * start. So an event costs the ranks it touches, however many jobs are queued.
+ *
+ * All of this once a lane. There is one lane, unless streams may overlap: then each stream has its
+ * own, and jobs of different streams run side by side on the same ranks.
  */
 #ifndef TUTTI_SERVER_SCHEDULER_H
 #define TUTTI_SERVER_SCHEDULER_H
@@ -14,8 +17,10 @@
 #include "schema/error.h"
 #include "server/job.h"
 
-/* begin: job_begin, or a test's. It is called from scheduler_next only. */
-int scheduler_init(uint32_t world_size, enum job_begun (*begin)(struct job *j), struct err *e);
+/* lanes: 1, or LIMIT_STREAM + 1 when streams may overlap. begin: job_begin, or a test's; it is
+ * called from scheduler_next only. */
+int scheduler_init(uint32_t world_size, uint32_t lanes, enum job_begun (*begin)(struct job *j),
+                   struct err *e);
 void scheduler_fini(void);
 
 /* Puts a queued job in its ranks' queues (the scheduler_next that follows may start it). A job that
@@ -25,11 +30,20 @@ void scheduler_add(struct job *j);
 /* Takes it out: it started, ended or was cancelled. */
 void scheduler_remove(struct job *j);
 
-/* From workers.c: the rank's worker can take a job, or no longer. */
-void scheduler_rank(uint32_t world_rank, bool ready);
+uint32_t scheduler_lanes(void);
+uint32_t scheduler_lane(const struct job_record *r); /* that this job takes */
 
-/* Are all these ranks ready, and wanted by no queued job? */
-bool scheduler_idle(const uint32_t *ranks, uint32_t n);
+/* From workers.c: the rank's worker can take a job in this lane, or no longer. */
+void scheduler_rank(uint32_t world_rank, uint32_t lane, bool ready);
+
+/* Are all of its ranks ready in its lane, and wanted by no queued job? */
+bool scheduler_idle(const struct job_record *r);
+
+/* While begin starts j, which has left the queues, and its ranks are still ready: the job that
+ * would start next on exactly these ranks, in this order and on the same stream. NULL: another, or
+ * none.
+ */
+struct job *scheduler_follower(const struct job *j);
 
 /* An extent was freed: jobs that wait for space are tried again by the next scheduler_next. */
 void scheduler_freed(void);

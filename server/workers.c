@@ -40,7 +40,8 @@ void worker_state(struct worker *w, enum worker_state s)
         atomic_fetch_sub(&workers.ready, 1);
     else if (!holds(from) && holds(s))
         atomic_fetch_add(&workers.ready, 1);
-    scheduler_rank(w->info.rank, s == WORKER_ready);
+    for (uint32_t lane = 0; lane < scheduler_lanes() && holds(from) != holds(s); lane++)
+        worker_offer(w, lane);
 }
 
 void worker_heard(struct worker *w)

@@ -41,10 +41,11 @@ int workers_check(const struct job_record *r, struct err *e);
  * when the ticket has not come yet (scheduler_freed tells); or -1 with ERR_no_memory. */
 int workers_prepare(struct job *j, struct err *e);
 
-/* Sends one RUN to every rank of the job (with JOIN before it where the rank does not know the
- * group yet) and marks them busy. A send that fails counts as the loss of that worker, reported by
+/* Sends one RUN a job to every rank of its group (with JOIN before it where the rank does not know
+ * the group yet) and marks them busy. The n jobs are on the same ranks and stream, and are run
+ * together. A send that fails counts as the loss of that worker, reported by
  * job_rank_lost after this returns (never from inside). */
-void workers_run(struct job *j);
+void workers_run(struct job *const *jobs, uint32_t n);
 
 /* Sends CANCEL to the ranks that are still at it; one that has not answered LIMIT_CANCEL_MS later
  * is killed, and reported lost once its exit is confirmed. */

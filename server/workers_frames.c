@@ -4,21 +4,18 @@
 
 #include <stdio.h>
 
-static bool is_current(const struct worker *w, uint64_t epoch, uint64_t job, uint32_t attempt)
-{
-    return w->seq != 0 && epoch == w->info.epoch && job == w->seq && attempt == w->attempt;
-}
-
 static void on_done(struct worker *w, const struct frame_done *f)
 {
     uint64_t busy_ns = f->end_ns > f->start_ns ? f->end_ns - f->start_ns : 0;
+    struct job_rank_link *part = f->epoch == w->info.epoch ? worker_part(w, f->job, f->attempt)
+                                                           : NULL;
 
-    if (!is_current(w, f->epoch, f->job, f->attempt)) {
+    if (!part) {
         job_count_late();
         return;
     }
     worker_count_job(w, true, busy_ns / 1000);
-    worker_free(w);
+    worker_answered(w, part);
     job_rank_done(f->job, f->attempt, w->info.rank, f->start_ns, f->end_ns);
     scheduler_next();
 }
@@ -26,9 +23,11 @@ static void on_done(struct worker *w, const struct frame_done *f)
 /* The worker's words, made fit for a JSON document by err_set but for bytes above ASCII. */
 static void on_failed(struct worker *w, struct frame_failed *f)
 {
+    struct job_rank_link *part = f->epoch == w->info.epoch ? worker_part(w, f->job, f->attempt)
+                                                           : NULL;
     struct err why;
 
-    if (!is_current(w, f->epoch, f->job, f->attempt)) {
+    if (!part) {
         job_count_late();
         return;
     }
@@ -38,8 +37,8 @@ static void on_failed(struct worker *w, struct frame_failed *f)
     }
     err_set(&why, err_find(f->code), "%s", f->detail);
     worker_count_job(w, false, 0);
-    w->comm->broken = true;
-    worker_free(w);
+    part->job->comm->broken = true;
+    worker_answered(w, part);
     job_rank_failed(f->job, f->attempt, w->info.rank, &why);
     scheduler_next();
 }

@@ -23,23 +23,25 @@ static void schedule_start(struct worker *w);
 
 static void gone(struct worker *w, const char *how)
 {
-    uint64_t seq = w->seq;
+    struct job_rank_link *part;
 
-    if (w->comm) {
-        w->comm->broken = true;
-        w->comm->busy--;
-    }
-    w->comm = NULL;
-    w->seq = 0;
     worker_state(w, WORKER_absent);
-    if (workers.stopping)
+    if (workers.stopping) {
+        w->running = NULL; /* its jobs are the next start's */
         return;
+    }
     log_warn("rank=%u its worker is gone: %s", w->info.rank, how);
     if (w->launched)
         schedule_start(w);
     w->ready_us = 0;
-    if (seq)
-        job_rank_lost(seq, w->attempt, w->info.rank, how);
+    while ((part = w->running)) {
+        uint64_t seq = part->job->seq;
+        uint32_t attempt = part->job->record->attempts;
+
+        part->job->comm->broken = true;
+        worker_answered(w, part);
+        job_rank_lost(seq, attempt, w->info.rank, how);
+    }
     scheduler_next();
 }
 

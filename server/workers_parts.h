@@ -15,24 +15,21 @@
 
 /* One rank's place, and who holds it. */
 struct worker {
-    struct worker_info info; /* written under workers.lock */
-    bool launched;           /* we start it, and start it again */
-    struct launched process; /* ours or adopted; none while absent */
-    struct core_watch exit;  /* of process.pidfd */
-    struct peer *peer;       /* from HELLO until it is lost */
-    char how[HOW_BYTES];     /* it was lost */
-    uint64_t heard_us;       /* clock_us() of its last frame */
-    uint64_t ready_us;       /* clock_us() of its HELLO; 0: not yet */
-    uint64_t backoff_us;     /* before the next start */
-    struct core_timer beat;  /* silence, or a start that takes too long */
-    struct core_timer retry; /* the next start */
-    struct core_timer kill;  /* CANCEL was not answered */
-    /* What it runs. */
-    uint64_t seq; /* 0: nothing */
-    uint32_t attempt;
-    bool cancelled; /* CANCEL was sent */
-    struct comm *comm;
-    char ticket[LIMIT_TICKET_BYTES]; /* unused; "": none */
+    struct worker_info info;            /* written under workers.lock */
+    bool launched;                      /* we start it, and start it again */
+    struct launched process;            /* ours or adopted; none while absent */
+    struct core_watch exit;             /* of process.pidfd */
+    struct peer *peer;                  /* from HELLO until it is lost */
+    char how[HOW_BYTES];                /* it was lost */
+    uint64_t heard_us;                  /* clock_us() of its last frame */
+    uint64_t ready_us;                  /* clock_us() of its HELLO; 0: not yet */
+    uint64_t backoff_us;                /* before the next start */
+    struct core_timer beat;             /* silence, or a start that takes too long */
+    struct core_timer retry;            /* the next start */
+    struct core_timer kill;             /* CANCEL was not answered */
+    struct job_rank_link *running;      /* its parts of jobs: told to run, not answered */
+    uint16_t in_lane[LIMIT_STREAM + 1]; /* of them */
+    char ticket[LIMIT_TICKET_BYTES];    /* unused; "": none */
 };
 
 struct workers {
@@ -69,7 +66,11 @@ void worker_joined(struct worker *w, struct peer *p);
 void worker_lose(struct worker *w, const char *how);
 
 /* workers_send.c */
-void worker_free(struct worker *w); /* it answered: ready again */
+/* Its part of that attempt, if it runs it; else NULL. */
+struct job_rank_link *worker_part(struct worker *w, uint64_t seq, uint32_t attempt);
+void worker_answered(struct worker *w, struct job_rank_link *part); /* the part runs no more */
+/* Can it take a job in this lane? For the scheduler. */
+void worker_offer(struct worker *w, uint32_t lane);
 void workers_meet(void); /* all ranks of a world that needs tickets are there: its group is made */
 
 #endif

@@ -1,4 +1,5 @@
 /* workers_send.c - what ranks are told: JOIN, RUN, CANCEL, LEAVE. */
+#include "server/scheduler.h"
 #include "server/workers_parts.h"
 #include "schema/clock.h"
 #include "schema/log.h"
@@ -34,17 +35,18 @@ static bool is_stale(const struct comm *c)
 }
 
 /* As comms_use, fit to be joined by ticket; NULL with e, or without when *later is set. */
-static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, bool *later, struct err *e)
+static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, uint32_t stream, bool *later,
+                                  struct err *e)
 {
     struct worker *root = &workers.rank[ranks[0]];
-    struct comm *c = comms_use(ranks, n, e);
+    struct comm *c = comms_use(ranks, n, stream, e);
 
     if (c && is_stale(c) && c->busy == 0) {
         c->broken = true; /* those that still know it must not wait for the others */
         comms_take(c);
         leave(c);
         comm_free(c);
-        c = comms_use(ranks, n, e);
+        c = comms_use(ranks, n, stream, e);
     }
     if (!c || c->ticket[0])
         return c;
@@ -63,17 +65,17 @@ int workers_prepare(struct job *j, struct err *e)
     bool later = false;
 
     if (workers.rank[r->ranks[0]].info.by_ticket)
-        j->comm = use_by_ticket(r->ranks, r->n, &later, e);
+        j->comm = use_by_ticket(r->ranks, r->n, r->stream, &later, e);
     else
-        j->comm = comms_use(r->ranks, r->n, e);
+        j->comm = comms_use(r->ranks, r->n, r->stream, e);
     return j->comm ? 0 : later ? 1 : -1;
 }
 
-static void forget_old_comms(void)
+static void forget_old_comms(bool gpus)
 {
     struct comm *c;
 
-    while ((c = comms_evict())) {
+    while ((c = comms_evict(gpus ? COMMS_MAX_GPU : COMMS_MAX))) {
         leave(c);
         comm_free(c);
     }
@@ -92,6 +94,7 @@ static void join(struct comm *c)
         if (!built) {
             out = (struct frame){.type = FRAME_join, .join.comm = c->id, .join.n = c->n};
             out.join.n_ranks = c->n;
+            out.join.stream = c->stream;
             memcpy(out.join.ranks, c->ranks, c->n * sizeof c->ranks[0]);
             strcpy(out.join.ticket, c->ticket);
             built = true;
@@ -114,13 +117,13 @@ void workers_meet(void)
     ranks = calloc(n, sizeof *ranks);
     for (uint32_t i = 0; ranks && i < n; i++)
         ranks[i] = i;
-    c = ranks ? use_by_ticket(ranks, n, &later, &e) : NULL; /* without: the first job makes it */
+    c = ranks ? use_by_ticket(ranks, n, 0, &later, &e) : NULL; /* without: the first job makes it */
     free(ranks);
     if (c && !is_stale(c))
         join(c);
 }
 
-static void build_run(const struct job *j)
+static void build_run(const struct job *j, bool more)
 {
     const struct job_record *r = j->record;
     struct frame_run *f = &out.run;
@@ -131,6 +134,7 @@ static void build_run(const struct job *j)
     f->attempt = r->attempts;
     f->epoch = 0; /* each rank's own */
     f->comm = j->comm->id;
+    f->more = more;
     f->op = (uint32_t)(r->op - ops);
     f->dtype = r->dtype;
     f->split_axis = r->params.split_axis;
@@ -155,11 +159,13 @@ static size_t epoch_at(void)
 }
 
 /* All ranks get the same bytes but for their epoch, so that a large group costs one encoding. */
-static void send_run(const struct job *j)
+static void send_run(const struct job *j, bool more)
 {
     static uint8_t buf[LIMIT_FRAME_BYTES];
-    size_t len, at = epoch_at();
+    size_t len, at;
 
+    build_run(j, more);
+    at = epoch_at();
     len = frame_encode(&out, buf, sizeof buf);
     assert(len > 0);
     for (uint32_t i = 0; i < j->record->n; i++) {
@@ -170,45 +176,101 @@ static void send_run(const struct job *j)
     }
 }
 
-void workers_run(struct job *j)
+/* ---- what ranks run ---- */
+
+void worker_offer(struct worker *w, uint32_t lane)
 {
-    struct comm *c = j->comm;
+    bool there = w->info.state == WORKER_ready || w->info.state == WORKER_busy;
 
-    assert(core_here());
-    for (uint32_t i = 0; i < j->record->n; i++) {
-        struct worker *w = &workers.rank[j->record->ranks[i]];
-
-        assert(w->info.state == WORKER_ready && w->seq == 0);
-        w->seq = j->seq;
-        w->attempt = j->record->attempts;
-        w->cancelled = false;
-        w->comm = c;
-        c->busy++;
-        worker_state(w, WORKER_busy);
-    }
-    forget_old_comms();
-    join(c);
-    build_run(j);
-    send_run(j);
+    scheduler_rank(w->info.rank, lane, there && w->in_lane[lane] == 0);
 }
 
-void worker_free(struct worker *w)
+static void takes(struct worker *w, struct job_rank_link *part)
 {
+    struct job *j = part->job;
+    uint32_t lane = scheduler_lane(j->record);
+
+    part->cancel_us = 0;
+    part->prev_run = NULL;
+    part->next_run = w->running;
+    if (w->running)
+        w->running->prev_run = part;
+    w->running = part;
+    w->in_lane[lane]++;
+    j->comm->busy++;
+    worker_offer(w, lane);
+    if (w->info.state == WORKER_ready)
+        worker_state(w, WORKER_busy);
+}
+
+void worker_answered(struct worker *w, struct job_rank_link *part)
+{
+    uint32_t lane = scheduler_lane(part->job->record);
+
+    *(part->prev_run ? &part->prev_run->next_run : &w->running) = part->next_run;
+    if (part->next_run)
+        part->next_run->prev_run = part->prev_run;
+    w->in_lane[lane]--;
+    part->job->comm->busy--;
+    if (!w->running && w->info.state == WORKER_busy)
+        worker_state(w, WORKER_ready);
+    worker_offer(w, lane);
+}
+
+struct job_rank_link *worker_part(struct worker *w, uint64_t seq, uint32_t attempt)
+{
+    struct job_rank_link *part = w->running;
+
+    while (part && (part->job->seq != seq || part->job->record->attempts != attempt))
+        part = part->next_run;
+    return part;
+}
+
+void workers_run(struct job *const *jobs, uint32_t n)
+{
+    assert(core_here() && n > 0);
+    for (uint32_t k = 0; k < n; k++) {
+        for (uint32_t i = 0; i < jobs[k]->record->n; i++) {
+            jobs[k]->links[i].job = jobs[k];
+            takes(&workers.rank[jobs[k]->record->ranks[i]], &jobs[k]->links[i]);
+        }
+    }
+    forget_old_comms(workers.rank[jobs[0]->record->ranks[0]].info.by_ticket);
+    join(jobs[0]->comm);
+    for (uint32_t k = 0; k < n; k++)
+        send_run(jobs[k], k + 1 < n);
+}
+
+/* ---- cancel ---- */
+
+static void cancel_ignored(struct core_timer *t);
+
+/* The earliest CANCEL that waits for its answer has until then. */
+static void watch_cancels(struct worker *w)
+{
+    uint64_t first = UINT64_MAX;
+
+    for (const struct job_rank_link *part = w->running; part; part = part->next_run) {
+        if (part->cancel_us && part->cancel_us < first)
+            first = part->cancel_us;
+    }
     core_timer_clear(&w->kill);
-    w->seq = 0;
-    w->comm->busy--;
-    w->comm = NULL;
-    worker_state(w, WORKER_ready);
+    w->kill.fire = cancel_ignored;
+    if (first != UINT64_MAX)
+        core_timer_set(&w->kill, first + LIMIT_CANCEL_MS * 1000ull);
 }
 
 static void cancel_ignored(struct core_timer *t)
 {
     struct worker *w = CORE_OWNER(t, struct worker, kill);
-    uint64_t seq = w->seq;
+    uint64_t due = t->at_us;
 
     if (w->peer)
         peer_drain(w->peer); /* its answer may have come while we were not looking */
-    if (w->seq == seq && w->peer)
+    if (!w->peer)
+        return;
+    watch_cancels(w);
+    if (w->kill.slot && w->kill.at_us <= due)
         worker_lose(w, "no answer to CANCEL");
 }
 
@@ -222,11 +284,10 @@ void workers_cancel(struct job *j)
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct worker *w = &workers.rank[j->record->ranks[i]];
 
-        if (w->seq != j->seq || w->cancelled || !w->peer)
+        if (j->links[i].answered || j->links[i].cancel_us || !w->peer)
             continue;
-        w->cancelled = true;
+        j->links[i].cancel_us = clock_us();
         peer_send_frame(w->peer, &out);
-        w->kill.fire = cancel_ignored;
-        core_timer_set(&w->kill, clock_us() + LIMIT_CANCEL_MS * 1000ull);
+        watch_cancels(w);
     }
 }

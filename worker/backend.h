@@ -38,6 +38,7 @@ struct place {
 struct seat {
     uint64_t id;           /* the server's name for the communicator */
     uint32_t n, rank;      /* group size, group rank */
+    uint32_t stream;       /* 0 .. LIMIT_STREAM: tasks of one are done in order */
     const uint32_t *ranks; /* world ranks in group order; the caller's, copied if kept */
     const char *ticket;    /* how to find the others; "" on shared memory */
 };
@@ -45,20 +46,23 @@ struct seat {
 /* One rank's part of a job, checked by task_prepare: every pointer spans its whole tensor. */
 struct task {
     uint64_t job;
+    uint32_t attempt;
     const struct op *op;
     struct op_params params;
     enum dtype dtype;
     uint32_t n, rank;
     struct shape in, out;
-    uint64_t in_bytes, out_bytes;       /* of one tensor */
-    const uint8_t *inputs[LIMIT_RANKS]; /* NULL where a rank gives nothing */
-    uint8_t *outputs[LIMIT_RANKS];      /* NULL where a rank gets nothing; equal where shared */
+    uint64_t in_bytes, out_bytes; /* of one tensor */
+    const uint8_t **inputs;       /* n: NULL where a rank gives nothing */
+    uint8_t **outputs;            /* n: NULL where a rank gets nothing; equal where shared */
+    uint64_t held, keep; /* resident tensors: where this rank's input is, where its output is to
+                            stay; 0: in the arena */
 };
 
 /* How a submitted task ended. */
 struct done {
     uint64_t job;
-    int rc; /* 0, or -1 with err */
+    int rc; /* 0, or -1 with err: then also of all that was submitted with it and has not ended */
     struct err err;
     bool fatal;                /* with rc -1: the process is of no use any more, and must end */
     uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
@@ -68,8 +72,8 @@ struct backend {
     const char *name;
     /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
     uint32_t (*devices)(void);
-    /* The facts of the device called "gpu:N". Returns 0, or -1 with ERR_option when there is no such
-     * device and ERR_worker_failed when it does not answer. NULL: it runs on the CPU. */
+    /* The facts of the device called "gpu:N". Returns 0, or -1 with ERR_option when there is no
+     * such device and ERR_worker_failed when it does not answer. NULL: it runs on the CPU. */
     int (*describe)(const char *device, struct gpu_facts *out, struct err *e);
     /* Does it reduce this dtype (where the operation does)? */
     bool (*reduces)(enum dtype d);
@@ -78,19 +82,24 @@ struct backend {
     int (*ticket)(struct device *d, char *out, size_t size, struct err *e);
     int (*open)(struct device **out, const struct place *at, struct err *e);
     int (*join)(struct device *d, const struct seat *seat, struct comm **out, struct err *e);
-    /* Takes the task by copy and returns at once. */
-    int (*submit)(struct comm *c, const struct task *t, struct err *e);
-    /* Works or waits for a short while (a fraction of a millisecond). 1: a task finished, *out is
-     * set; 0: none yet, call again; -1 with e: the communicator is broken. */
+    /* A batch of n tasks, 1 to LIMIT_BATCH_JOBS, which every rank of the group has in this order.
+     * Returns at once; tasks stays the caller's, and as it is, until the last of them has ended. */
+    int (*submit)(struct comm *c, struct task *const *tasks, uint32_t n, struct err *e);
+    /* Works for a short while (a fraction of a millisecond). 1: a task of the batch ended, in their
+     * order, *out is set; 0: none yet, call again; -1 with e: the communicator is broken. */
     int (*poll)(struct comm *c, struct done *out, struct err *e);
-    /* Bytes of the running task's outputs that this rank has written: progress, for heartbeats.
-     * Any thread. */
+    /* Bytes of the batch's outputs that this rank has written: progress, for heartbeats. */
     uint64_t (*progress)(const struct comm *c);
-    void (*abort)(
-        struct comm *c); /* drops what was submitted; no peer may hang; nothing is written after */
+    /* Drops the batch: no peer may hang, and nothing is written after. */
+    void (*abort)(struct comm *c);
     /* peers_lost: one is gone or has aborted; it is not waited for. */
     void (*leave)(struct comm *c, bool peers_lost);
     void (*close)(struct device *d);
+    /* A tensor that a task was told to keep on the device: its bytes to the arena. Returns 0, or -1
+     * with ERR_worker_failed when it is not there and ERR_link when the device is of no use any
+     * more. NULL, as is drop: tensors are not resident on this backend. */
+    int (*fetch)(struct device *d, uint64_t id, uint8_t *to, uint64_t bytes, struct err *e);
+    void (*drop)(struct device *d, uint64_t id); /* forgets it, if it is there */
 };
 
 /* The compiled-in backend called name, or NULL. "auto": the one for this device ("cpu", "gpu:N").

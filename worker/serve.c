@@ -1,8 +1,9 @@
-/* serve.c - the frame loop: submit, poll, report. */
+/* serve.c - the frame loop: gather a batch, submit, poll, report. */
 #include "worker/serve.h"
 #include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/log.h"
+#include "worker/arena_map.h"
 #include "worker/link.h"
 #include "worker/task.h"
 
@@ -12,12 +13,16 @@
 
 volatile sig_atomic_t serve_stopping;
 
-/* A group that this rank belongs to. */
+/* A group that this rank belongs to, on one stream, and the batch that it is at. */
 struct member {
     struct member *next;
     uint64_t id;
     uint32_t n, rank;
     struct comm *comm;
+    struct task *tasks[LIMIT_BATCH_JOBS];
+    uint32_t n_tasks, ended;     /* tasks[ended .. n_tasks) are still to be reported */
+    bool working;                /* the batch is whole and submitted */
+    struct member *next_working; /* in turn */
 };
 
 static struct {
@@ -26,11 +31,8 @@ static struct {
     uint64_t epoch;
     struct member *members; /* the last used first */
     struct member *working; /* NULL: idle */
-    uint64_t job;
-    uint32_t attempt;
-    struct task task;
     struct frame in, out;
-    atomic_uint_least64_t progress; /* of the task at hand */
+    atomic_uint_least64_t progress; /* of the batch at hand */
 } srv;
 
 uint64_t serve_progress(void)
@@ -65,25 +67,20 @@ static int report_failed(uint64_t job, uint32_t attempt, const char *code, const
     return link_send(&srv.out, e);
 }
 
-static int report_done(const struct done *d, struct err *e)
+static int report_done(const struct task *t, const struct done *d, struct err *e)
 {
     int rc;
 
     failpoint("worker.before_done");
     srv.out.type = FRAME_done;
     srv.out.done = (struct frame_done){.epoch = srv.epoch,
-                                       .job = srv.job,
-                                       .attempt = srv.attempt,
+                                       .job = t->job,
+                                       .attempt = t->attempt,
                                        .start_ns = d->start_ns,
                                        .end_ns = d->end_ns};
     rc = link_send(&srv.out, e);
     failpoint("worker.after_done");
     return rc;
-}
-
-static bool reduces(const struct task *t)
-{
-    return t->op->reduce == REDUCE_NONE || srv.backend->reduces(t->dtype);
 }
 
 /* One is always at the server, so that a new group has not to be waited for. */
@@ -99,10 +96,63 @@ static int send_ticket(struct err *e)
     return link_send(&srv.out, e);
 }
 
-static void at_rest(void)
+/* ---- a batch ---- */
+
+static void batch_begins(struct member *m)
 {
-    srv.working = NULL;
-    link_working_on(0, 0);
+    struct member **at = &srv.working;
+
+    while (*at)
+        at = &(*at)->next_working;
+    *at = m;
+    m->next_working = NULL;
+    m->working = true;
+    atomic_store_explicit(&srv.progress, 0, memory_order_relaxed);
+    link_working_on(m->tasks[0]->job, m->tasks[0]->attempt);
+}
+
+/* Whatever of it was not reported is by now nobody's. */
+static void batch_ends(struct member *m)
+{
+    struct member **at = &srv.working;
+
+    while (*at && *at != m)
+        at = &(*at)->next_working;
+    if (*at)
+        *at = m->next_working;
+    for (uint32_t i = 0; i < m->n_tasks; i++)
+        free(m->tasks[i]);
+    m->n_tasks = m->ended = 0;
+    m->working = false;
+    if (!srv.working)
+        link_working_on(0, 0);
+}
+
+/* All of it that has not ended fails for this reason; `of` for that one's own. */
+static int batch_fails(struct member *m, const char *code, const char *detail,
+                       const struct task *of, const char *own_code, struct err *e)
+{
+    int rc = 0;
+
+    for (; m->ended < m->n_tasks && rc == 0; m->ended++) {
+        const struct task *t = m->tasks[m->ended];
+
+        rc = report_failed(t->job, t->attempt, t == of ? own_code : code, detail, e);
+    }
+    batch_ends(m);
+    return rc;
+}
+
+static int batch_submit(struct member *m, struct err *e)
+{
+    struct err why;
+
+    if (m->n_tasks == 0)
+        return 0; /* every one of it was refused */
+    if (srv.backend->submit(m->comm, m->tasks, m->n_tasks, &why) != 0)
+        return batch_fails(m, err_name(why.code), why.detail, NULL, NULL, e);
+    batch_begins(m);
+    return 0;
 }
 
 /* ---- frames ---- */
@@ -110,11 +160,17 @@ static void at_rest(void)
 static int on_join(const struct frame_join *f, struct err *e)
 {
     struct member *m;
-    struct seat seat = {
-        .id = f->comm, .n = f->n, .rank = f->rank, .ranks = f->ranks, .ticket = f->ticket};
+    struct seat seat = {.id = f->comm,
+                        .n = f->n,
+                        .rank = f->rank,
+                        .stream = f->stream,
+                        .ranks = f->ranks,
+                        .ticket = f->ticket};
 
-    if (f->n == 0 || f->n > LIMIT_RANKS || f->rank >= f->n || f->n_ranks != f->n)
-        return err_set(e, ERR_link, "JOIN names rank %u of %u", f->rank, f->n);
+    if (f->n == 0 || f->n > LIMIT_RANKS || f->rank >= f->n || f->n_ranks != f->n ||
+        f->stream > LIMIT_STREAM)
+        return err_set(e, ERR_link, "JOIN names rank %u of %u on stream %u", f->rank, f->n,
+                       f->stream);
     if (find_member(f->comm))
         return err_set(e, ERR_link, "JOIN names a group twice");
     m = calloc(1, sizeof *m);
@@ -136,45 +192,88 @@ static void on_leave(const struct frame_leave *f)
 {
     struct member *m = find_member(f->comm);
 
-    if (!m || m == srv.working)
+    if (!m || m->working)
         return;
     srv.members = m->next; /* find_member put it first */
+    batch_ends(m);
     srv.backend->leave(m->comm, f->broken);
     free(m);
+}
+
+static bool reduces(const struct task *t)
+{
+    return t->op->reduce == REDUCE_NONE || srv.backend->reduces(t->dtype);
+}
+
+/* Into the batch of its group; or FAILED, and why. */
+static int gather(struct member *m, const struct frame_run *f, struct err *e)
+{
+    struct task *t;
+    struct err why;
+
+    if (m->working || m->n_tasks == LIMIT_BATCH_JOBS)
+        return report_failed(f->job, f->attempt, "worker_failed", "the rank is busy", e);
+    t = task_new(f, m->n, m->rank, &why);
+    if (!t)
+        return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
+    if (!reduces(t) || ((t->held || t->keep) && !srv.backend->fetch)) {
+        free(t);
+        return report_failed(f->job, f->attempt, "worker_failed",
+                             "the backend has no such dtype, or no resident tensors", e);
+    }
+    m->tasks[m->n_tasks++] = t;
+    return 0;
 }
 
 static int on_run(const struct frame_run *f, struct err *e)
 {
     struct member *m = find_member(f->comm);
-    struct err why;
 
     failpoint("worker.before_run");
-    if (srv.working)
-        return report_failed(f->job, f->attempt, "worker_failed", "the rank is busy", e);
     if (!m)
         return report_failed(f->job, f->attempt, "worker_failed", "RUN came before JOIN", e);
-    if (task_prepare(f, m->n, m->rank, &srv.task, &why) != 0)
-        return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
-    if (!reduces(&srv.task))
-        return report_failed(f->job, f->attempt, "worker_failed",
-                             "the backend does not reduce this dtype", e);
-    if (srv.backend->submit(m->comm, &srv.task, &why) != 0)
-        return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
-    srv.working = m;
-    srv.job = f->job;
-    srv.attempt = f->attempt;
-    atomic_store_explicit(&srv.progress, 0, memory_order_relaxed);
-    link_working_on(f->job, f->attempt);
+    if (gather(m, f, e) != 0)
+        return -1;
+    return f->more || m->working ? 0 : batch_submit(m, e);
+}
+
+static int on_fetch(const struct frame_fetch *f, struct err *e)
+{
+    uint8_t *to = arena_map_at(f->offset, f->bytes);
+    struct err why;
+    int rc = -1;
+
+    if (!srv.backend->fetch || !to)
+        err_set(&why, ERR_worker_failed, "FETCH names no place, or no resident tensor");
+    else
+        rc = srv.backend->fetch(srv.device, f->tensor, to, f->bytes, &why);
+    srv.out.type = FRAME_fetched;
+    srv.out.fetched = (struct frame_fetched){.epoch = srv.epoch, .tensor = f->tensor};
+    if (rc != 0) {
+        snprintf(srv.out.fetched.code, sizeof srv.out.fetched.code, "%s", err_name(why.code));
+        snprintf(srv.out.fetched.detail, sizeof srv.out.fetched.detail, "%.511s", why.detail);
+    }
+    if (link_send(&srv.out, e) != 0)
+        return -1;
+    if (rc != 0 && why.code == ERR_link)
+        return err_set(e, ERR_link, "%s", why.detail);
     return 0;
 }
 
+/* What runs together is dropped together: the server runs the others again. */
 static int on_cancel(const struct frame_cancel *f, struct err *e)
 {
-    if (!srv.working || srv.job != f->job || srv.attempt != f->attempt)
-        return 0; /* DONE is on its way */
-    srv.backend->abort(srv.working->comm);
-    at_rest();
-    return report_failed(f->job, f->attempt, "cancelled", "cancelled by the server", e);
+    for (struct member *m = srv.working; m; m = m->next_working) {
+        for (uint32_t i = m->ended; i < m->n_tasks; i++) {
+            const struct task *t = m->tasks[i];
+
+            if (t->job != f->job || t->attempt != f->attempt)
+                continue;
+            srv.backend->abort(m->comm);
+            return batch_fails(m, "aborted", "stopped by the server", t, "cancelled", e);
+        }
+    }
+    return 0; /* DONE is on its way */
 }
 
 static int on_frame(const struct frame *f, struct err *e)
@@ -189,6 +288,12 @@ static int on_frame(const struct frame *f, struct err *e)
         return on_run(&f->run, e);
     case FRAME_cancel:
         return on_cancel(&f->cancel, e);
+    case FRAME_fetch:
+        return on_fetch(&f->fetch, e);
+    case FRAME_drop:
+        if (srv.backend->drop)
+            srv.backend->drop(srv.device, f->drop.tensor);
+        return 0;
     case FRAME_stop:
         serve_stopping = 1;
         return 0;
@@ -215,26 +320,44 @@ static int read_frames(struct err *e)
     return rc;
 }
 
-static int work(struct err *e)
+/* ---- work ---- */
+
+static int task_ended(struct member *m, const struct done *d, struct err *e)
+{
+    const struct task *t = m->tasks[m->ended];
+
+    if (d->rc != 0) {
+        if (batch_fails(m, err_name(d->err.code), d->err.detail, NULL, NULL, e) != 0)
+            return -1;
+        return d->fatal ? err_set(e, ERR_link, "%s", d->err.detail) : 0;
+    }
+    if (report_done(t, d, e) != 0)
+        return -1;
+    if (++m->ended == m->n_tasks)
+        batch_ends(m);
+    return 0;
+}
+
+static int work_on(struct member *m, struct err *e)
 {
     struct done d;
     int rc;
 
     failpoint("worker.mid_run");
-    rc = srv.backend->poll(srv.working->comm, &d, e);
+    rc = srv.backend->poll(m->comm, &d, e);
+    atomic_store_explicit(&srv.progress, srv.backend->progress(m->comm), memory_order_relaxed);
+    return rc == 1 ? task_ended(m, &d, e) : rc;
+}
 
-    atomic_store_explicit(&srv.progress, srv.backend->progress(srv.working->comm),
-                          memory_order_relaxed);
-    if (rc < 0)
-        return -1;
-    if (rc == 0)
-        return 0;
-    at_rest();
-    if (d.rc == 0)
-        return report_done(&d, e);
-    if (report_failed(srv.job, srv.attempt, err_name(d.err.code), d.err.detail, e) != 0)
-        return -1;
-    return d.fatal ? err_set(e, ERR_link, "%s", d.err.detail) : 0;
+/* A turn for each that has work. */
+static int work(struct err *e)
+{
+    for (struct member *m = srv.working, *next; m; m = next) {
+        next = m->next_working;
+        if (work_on(m, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static void leave_all(bool peers_lost)
@@ -244,6 +367,7 @@ static void leave_all(bool peers_lost)
 
         srv.members = m->next;
         srv.backend->leave(m->comm, peers_lost);
+        batch_ends(m); /* only now is nothing of it used any more */
         free(m);
     }
 }

@@ -1,4 +1,5 @@
-/* serve.h - the frame loop: JOIN, RUN, CANCEL, LEAVE, STOP; work a quantum, report. Main thread. */
+/* serve.h - the frame loop: JOIN, RUN, CANCEL, LEAVE, FETCH, DROP, STOP; work a quantum, report.
+ * Main thread. */
 #ifndef TUTTI_WORKER_SERVE_H
 #define TUTTI_WORKER_SERVE_H
 

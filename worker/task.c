@@ -2,6 +2,8 @@
 #include "worker/task.h"
 #include "worker/arena_map.h"
 
+#include <stdlib.h>
+
 static int check_parameters(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
 {
     if (run->op >= OP_COUNT || run->dtype >= DTYPE_COUNT)
@@ -24,30 +26,51 @@ static int check_parameters(const struct frame_run *run, uint32_t n, struct task
     return 0;
 }
 
+static uint64_t resident(const uint64_t *list, uint32_t n_list, uint32_t r)
+{
+    return r < n_list ? list[r] : 0;
+}
+
 static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
 {
     for (uint32_t r = 0; r < n; r++) {
-        t->inputs[r] = NULL;
-        t->outputs[r] = NULL;
-        if (op_gives(t->op, &t->params, r)) {
+        if (op_gives(t->op, &t->params, r) && !resident(run->held, run->n_held, r)) {
             t->inputs[r] = arena_map_at(run->inputs[r], t->in_bytes);
             if (!t->inputs[r])
                 return err_set(e, ERR_worker_failed, "input %u lies outside the arena", r);
         }
-        if (op_gets(t->op, &t->params, r)) {
+        if (op_gets(t->op, &t->params, r) && !resident(run->keep, run->n_keep, r)) {
             t->outputs[r] = arena_map_at(run->outputs[r], t->out_bytes);
             if (!t->outputs[r])
                 return err_set(e, ERR_worker_failed, "output %u lies outside the arena", r);
         }
     }
+    if (op_gives(t->op, &t->params, t->rank))
+        t->held = resident(run->held, run->n_held, t->rank);
+    if (op_gets(t->op, &t->params, t->rank))
+        t->keep = resident(run->keep, run->n_keep, t->rank);
     return 0;
 }
 
-int task_prepare(const struct frame_run *run, uint32_t n, uint32_t rank, struct task *task,
-                 struct err *e)
+struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, struct err *e)
 {
-    task->job = run->job;
-    task->n = n;
-    task->rank = rank;
-    return check_parameters(run, n, task, e) == 0 ? find_bytes(run, n, task, e) : -1;
+    struct task *t = calloc(1, sizeof *t + n * (sizeof *t->inputs + sizeof *t->outputs));
+    void *behind;
+
+    if (!t) {
+        err_set(e, ERR_no_memory, "a task of %u ranks", n);
+        return NULL;
+    }
+    t->job = run->job;
+    t->attempt = run->attempt;
+    t->n = n;
+    t->rank = rank;
+    behind = t + 1;
+    t->outputs = behind;
+    behind = t->outputs + n;
+    t->inputs = behind;
+    if (check_parameters(run, n, t, e) == 0 && find_bytes(run, n, t, e) == 0)
+        return t;
+    free(t);
+    return NULL;
 }

@@ -7,8 +7,7 @@
 
 /* Checks everything again on this side of the wire: op, dtype, ranks, shapes, and that every offset
  * spans its whole tensor inside the arena. n and rank are the seat's.
- * Returns 0, or -1 with ERR_worker_failed; task is then not to be used. */
-int task_prepare(const struct frame_run *run, uint32_t n, uint32_t rank, struct task *task,
-                 struct err *e);
+ * Returns a task to be freed by free(), or NULL with ERR_worker_failed or ERR_no_memory. */
+struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, struct err *e);
 
 #endif

@@ -19,6 +19,9 @@ passed=0 failed=0
 counts() {
     (cd "$work" && BUILD=build SIMGPU_LAG_US=2000 timeout 120 tests/simgpu/counts.py 48)
 }
+batch() {
+    (cd "$work" && BUILD=build timeout 120 tests/simgpu/batch.py 1)
+}
 exchange() {
     (
         cd "$work" || exit 2
@@ -59,12 +62,15 @@ mutant() {
 
 stage=worker/nccl/stage.c calls=worker/nccl/calls.c old=-DTUTTI_NCCL_SEND_RECV
 mutant 'as it is' GREEN counts '' $stage ''
-mutant 'no event wait before the collective' RED counts '' $stage 's/rc = wait_for(d->run, s->in_done);/{}/'
-mutant 'no event wait before the copy out' RED counts '' $stage 's/rc = wait_for(d->out, s->run_done);/{}/'
+mutant 'no event wait before the collective' RED counts '' $stage 's/rc = wait_for(c->run, s->in_done);/{}/'
+mutant 'no event wait before the copy out' RED counts '' $stage 's/rc = wait_for(c->stage->out, s->run_done);/{}/'
 mutant 'no synchronise before the end' RED counts '' $stage 's/rtError_t rc = rtEventQuery(s->out_done);/rtError_t rc = rtSuccess;/'
 mutant 'two launches swapped on a rank' RED counts '' $stage \
-    's/return chunk \* c->plan.chunk_bytes;/return (c->rank == 0 \&\& chunk < 2 ? 1 - chunk : chunk) * c->plan.chunk_bytes;/'
+    's/return chunk \* p->chunk_bytes;/return (p->task->rank == 0 \&\& chunk < 2 ? 1 - chunk : chunk) * p->chunk_bytes;/'
 mutant 'send and receive as it is' GREEN exchange $old $calls ''
 mutant 'a group not ended' RED exchange $old $calls 's/    end = ncclGroupEnd();/    end = ncclSuccess;/'
+mutant 'batches as they are' GREEN batch '' $stage ''
+mutant 'a batch without its end' RED batch '' $stage 's/    end = ncclGroupEnd();/    end = ncclSuccess;/'
+mutant 'a batch whose parts lie on each other' RED batch '' worker/nccl/nccl.c 's/^    end->in_stage = \*at;/    end->in_stage = 0;/'
 echo "CASES $passed $failed"
 [ $failed -eq 0 ]

@@ -12,7 +12,9 @@
  *   SIMGPU_FAULT    a file; its line "DEVICE KIND [ARG]" is a fault that the named device takes,
  * once, by removing the file: see simgpu_fault SIMGPU_REPORT   a directory; each process leaves
  * PID.json there at its end, and complaints go to the file `complaints` as well as to stderr
- *   SIMGPU_IN_PROGRESS  non-blocking NCCL calls answer ncclInProgress so many times first
+ *   SIMGPU_KERNELS  more than 1: kernels of different streams fit on a GPU side by side (default:
+ * each fills it) SIMGPU_IN_PROGRESS  non-blocking NCCL calls answer ncclInProgress so many times
+ * first
  */
 #ifndef TUTTI_TESTS_SIMGPU_SIMGPU_H
 #define TUTTI_TESTS_SIMGPU_SIMGPU_H

@@ -118,8 +118,10 @@ static void commit(void)
 
 /* ---- workers ---- */
 
-static struct job *on_rank[WORLD];
-static uint32_t runs, cancels;
+#define LARGE (LIMIT_BATCH_BYTES / 4 + 1) /* elements of a tensor that shares no run */
+
+static struct job *on_rank[WORLD], *behind[WORLD][LIMIT_BATCH_JOBS];
+static uint32_t runs, cancels, batch;
 
 int workers_check(const struct job_record *r, struct err *e)
 {
@@ -141,12 +143,21 @@ struct answer {
     uint32_t rank;
 };
 
+/* The rank has answered for the job at hand. */
+static void next_of_batch(uint32_t r)
+{
+    on_rank[r] = behind[r][0];
+    memmove(behind[r], behind[r] + 1, sizeof behind[r] - sizeof behind[r][0]);
+    behind[r][LIMIT_BATCH_JOBS - 1] = NULL;
+    if (!on_rank[r])
+        scheduler_rank(r, 0, true);
+}
+
 static void give_answer(struct core_msg *m)
 {
     struct answer *a = CORE_OWNER(m, struct answer, msg);
 
-    on_rank[a->rank] = NULL;
-    scheduler_rank(a->rank, true);
+    next_of_batch(a->rank);
     job_rank_done(a->seq, 1, a->rank, 1000, 2000);
     scheduler_next();
     free(a);
@@ -162,16 +173,24 @@ static void answer_at_once(const struct job *j)
     }
 }
 
-void workers_run(struct job *j)
+/* A rank has a batch to answer, the oldest job first. */
+void workers_run(struct job *const *jobs, uint32_t n)
 {
-    runs++;
-    if (at_once)
-        answer_at_once(j);
-    for (uint32_t i = 0; i < j->record->n; i++) {
-        assert_null(on_rank[j->record->ranks[i]]);
-        on_rank[j->record->ranks[i]] = j;
-        scheduler_rank(j->record->ranks[i], false);
+    const struct job_record *r = jobs[0]->record;
+
+    batch = n;
+    for (uint32_t k = 0; k < n; k++) {
+        runs++;
+        if (at_once)
+            answer_at_once(jobs[k]);
+        for (uint32_t i = 0; i < r->n; i++) {
+            if (k == 0)
+                assert_null(on_rank[r->ranks[i]]);
+            *(k ? &behind[r->ranks[i]][k - 1] : &on_rank[r->ranks[i]]) = jobs[k];
+        }
     }
+    for (uint32_t i = 0; i < r->n; i++)
+        scheduler_rank(r->ranks[i], 0, false);
 }
 
 void workers_cancel(struct job *j)
@@ -182,8 +201,7 @@ void workers_cancel(struct job *j)
 
 static void release(uint32_t r)
 {
-    on_rank[r] = NULL;
-    scheduler_rank(r, true);
+    next_of_batch(r);
 }
 
 static void rank_done(uint32_t r)
@@ -206,18 +224,22 @@ static void rank_failed(uint32_t r, const char *why)
     scheduler_next();
 }
 
+/* Not ready: it has to come back first. */
 static void rank_lost(uint32_t r)
 {
-    struct job *j = on_rank[r];
+    struct job *jobs[LIMIT_BATCH_JOBS + 1] = {on_rank[r]};
 
-    on_rank[r] = NULL; /* not ready: it has to come back first */
-    job_rank_lost(j->seq, j->record->attempts, r, "signal 9 (Killed)");
+    memcpy(jobs + 1, behind[r], sizeof behind[r]);
+    on_rank[r] = NULL;
+    memset(behind[r], 0, sizeof behind[r]);
+    for (uint32_t i = 0; jobs[i]; i++)
+        job_rank_lost(jobs[i]->seq, jobs[i]->record->attempts, r, "signal 9 (Killed)");
     scheduler_next();
 }
 
 static void rank_back(uint32_t r)
 {
-    scheduler_rank(r, true);
+    scheduler_rank(r, 0, true);
     scheduler_next();
 }
 
@@ -245,14 +267,15 @@ static int set_up(void **state)
     store_fails = ERR_none;
     key_exists = finish_superseded = false;
     memset(on_rank, 0, sizeof on_rank);
+    memset(behind, 0, sizeof behind);
     log_init("test", LOG_error, false);
     strcpy(dir, "/dev/shm/tutti-job-XXXXXX");
     if (!mkdtemp(dir) || arena_open(&arena, dir, ARENA, 0, &kept, &e) != 0 ||
         extent_init(arena, &e) != 0 || tensor_table_init(&e) != 0 || core_init(&e) != 0 ||
-        job_table_init(3600000000u, &e) != 0 || scheduler_init(WORLD, job_begin, &e) != 0)
+        job_table_init(3600000000u, &e) != 0 || scheduler_init(WORLD, 1, job_begin, &e) != 0)
         return -1;
     for (uint32_t r = 0; r < WORLD; r++)
-        scheduler_rank(r, true);
+        scheduler_rank(r, 0, true);
     extent_usage(&at_start);
     return 0;
 }
@@ -514,7 +537,7 @@ a_wait_of_zero_is_answered_when_recorded_and_a_deadline_with_the_present_state(v
     struct id id;
 
     (void)state;
-    scheduler_rank(0, false);
+    scheduler_rank(0, 0, false);
     id = submit_sum(r);
     assert_int_equal(r->answers, 0);
     commit();
@@ -673,6 +696,76 @@ static void a_job_that_kills_its_workers_fails_after_its_last_attempt(void **sta
     assert_non_null(strstr(r->wait.job->error->detail, "signal 9"));
     assert_extents(0);
     request_free(r);
+}
+
+/* n small jobs behind one that runs; that one ends, and the others are run together. */
+static void run_together(struct request **r, uint32_t n)
+{
+    for (uint32_t i = 0; i <= n; i++) {
+        r[i] = request(LONG);
+        submit(record_of("all_reduce_sum", world, WORLD, i < n ? 4 : LARGE), r[i], "");
+        commit();
+        if (i == 0)
+            assert_int_equal(batch, 1);
+    }
+    assert_int_equal(runs, 1);
+    all_done();
+    commit();
+    assert_int_equal(runs, n);
+    assert_int_equal(batch, n - 1); /* the large one is left */
+}
+
+static void small_jobs_of_the_same_ranks_run_together(void **state)
+{
+    struct request *r[6];
+
+    (void)state;
+    run_together(r, 5);
+    for (int i = 0; i < 4; i++)
+        all_done();
+    assert_int_equal(runs, 6);
+    assert_int_equal(batch, 1);
+    all_done();
+    commit();
+    for (int i = 0; i < 6; i++) {
+        assert_answer(r[i], JOB_succeeded);
+        request_free(r[i]);
+    }
+    assert_extents((uint32_t)tensor_count()); /* the results */
+}
+
+static void what_failed_together_runs_again_alone_and_does_not_count(void **state)
+{
+    struct request *r[4];
+
+    (void)state;
+    run_together(r, 3);
+    for (uint32_t rank = 0; rank < WORLD; rank++) {
+        rank_failed(rank, "a fault of somebody's"); /* of the first of the two */
+        rank_failed(rank, "a fault of somebody's");
+    }
+    assert_int_equal(runs, 4);
+    assert_int_equal(batch, 1);
+    for (uint32_t i = 0; i < LIMIT_ATTEMPTS; i++) { /* its own crashes count */
+        rank_lost(0);
+        for (uint32_t rank = 1; rank < WORLD; rank++)
+            rank_done(rank);
+        rank_back(0);
+    }
+    commit();
+    assert_answer(r[1], JOB_failed);
+    assert_int_equal(r[1]->wait.job->error->code, ERR_worker_crashed);
+    assert_int_equal(r[1]->wait.job->attempts, LIMIT_ATTEMPTS + 1);
+    all_done();
+    assert_int_equal(batch, 1);
+    all_done();
+    commit();
+    assert_answer(r[2], JOB_succeeded);
+    assert_int_equal(r[2]->wait.job->attempts, 2);
+    assert_answer(r[3], JOB_succeeded);
+    assert_extents((uint32_t)tensor_count()); /* the results */
+    for (int i = 0; i < 4; i++)
+        request_free(r[i]);
 }
 
 static void a_rank_that_fails_fails_the_job_once_all_have_answered(void **state)
@@ -1035,7 +1128,7 @@ static void too_many_unfinished_jobs_are_refused(void **state)
     struct err e;
 
     (void)state;
-    scheduler_rank(0, false);
+    scheduler_rank(0, 0, false);
     for (uint32_t i = 0; i < LIMIT_UNFINISHED_JOBS; i++) {
         struct job_record *record = record_of("all_reduce_sum", (uint32_t[]){0}, 1, 1);
 
@@ -1238,6 +1331,8 @@ int main(void)
         T(a_key_of_an_unfinished_job_joins_its_wait),
         T(a_lost_rank_means_another_run_once_all_have_answered),
         T(a_job_that_kills_its_workers_fails_after_its_last_attempt),
+        T(small_jobs_of_the_same_ranks_run_together),
+        T(what_failed_together_runs_again_alone_and_does_not_count),
         T(a_rank_that_fails_fails_the_job_once_all_have_answered),
         T(a_run_that_takes_too_long_names_the_silent_ranks),
         T(a_queued_job_is_cancelled_at_once_and_a_running_one_when_its_ranks_let_go),

@@ -21,7 +21,7 @@ static void start(uint32_t world)
 
     stage_open(&kept);
     if (group_table_init(world, &e) != 0 || core_init(&e) != 0 ||
-        scheduler_init(world, job_begin, &e) != 0 || job_table_init(3600000000, &e) != 0 ||
+        scheduler_init(world, 1, job_begin, &e) != 0 || job_table_init(3600000000, &e) != 0 ||
         recover(kept, &e) != 0)
         fail_msg("%s", e.detail);
 }

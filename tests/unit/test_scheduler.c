@@ -58,7 +58,7 @@ static enum job_begun begin(struct job *j)
     }
     scheduler_remove(j);
     for (uint32_t i = 0; i < j->record->n; i++)
-        scheduler_rank(j->record->ranks[i], false);
+        scheduler_rank(j->record->ranks[i], 0, false);
     started++;
     return JOB_BEGUN;
 }
@@ -67,7 +67,7 @@ static void release(struct job *j)
 {
     for (uint32_t i = 0; i < j->record->n; i++) {
         running[j->record->ranks[i]] = NULL;
-        scheduler_rank(j->record->ranks[i], true);
+        scheduler_rank(j->record->ranks[i], 0, true);
     }
 }
 
@@ -89,7 +89,7 @@ static int set_up(void **state)
     no_room = false;
     memset(running, 0, sizeof running);
     memset(ran_on, 0, sizeof ran_on);
-    return scheduler_init(WORLD, begin, &e);
+    return scheduler_init(WORLD, 1, begin, &e);
 }
 
 static int tear_down(void **state)
@@ -102,7 +102,7 @@ static int tear_down(void **state)
 static void all_ready(void)
 {
     for (uint32_t r = 0; r < WORLD; r++)
-        scheduler_rank(r, true);
+        scheduler_rank(r, 0, true);
 }
 
 static void check(void)
@@ -116,32 +116,33 @@ static void check(void)
 static void a_job_waits_for_every_one_of_its_ranks(void **state)
 {
     const uint32_t ranks[] = {3, 1, 6};
-    struct job *j = job_of(ranks, 3, 0);
+    struct job *j = job_of(ranks, 3, 0), *same = job_of(ranks, 3, 0);
 
     (void)state;
     scheduler_add(j);
     scheduler_next();
-    assert_false(scheduler_idle(ranks, 3));
-    scheduler_rank(3, true);
-    scheduler_rank(6, true);
+    assert_false(scheduler_idle(j->record));
+    scheduler_rank(3, 0, true);
+    scheduler_rank(6, 0, true);
     scheduler_next();
     assert_int_equal(started, 0);
-    scheduler_rank(3, false); /* and back again: it does not count twice */
-    scheduler_rank(1, true);
+    scheduler_rank(3, 0, false); /* and back again: it does not count twice */
+    scheduler_rank(1, 0, true);
     scheduler_next();
     assert_int_equal(started, 0);
-    scheduler_rank(3, true);
+    scheduler_rank(3, 0, true);
     scheduler_next();
     assert_int_equal(started, 1);
     check();
-    assert_false(scheduler_idle(ranks, 3));
+    assert_false(scheduler_idle(same->record));
     end(j);
-    assert_true(scheduler_idle(ranks, 3));
+    assert_true(scheduler_idle(same->record));
     j = job_of((uint32_t[]){6}, 1, 0); /* wanted, if only for the blink until scheduler_next */
     scheduler_add(j);
-    assert_false(scheduler_idle(ranks, 3));
+    assert_false(scheduler_idle(same->record));
     scheduler_next();
     end(j);
+    job_gone(same);
 }
 
 static void disjoint_groups_run_side_by_side_and_overlapping_ones_in_order(void **state)
@@ -181,7 +182,7 @@ static void a_higher_priority_goes_first_and_equals_go_by_age(void **state)
     scheduler_add(young);
     scheduler_add(high);
     check();
-    scheduler_rank(0, true);
+    scheduler_rank(0, 0, true);
     scheduler_next();
     for (int i = 0; i < 4; i++) {
         assert_ptr_equal(running[0], want[i]);
@@ -201,12 +202,12 @@ static void a_job_whose_rank_died_goes_back_to_its_place(void **state)
     scheduler_add(b);
     scheduler_add(c);
     running[0] = running[1] = NULL;
-    scheduler_rank(0, true); /* rank 1 is gone */
+    scheduler_rank(0, 0, true); /* rank 1 is gone */
     scheduler_add(a);
     scheduler_next();
     check();
     assert_null(running[0]); /* b does not overtake a */
-    scheduler_rank(1, true);
+    scheduler_rank(1, 0, true);
     scheduler_next();
     assert_ptr_equal(running[0], a);
     end(a);
@@ -249,7 +250,7 @@ static void a_cancelled_job_lets_the_next_one_through(void **state)
     struct job *wide = job_of((uint32_t[]){0, 7}, 2, 0), *next = job_of((uint32_t[]){0}, 1, 0);
 
     (void)state;
-    scheduler_rank(0, true); /* 7 never comes */
+    scheduler_rank(0, 0, true); /* 7 never comes */
     scheduler_add(wide);
     scheduler_add(next);
     scheduler_next();
@@ -273,6 +274,82 @@ static void nothing_starts_while_draining(void **state)
     scheduler_next();
     assert_int_equal(started, 0);
     job_gone(j);
+}
+
+/* What begin does with small jobs: takes what follows while the ranks are still ready. */
+static enum job_begun begin_with_followers(struct job *j)
+{
+    struct job *batch[WORLD] = {j};
+    uint32_t n = 0;
+
+    do {
+        scheduler_remove(batch[n++]);
+        batch[n] = scheduler_follower(j);
+    } while (batch[n] && n < WORLD - 1);
+    for (uint32_t i = 0; i < j->record->n; i++)
+        scheduler_rank(j->record->ranks[i], scheduler_lane(j->record), false);
+    order_of[0][started++] = n;
+    for (uint32_t i = 0; i < n; i++)
+        job_gone(batch[i]);
+    return JOB_BEGUN;
+}
+
+static void only_the_next_job_of_the_same_ranks_and_stream_follows(void **state)
+{
+    static const struct {
+        uint32_t ranks[2], n, stream;
+    } jobs[] = {{{0, 1}, 2, 0}, {{0, 1}, 2, 0}, {{0, 1}, 2, 0},  /* three as one */
+                {{1, 0}, 2, 0},                                  /* another order */
+                {{0, 1}, 2, 3},                                  /* another stream */
+                {{0, 1}, 2, 0}, {{1}, 1, 0},    {{0, 1}, 2, 0}}; /* not past one that is older */
+    static const uint64_t want[] = {3, 1, 1, 1, 1, 1};
+    struct err e;
+
+    (void)state;
+    scheduler_fini();
+    assert_int_equal(scheduler_init(WORLD, 1, begin_with_followers, &e), 0);
+    for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++) {
+        struct job *j = job_of(jobs[i].ranks, jobs[i].n, 0);
+
+        j->record->stream = jobs[i].stream;
+        scheduler_add(j);
+    }
+    for (uint32_t turn = 0; turn < 6; turn++) {
+        all_ready();
+        scheduler_next();
+        check();
+    }
+    assert_int_equal(started, 6);
+    assert_memory_equal(order_of[0], want, sizeof want);
+}
+
+static void streams_overlap_where_each_has_its_lane(void **state)
+{
+    struct job *a = job_of((uint32_t[]){0, 1}, 2, 0), *b = job_of((uint32_t[]){1, 0}, 2, 0),
+               *c = job_of((uint32_t[]){0}, 1, 0);
+    struct err e;
+
+    (void)state;
+    scheduler_fini();
+    assert_int_equal(scheduler_init(WORLD, 2, begin_with_followers, &e), 0);
+    b->record->stream = 1;
+    for (uint32_t r = 0; r < 2; r++) {
+        scheduler_rank(r, 0, true);
+        scheduler_rank(r, 1, true);
+    }
+    scheduler_add(a);
+    scheduler_add(b);
+    scheduler_add(c); /* behind a, on its stream */
+    scheduler_next();
+    assert_int_equal(started, 2);
+    check();
+    scheduler_rank(0, 1, true);
+    scheduler_next();
+    assert_int_equal(started, 2);
+    scheduler_rank(0, 0, true);
+    scheduler_next();
+    assert_int_equal(started, 3);
+    check();
 }
 
 /* Shuffles 0..WORLD-1 and takes the first n. */
@@ -372,6 +449,8 @@ int main(void)
         T(a_job_without_room_waits_and_others_pass_on_other_ranks_only),
         T(a_cancelled_job_lets_the_next_one_through),
         T(nothing_starts_while_draining),
+        T(only_the_next_job_of_the_same_ranks_and_stream_follows),
+        T(streams_overlap_where_each_has_its_lane),
         T(random_jobs_on_overlapping_groups_all_end_in_one_order),
         T(a_hundred_thousand_queued_jobs_stay_fast),
     };

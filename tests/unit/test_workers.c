@@ -290,7 +290,7 @@ static void start(uint32_t world, uint32_t launch, const char *behaviour)
         .log_format = "text",
         .arena = arena,
     };
-    assert_int_equal(scheduler_init(world, begin, &e), 0);
+    assert_int_equal(scheduler_init(world, 1, begin, &e), 0);
     if (workers_init(&options, &e) != 0)
         fail_msg("%s", e.detail);
 }
@@ -362,7 +362,7 @@ static void run(struct job *j)
     struct err e;
 
     assert_int_equal(workers_prepare(j, &e), 0);
-    workers_run(j);
+    workers_run(&j, 1);
 }
 
 static void job_gone(struct job *j)
@@ -595,7 +595,7 @@ static void an_orphaned_tutti_worker_is_killed_at_the_next_start(void **state)
 
     (void)state;
     assert_int_equal(fence_open(dir, &e), 0);
-    assert_int_equal(scheduler_init(1, begin, &e), 0);
+    assert_int_equal(scheduler_init(1, 1, begin, &e), 0);
     snprintf(copy, sizeof copy, "%s/tutti-worker", dir);
     snprintf(command, sizeof command, "cp /bin/sleep %s", copy);
     assert_int_equal(system(command), 0);
@@ -625,22 +625,22 @@ static void groups_are_named_once_and_the_oldest_idle_one_is_forgotten(void **st
     struct err e;
 
     (void)state;
-    assert_int_equal(scheduler_init(1, begin, &e), 0);
-    first = comms_use((uint32_t[]){0, 1}, 2, &e);
-    second = comms_use((uint32_t[]){1, 0}, 2, &e); /* another order: another group */
+    assert_int_equal(scheduler_init(1, 1, begin, &e), 0);
+    first = comms_use((uint32_t[]){0, 1}, 2, 0, &e);
+    second = comms_use((uint32_t[]){1, 0}, 2, 0, &e); /* another order: another group */
     assert_ptr_not_equal(first, second);
     assert_int_not_equal(first->id, second->id);
-    assert_ptr_equal(comms_use((uint32_t[]){0, 1}, 2, &e), first);
+    assert_ptr_equal(comms_use((uint32_t[]){0, 1}, 2, 0, &e), first);
     first->busy = 1;
     for (uint32_t i = 0; i < COMMS_MAX - 2; i++) {
-        comms_use(&i, 1, &e);
-        assert_null(comms_evict());
+        comms_use(&i, 1, 0, &e);
+        assert_null(comms_evict(COMMS_MAX));
     }
-    comms_use((uint32_t[]){7, 8, 9}, 3, &e);
-    c = comms_evict();
+    comms_use((uint32_t[]){7, 8, 9}, 3, 0, &e);
+    c = comms_evict(COMMS_MAX);
     assert_ptr_equal(c, second); /* first is older by use only after it, and busy */
     comm_free(c);
-    assert_null(comms_evict());
+    assert_null(comms_evict(COMMS_MAX));
     first->busy = 0;
 }
 

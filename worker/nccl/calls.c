@@ -29,76 +29,72 @@ bool nccl_reduces(enum dtype d)
 
 static uint64_t elements(const struct chunk *c)
 {
-    return c->bytes / dtypes[c->comm->task.dtype].size_bytes;
+    return c->bytes / dtypes[c->task->dtype].size_bytes;
 }
 
 static ncclDataType_t type_of(const struct chunk *c)
 {
-    return types[c->comm->task.dtype].type;
+    return types[c->task->dtype].type;
 }
 
 static ncclRedOp_t redop_of(const struct chunk *c)
 {
-    return redops[c->comm->task.op->reduce];
+    return redops[c->task->op->reduce];
 }
 
 static ncclResult_t nccl_all_reduce(const struct chunk *c)
 {
     return ncclAllReduce(c->in, c->out, elements(c), type_of(c), redop_of(c), c->comm->nccl,
-                         c->comm->device->run);
+                         c->comm->run);
 }
 
 static ncclResult_t nccl_reduce(const struct chunk *c)
 {
     return ncclReduce(c->in, c->out, elements(c), type_of(c), redop_of(c), ROOT, c->comm->nccl,
-                      c->comm->device->run);
+                      c->comm->run);
 }
 
 static ncclResult_t nccl_reduce_scatter(const struct chunk *c)
 {
     return ncclReduceScatter(c->in, c->out, elements(c), type_of(c), redop_of(c), c->comm->nccl,
-                             c->comm->device->run);
+                             c->comm->run);
 }
 
 static ncclResult_t nccl_broadcast(const struct chunk *c)
 {
-    return ncclBroadcast(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl,
-                         c->comm->device->run);
+    return ncclBroadcast(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl, c->comm->run);
 }
 
 static ncclResult_t nccl_all_gather(const struct chunk *c)
 {
-    return ncclAllGather(c->in, c->out, c->bytes, ncclUint8, c->comm->nccl, c->comm->device->run);
+    return ncclAllGather(c->in, c->out, c->bytes, ncclUint8, c->comm->nccl, c->comm->run);
 }
 
 /* The peers' ends meet by rank; a rank that is neither has no chunk. */
 static ncclResult_t nccl_send_recv(const struct chunk *c)
 {
-    const struct op_params *p = &c->comm->task.params;
+    const struct op_params *p = &c->task->params;
 
     if (c->comm->rank == p->src)
-        return ncclSend(c->in, c->bytes, ncclUint8, (int)p->dst, c->comm->nccl,
-                        c->comm->device->run);
-    return ncclRecv(c->out, c->bytes, ncclUint8, (int)p->src, c->comm->nccl, c->comm->device->run);
+        return ncclSend(c->in, c->bytes, ncclUint8, (int)p->dst, c->comm->nccl, c->comm->run);
+    return ncclRecv(c->out, c->bytes, ncclUint8, (int)p->src, c->comm->nccl, c->comm->run);
 }
 
 #if NCCL_VERSION_CODE >= NCCL_VERSION(2, 28, 0) && !defined(TUTTI_NCCL_SEND_RECV)
 
 static ncclResult_t nccl_gather(const struct chunk *c)
 {
-    return ncclGather(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl,
-                      c->comm->device->run);
+    return ncclGather(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl, c->comm->run);
 }
 
 static ncclResult_t nccl_scatter(const struct chunk *c)
 {
-    return ncclScatter(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl,
-                       c->comm->device->run);
+    return ncclScatter(c->in, c->out, c->bytes, ncclUint8, ROOT, c->comm->nccl, c->comm->run);
 }
 
 static ncclResult_t nccl_all_to_all(const struct chunk *c)
 {
-    return ncclAlltoAll(c->in, c->out, c->bytes, ncclUint8, c->comm->nccl, c->comm->device->run);
+    return ncclAlltoAll(c->in, c->out, c->bytes, ncclUint8, c->comm->nccl, c->comm->run);
 }
 
 #else
@@ -116,10 +112,10 @@ static ncclResult_t exchange(const struct chunk *c, bool (*sends)(uint32_t from,
     for (uint32_t r = 0; r < c->comm->n && rc == ncclSuccess; r++) {
         if (sends(me, r))
             rc = ncclSend(c->in + r * in_step, c->bytes, ncclUint8, (int)r, c->comm->nccl,
-                          c->comm->device->run);
+                          c->comm->run);
         if (rc == ncclSuccess && sends(r, me))
             rc = ncclRecv(c->out + r * out_step, c->bytes, ncclUint8, (int)r, c->comm->nccl,
-                          c->comm->device->run);
+                          c->comm->run);
     }
     end = ncclGroupEnd();
     return rc != ncclSuccess ? rc : end;
@@ -169,5 +165,5 @@ static ncclResult_t (*const calls[KIND_COUNT])(const struct chunk *) = {
 
 ncclResult_t nccl_launch(const struct chunk *c)
 {
-    return calls[c->comm->task.op->kind](c);
+    return calls[c->task->op->kind](c);
 }

@@ -1,5 +1,5 @@
 /* nccl_parts.h - what the files of the NCCL backend share: the device, a communicator, a staged
- * task. Main thread, but for nccl_progress. */
+ * batch. Main thread. */
 #ifndef TUTTI_WORKER_NCCL_NCCL_PARTS_H
 #define TUTTI_WORKER_NCCL_NCCL_PARTS_H
 
@@ -7,10 +7,9 @@
 #include "worker/copy.h"
 #include "worker/nccl/rt.h"
 
-#include <stdatomic.h>
-
 #define SLOTS 4                 /* chunks on their way at once */
 #define SLOT_BYTES (8ull << 20) /* of a slot's input, and of its output */
+#define GRAIN 64                /* chunks and parts begin at multiples of this: whole, aligned */
 
 /* Device memory for one chunk, and the events that order who uses it. */
 struct slot {
@@ -18,43 +17,75 @@ struct slot {
     rtEvent_t in_done, run_done, out_done;
 };
 
-struct device {
-    struct place at;
-    int number;
-    rtStream_t in, run, out; /* copies in, collectives, copies out: three engines of a GPU */
-    bool registered;         /* the arena is pinned */
+/* The way of one batch through the device. As many as there are batches at once. */
+struct stage {
+    struct stage *next;
+    bool taken;
+    rtStream_t in, out; /* copies in, copies out: an engine each */
     struct slot slot[SLOTS];
 };
 
-/* How one rank's part of a task is cut. All in bytes of one block: what moves between two ranks. */
-struct plan {
-    uint64_t bytes, chunk_bytes;    /* of a block; of the piece of it that one chunk carries */
-    uint32_t in_blocks, out_blocks; /* 0: this rank gives, gets nothing; 1, or n */
-    struct rows from, to;           /* where block 0 lies in the host tensors */
-    uint64_t from_step, to_step;    /* bytes from a block's offset to the next one's */
-    const uint8_t *src;
-    uint8_t *dst;
+struct resident; /* the tensors that live on the device: resident.h */
+
+struct device {
+    struct place at;
+    int number;
+    bool registered;                  /* the arena is pinned */
+    rtStream_t run[LIMIT_STREAM + 1]; /* collectives, one a stream; made when first joined */
+    rtStream_t aside;                 /* resident tensors to the arena */
+    struct stage *stages;
+    struct comm *comms;
+    struct resident *resident;
+};
+
+/* One side of a task: where its blocks lie. */
+struct end {
+    uint8_t *at;       /* NULL: this rank gives, gets nothing */
+    bool device;       /* a resident tensor; else in the arena */
+    bool direct;       /* NCCL works on it where it lies; else through a slot */
+    uint32_t blocks;   /* 1, or n */
+    struct rows rows;  /* of block 0 */
+    uint64_t step;     /* bytes from a block's first to the next one's */
+    uint64_t in_stage; /* where in the slot's memory it begins */
+};
+
+/* One rank's part of a task, and how it is cut. A block is what one rank has for one other. */
+struct part {
+    const struct task *task;
+    uint64_t bytes, chunk_bytes; /* of a block; of the piece of it that one chunk carries */
+    uint64_t chunks;
+    struct end in, out;
     bool shared; /* all ranks have one output: each copies its share of it out */
 };
 
-enum stage { STAGE_IDLE, STAGE_MOVING, STAGE_LAUNCHING };
+enum phase {
+    PHASE_IDLE,
+    PHASE_MOVING,
+    PHASE_LAUNCHING, /* a call is not on its stream yet */
+    PHASE_ENDED,     /* to be reported */
+    PHASE_LOST,      /* aborted for another communicator's sake: to be reported */
+};
 
 struct comm {
+    struct comm *next; /* of the device */
     struct device *device;
     ncclComm_t nccl; /* NULL once aborted */
     uint32_t n, rank;
+    rtStream_t run;
     bool ready; /* every rank has come */
-    enum stage stage;
-    struct task task;
-    struct plan plan;
-    uint64_t chunks, begun, ended; /* of the task */
-    uint64_t start_ns;
-    atomic_uint_least64_t done_bytes;
+    enum phase phase;
+    struct stage *stage;
+    struct part parts[LIMIT_BATCH_JOBS];
+    uint32_t n_parts, reported;
+    uint64_t chunks, begun, ended; /* of the batch; more than one only when it is one task */
+    uint64_t start_ns, end_ns;
+    uint64_t done_bytes;
 };
 
-/* A piece of every block, as it lies on the device. */
+/* A piece of every block of a part, as it lies on the device. */
 struct chunk {
     struct comm *comm;
+    const struct task *task;
     const uint8_t *in;
     uint8_t *out;
     uint64_t bytes; /* of one block's piece */
@@ -62,7 +93,7 @@ struct chunk {
 
 /* ---- calls.c: one function a kind, the NCCL calls of one chunk ---- */
 
-/* Starts the chunk's collective on the device's run stream. ncclInProgress: ask the communicator.
+/* Starts the chunk's collective on the communicator's stream. ncclInProgress: ask the communicator.
  */
 ncclResult_t nccl_launch(const struct chunk *c);
 
@@ -70,11 +101,13 @@ ncclResult_t nccl_launch(const struct chunk *c);
 bool nccl_reduces(enum dtype d);
 
 /* ---- plan.c ---- */
-void nccl_plan(struct comm *c); /* from c->task */
+
+/* The part of a task; held, kept: the resident input and output, or NULL. */
+void nccl_plan(struct part *p, const struct task *t, uint8_t *held, uint8_t *kept);
 
 /* ---- stage.c ---- */
 
-/* Pushes what can be pushed, looks what has ended. 1: the task is complete; 0: not yet; -1 with e.
+/* Pushes what can be pushed, looks what has ended. 1: the batch is complete; 0: not yet; -1 with e.
  */
 int nccl_stage(struct comm *c, struct err *e);
 
@@ -85,10 +118,28 @@ int nccl_describe(const char *device, struct gpu_facts *out, struct err *e);
 /* N of "gpu:N". Returns 0, or -1 with ERR_option when there is no such device. */
 int nccl_find_number(const char *name, int *out, struct err *e);
 
-/* ---- nccl.c ---- */
+/* ---- device.c ---- */
+int nccl_open(struct device **out, const struct place *at, struct err *e);
+void nccl_close(struct device *d);
+struct stage *nccl_take_stage(struct device *d, struct err *e); /* NULL with e */
+/* The stream of this number, made now if it is new. Returns 0, or -1 with e. */
+int nccl_stream(struct device *d, uint32_t number, rtStream_t *out, struct err *e);
 
 /* The error as ours. Returns -1. A failed CUDA call: the device is not to be used any more. */
 int nccl_cuda_failed(struct err *e, const char *call, rtError_t rc);
+/* The device, or this process' NCCL, is not to be used any more but to leave. */
+void nccl_break(void);
+bool nccl_broken(void);
+
+/* ---- comms.c: as backend.h has them ---- */
+int nccl_ticket(struct device *d, char *out, size_t size, struct err *e);
+int nccl_join(struct device *d, const struct seat *seat, struct comm **out, struct err *e);
+void nccl_abort(struct comm *c);
+void nccl_leave(struct comm *c, bool peers_lost);
+
+/* 1: every rank has come; 0: not yet; -1 with e. */
+int nccl_meet(struct comm *c, struct err *e);
 int nccl_failed(struct comm *c, struct err *e, const char *call, ncclResult_t rc);
+void nccl_nap(void); /* of a poll that finds nothing to do */
 
 #endif

@@ -6,8 +6,6 @@
 #include "worker/nccl/nccl_parts.h"
 #include "schema/layout.h"
 
-#define GRAIN 64 /* chunks are cut at multiples of this: whole elements, aligned */
-
 static struct rows whole(uint64_t bytes)
 {
     return (struct rows){.len = bytes, .stride = bytes};
@@ -31,45 +29,66 @@ static bool joins(const struct op *op)
     return op->dim == DIM_GROW || op->dim == DIM_SHUFFLE;
 }
 
-static void plan_rows(const struct task *t, struct plan *p)
+static void plan_rows(const struct task *t, struct part *p)
 {
     struct shape block = t->in;
 
-    p->from = p->to = whole(p->bytes);
+    p->in.rows = p->out.rows = whole(p->bytes);
     if (splits(t->op)) {
         uint32_t axis = op_axis(t->params.split_axis, t->in.ndim);
         struct layout l = layout_of(&t->in, axis);
 
-        p->from = part(t, &l, l.axis / t->n);
-        p->from_step = p->from.len;
+        p->in.rows = part(t, &l, l.axis / t->n);
+        p->in.step = p->in.rows.len;
         block.dim[axis] /= t->n;
     }
     if (joins(t->op)) {
         uint32_t axis = op_axis(t->params.concat_axis, t->in.ndim);
         struct layout l = layout_of(&block, axis);
 
-        p->to = part(t, &l, l.axis);
-        p->to_step = p->to.len;
+        p->out.rows = part(t, &l, l.axis);
+        p->out.step = p->out.rows.len;
     }
 }
 
-void nccl_plan(struct comm *c)
+/* Each block is one run of bytes on the device, as NCCL wants it. */
+static bool is_plain(const struct end *end, uint64_t bytes)
 {
-    const struct task *t = &c->task;
-    struct plan *p = &c->plan;
-    uint32_t blocks = splits(t->op) || joins(t->op) ? t->n : 1;
+    return end->device && (end->rows.len >= bytes || end->rows.len == end->rows.stride);
+}
 
-    *p = (struct plan){.bytes = splits(t->op) ? t->in_bytes / t->n : t->in_bytes,
-                       .src = t->inputs[c->rank],
-                       .dst = t->outputs[c->rank],
-                       .shared = op_shares_output(t->op)};
-    p->in_blocks = !p->src ? 0 : splits(t->op) ? t->n : 1;
-    p->out_blocks = !p->dst ? 0 : joins(t->op) ? t->n : 1;
+/* What goes through slots goes in chunks that fit them. What lies on the device as NCCL wants it
+ * goes as it is, in one piece if the other end does, too. */
+static void plan_chunks(const struct task *t, struct part *p)
+{
+    uint32_t blocks = splits(t->op) || joins(t->op) ? t->n : 1;
+    bool in_plain = !p->in.at || is_plain(&p->in, p->bytes);
+    bool out_plain = !p->out.at || is_plain(&p->out, p->bytes);
+
     p->chunk_bytes = SLOT_BYTES / blocks / GRAIN * GRAIN;
+    if (in_plain && out_plain && p->bytes > p->chunk_bytes)
+        p->chunk_bytes = p->bytes;
+    p->in.direct = p->in.at && in_plain && (p->in.blocks == 1 || p->chunk_bytes >= p->bytes);
+    p->out.direct = p->out.at && out_plain && (p->out.blocks == 1 || p->chunk_bytes >= p->bytes);
+    p->chunks = (p->bytes + p->chunk_bytes - 1) / p->chunk_bytes;
+}
+
+void nccl_plan(struct part *p, const struct task *t, uint8_t *held, uint8_t *kept)
+{
+    *p = (struct part){.task = t,
+                       .bytes = splits(t->op) ? t->in_bytes / t->n : t->in_bytes,
+                       .shared = op_shares_output(t->op) && !kept};
+    /* Casts away const: an input is only read from. */
+    p->in.at = held ? held : (uint8_t *)(uintptr_t)t->inputs[t->rank];
+    p->in.device = held != NULL;
+    p->in.blocks = splits(t->op) ? t->n : 1;
+    p->out.at = kept ? kept : t->outputs[t->rank];
+    p->out.device = kept != NULL;
+    p->out.blocks = joins(t->op) ? t->n : 1;
     plan_rows(t, p);
-    c->begun = c->ended = 0;
-    c->chunks = (p->bytes + p->chunk_bytes - 1) / p->chunk_bytes;
+    plan_chunks(t, p);
     /* A view of an input is there already; a rank that neither gives nor gets has nothing to do. */
-    if (op_is_view(t->op, &t->params, t->n, &t->in) || (!p->in_blocks && !p->out_blocks))
-        c->chunks = 0;
+    if ((!p->in.at && !p->out.at) ||
+        (!held && !kept && op_is_view(t->op, &t->params, t->n, &t->in)))
+        p->chunks = 0;
 }

@@ -1,4 +1,5 @@
-/* stage.c - one task through the device, chunk by chunk: copy in, collective, copy out.
+/* stage.c - a batch through the device, chunk by chunk: copy in, collective, copy out. A batch of
+ * several tasks is one chunk of all of them, and one NCCL group.
  *
  * Three streams, ordered by events, so that copies and collectives of different chunks run side by
  * side. A slot is used again only when we saw that its last chunk's copy out, which comes after
@@ -10,24 +11,25 @@
 #define PITCH_MAX 0x7fffffffull /* of a two-dimensional copy */
 #define SHARE_MIN (64u << 10)   /* a shared result below that is copied out by one rank */
 
-static uint64_t chunk_lo(const struct comm *c, uint64_t chunk)
+static uint64_t chunk_lo(const struct part *p, uint64_t chunk)
 {
-    return chunk * c->plan.chunk_bytes;
+    return chunk * p->chunk_bytes;
 }
 
-static uint64_t chunk_hi(const struct comm *c, uint64_t chunk)
+static uint64_t chunk_hi(const struct part *p, uint64_t chunk)
 {
-    uint64_t hi = chunk_lo(c, chunk + 1);
+    uint64_t hi = chunk_lo(p, chunk + 1);
 
-    return hi < c->plan.bytes ? hi : c->plan.bytes;
+    return hi < p->bytes ? hi : p->bytes;
 }
 
 /* ---- copies ---- */
 
 struct transfer {
-    uint8_t *device, *host; /* host: of the whole tensor */
+    uint8_t *slot, *tensor; /* tensor: the whole of it, in the arena or on the device */
     const struct rows *rows;
     uint64_t offset; /* of the block within a row of blocks */
+    bool in;         /* from the tensor to the slot */
     enum rtMemcpyKind kind;
     rtStream_t stream;
 };
@@ -36,14 +38,13 @@ static rtError_t copy_run(const struct transfer *t, uint64_t done, uint64_t at, 
                           uint64_t height)
 {
     const struct rows *r = t->rows;
-    uint8_t *host = t->host + t->offset + at / r->len * r->stride + at % r->len;
-    uint8_t *device = t->device + done;
-    bool in = t->kind == rtHostToDevice;
+    uint8_t *tensor = t->tensor + t->offset + at / r->len * r->stride + at % r->len;
+    uint8_t *slot = t->slot + done, *to = t->in ? slot : tensor, *from = t->in ? tensor : slot;
+    uint64_t to_pitch = t->in ? width : r->stride, from_pitch = t->in ? r->stride : width;
 
     if (height == 1)
-        return rtMemcpyAsync(in ? device : host, in ? host : device, width, t->kind, t->stream);
-    return in ? rtMemcpy2DAsync(device, width, host, r->stride, width, height, t->kind, t->stream)
-              : rtMemcpy2DAsync(host, r->stride, device, width, width, height, t->kind, t->stream);
+        return rtMemcpyAsync(to, from, width, t->kind, t->stream);
+    return rtMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, t->kind, t->stream);
 }
 
 /* Bytes [lo, hi) of a block: the rest of a row, whole rows, the start of one. */
@@ -67,18 +68,19 @@ static rtError_t copy_block(const struct transfer *t, uint64_t lo, uint64_t hi)
     return rc;
 }
 
-static rtError_t copy_in(struct comm *c, struct slot *s, uint64_t lo, uint64_t hi)
+static rtError_t copy_in(struct comm *c, const struct part *p, struct slot *s, uint64_t lo,
+                         uint64_t hi)
 {
-    struct plan *p = &c->plan;
     rtError_t rc = rtSuccess;
 
-    for (uint32_t b = 0; b < p->in_blocks && rc == rtSuccess; b++) {
-        struct transfer t = {.device = s->in + b * (hi - lo),
-                             .host = c->device->at.arena + (p->src - c->device->at.arena),
-                             .rows = &p->from,
-                             .offset = b * p->from_step,
-                             .kind = rtHostToDevice,
-                             .stream = c->device->in};
+    for (uint32_t b = 0; p->in.at && !p->in.direct && b < p->in.blocks && rc == rtSuccess; b++) {
+        struct transfer t = {.slot = s->in + p->in.in_stage + b * (hi - lo),
+                             .tensor = p->in.at,
+                             .rows = &p->in.rows,
+                             .offset = b * p->in.step,
+                             .in = true,
+                             .kind = p->in.device ? rtDeviceToDevice : rtHostToDevice,
+                             .stream = c->stage->in};
 
         rc = copy_block(&t, lo, hi);
     }
@@ -86,37 +88,38 @@ static rtError_t copy_in(struct comm *c, struct slot *s, uint64_t lo, uint64_t h
 }
 
 /* Which blocks, and which bytes of them, of a shared output are ours to copy out. */
-static bool is_mine(const struct comm *c, uint32_t block, uint64_t *lo, uint64_t *hi)
+static bool is_mine(const struct part *p, uint32_t block, uint64_t *lo, uint64_t *hi)
 {
+    const struct task *t = p->task;
     uint64_t bytes = *hi - *lo, from = *lo;
 
-    if (!c->plan.shared || c->n == 1)
+    if (!p->shared || t->n == 1)
         return true;
-    if (c->plan.out_blocks > 1)
-        return block == c->rank;
+    if (p->out.blocks > 1)
+        return block == t->rank;
     if (bytes < SHARE_MIN)
-        return c->rank == 0;
-    *lo = from + bytes * c->rank / c->n;
-    *hi = from + bytes * (c->rank + 1) / c->n;
+        return t->rank == 0;
+    *lo = from + bytes * t->rank / t->n;
+    *hi = from + bytes * (t->rank + 1) / t->n;
     return true;
 }
 
-static rtError_t copy_out(struct comm *c, struct slot *s, uint64_t lo, uint64_t hi)
+static rtError_t copy_out(struct comm *c, const struct part *p, struct slot *s, uint64_t lo,
+                          uint64_t hi)
 {
-    struct plan *p = &c->plan;
     rtError_t rc = rtSuccess;
 
-    for (uint32_t b = 0; b < p->out_blocks && rc == rtSuccess; b++) {
+    for (uint32_t b = 0; p->out.at && !p->out.direct && b < p->out.blocks && rc == rtSuccess; b++) {
         uint64_t mine_lo = lo, mine_hi = hi;
-        struct transfer t = {.host = p->dst,
-                             .rows = &p->to,
-                             .offset = b * p->to_step,
-                             .kind = rtDeviceToHost,
-                             .stream = c->device->out};
+        struct transfer t = {.tensor = p->out.at,
+                             .rows = &p->out.rows,
+                             .offset = b * p->out.step,
+                             .kind = p->out.device ? rtDeviceToDevice : rtDeviceToHost,
+                             .stream = c->stage->out};
 
-        if (!is_mine(c, b, &mine_lo, &mine_hi))
+        if (!is_mine(p, b, &mine_lo, &mine_hi))
             continue;
-        t.device = s->out + b * (hi - lo) + (mine_lo - lo);
+        t.slot = s->out + p->out.in_stage + b * (hi - lo) + (mine_lo - lo);
         rc = copy_block(&t, mine_lo, mine_hi);
     }
     return rc;
@@ -129,42 +132,79 @@ static rtError_t wait_for(rtStream_t stream, rtEvent_t event)
     return rtStreamWaitEvent(stream, event, 0);
 }
 
+static ncclResult_t launch_part(struct comm *c, const struct part *p, struct slot *s)
+{
+    uint64_t lo = chunk_lo(p, c->begun);
+    struct chunk chunk = {.comm = c,
+                          .task = p->task,
+                          .in = p->in.direct ? p->in.at + lo : s->in + p->in.in_stage,
+                          .out = p->out.direct ? p->out.at + lo : s->out + p->out.in_stage,
+                          .bytes = chunk_hi(p, c->begun) - lo};
+
+    return c->begun < p->chunks ? nccl_launch(&chunk) : ncclSuccess;
+}
+
+static bool launched(ncclResult_t rc)
+{
+    return rc == ncclSuccess || rc == ncclInProgress;
+}
+
+/* All parts' collectives. One group of many small ones costs one launch. */
+static ncclResult_t launch(struct comm *c, struct slot *s)
+{
+    ncclResult_t rc = ncclSuccess, end;
+
+    if (c->n_parts == 1)
+        return launch_part(c, &c->parts[0], s);
+    ncclGroupStart();
+    for (uint32_t i = 0; i < c->n_parts && launched(rc); i++)
+        rc = launch_part(c, &c->parts[i], s);
+    end = ncclGroupEnd();
+    return launched(rc) ? end : rc;
+}
+
 /* In, and the collective. Returns 0, or -1 with e. */
 static int begin_chunk(struct comm *c, struct err *e)
 {
-    struct device *d = c->device;
-    struct slot *s = &d->slot[c->begun % SLOTS];
-    uint64_t lo = chunk_lo(c, c->begun), hi = chunk_hi(c, c->begun);
-    struct chunk chunk = {.comm = c, .in = s->in, .out = s->out, .bytes = hi - lo};
-    ncclResult_t launched;
-    rtError_t rc = copy_in(c, s, lo, hi);
+    struct slot *s = &c->stage->slot[c->begun % SLOTS];
+    ncclResult_t what;
+    rtError_t rc = rtSuccess;
 
+    for (uint32_t i = 0; i < c->n_parts && rc == rtSuccess; i++) {
+        const struct part *p = &c->parts[i];
+
+        if (c->begun < p->chunks)
+            rc = copy_in(c, p, s, chunk_lo(p, c->begun), chunk_hi(p, c->begun));
+    }
     if (rc == rtSuccess)
-        rc = rtEventRecord(s->in_done, d->in);
+        rc = rtEventRecord(s->in_done, c->stage->in);
     if (rc == rtSuccess)
-        rc = wait_for(d->run, s->in_done);
+        rc = wait_for(c->run, s->in_done);
     if (rc != rtSuccess)
         return nccl_cuda_failed(e, "copy in", rc);
-    launched = nccl_launch(&chunk);
-    if (launched != ncclSuccess && launched != ncclInProgress)
-        return nccl_failed(c, e, c->task.op->name, launched);
-    c->stage = launched == ncclInProgress ? STAGE_LAUNCHING : STAGE_MOVING;
+    what = launch(c, s);
+    if (!launched(what))
+        return nccl_failed(c, e, c->parts[0].task->op->name, what);
+    c->phase = what == ncclInProgress ? PHASE_LAUNCHING : PHASE_MOVING;
     return 0;
 }
 
 /* The collective is on its stream: out, behind it. Returns 0, or -1 with e. */
 static int finish_chunk(struct comm *c, struct err *e)
 {
-    struct device *d = c->device;
-    struct slot *s = &d->slot[c->begun % SLOTS];
-    rtError_t rc = rtEventRecord(s->run_done, d->run);
+    struct slot *s = &c->stage->slot[c->begun % SLOTS];
+    rtError_t rc = rtEventRecord(s->run_done, c->run);
 
     if (rc == rtSuccess)
-        rc = wait_for(d->out, s->run_done);
+        rc = wait_for(c->stage->out, s->run_done);
+    for (uint32_t i = 0; i < c->n_parts && rc == rtSuccess; i++) {
+        const struct part *p = &c->parts[i];
+
+        if (c->begun < p->chunks)
+            rc = copy_out(c, p, s, chunk_lo(p, c->begun), chunk_hi(p, c->begun));
+    }
     if (rc == rtSuccess)
-        rc = copy_out(c, s, chunk_lo(c, c->begun), chunk_hi(c, c->begun));
-    if (rc == rtSuccess)
-        rc = rtEventRecord(s->out_done, d->out);
+        rc = rtEventRecord(s->out_done, c->stage->out);
     if (rc != rtSuccess)
         return nccl_cuda_failed(e, "copy out", rc);
     c->begun++;
@@ -174,15 +214,19 @@ static int finish_chunk(struct comm *c, struct err *e)
 /* 1: the oldest chunk has gone through; 0: not yet; -1 with e. */
 static int end_chunk(struct comm *c, struct err *e)
 {
-    struct slot *s = &c->device->slot[c->ended % SLOTS];
+    struct slot *s = &c->stage->slot[c->ended % SLOTS];
     rtError_t rc = rtEventQuery(s->out_done); /* behind run_done, behind in_done */
 
     if (rc == rtErrorNotReady)
         return 0;
     if (rc != rtSuccess)
         return nccl_cuda_failed(e, "wait for a chunk", rc);
-    atomic_fetch_add_explicit(&c->done_bytes, chunk_hi(c, c->ended) - chunk_lo(c, c->ended),
-                              memory_order_relaxed);
+    for (uint32_t i = 0; i < c->n_parts; i++) {
+        const struct part *p = &c->parts[i];
+
+        if (c->ended < p->chunks)
+            c->done_bytes += chunk_hi(p, c->ended) - chunk_lo(p, c->ended);
+    }
     c->ended++;
     return 1;
 }
@@ -196,7 +240,7 @@ static int check_async(struct comm *c, struct err *e)
         rc = state;
     if (rc == ncclSuccess || rc == ncclInProgress)
         return rc == ncclInProgress;
-    return nccl_failed(c, e, c->task.op->name, rc);
+    return nccl_failed(c, e, c->parts[0].task->op->name, rc);
 }
 
 int nccl_stage(struct comm *c, struct err *e)
@@ -211,15 +255,15 @@ int nccl_stage(struct comm *c, struct err *e)
         return -1;
     if (async) /* the call before is not on its stream yet */
         return 0;
-    if (c->stage == STAGE_LAUNCHING) {
-        c->stage = STAGE_MOVING;
+    if (c->phase == PHASE_LAUNCHING) {
+        c->phase = PHASE_MOVING;
         if (finish_chunk(c, e) != 0)
             return -1;
     }
     while (c->begun < c->chunks && c->begun - c->ended < SLOTS) {
         if (begin_chunk(c, e) != 0)
             return -1;
-        if (c->stage == STAGE_LAUNCHING)
+        if (c->phase == PHASE_LAUNCHING)
             return 0;
         if (finish_chunk(c, e) != 0)
             return -1;

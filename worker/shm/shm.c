@@ -9,7 +9,6 @@
 #include "worker/shm/shm.h"
 #include "schema/clock.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #define QUANTUM_BYTES (256u << 10) /* of output between two looks at the link */
@@ -20,12 +19,13 @@ struct device {
 
 struct comm {
     uint32_t n, rank;
-    bool working;
+    struct task *const *tasks; /* of the batch */
+    uint32_t n_tasks, at;      /* the one at hand */
     struct work work;
     uint32_t piece;    /* at hand */
     uint64_t at_bytes; /* done of it */
     uint64_t start_ns;
-    atomic_uint_least64_t done_bytes; /* of the task, for heartbeats */
+    uint64_t done_bytes; /* of the batch, for heartbeats */
 };
 
 static shm_plan_fn *const plans[KIND_COUNT] = {
@@ -71,19 +71,28 @@ static bool is_in_place(const struct task *t)
     return t->n == 1 && t->outputs[0] == t->inputs[0];
 }
 
-static int shm_submit(struct comm *c, const struct task *t, struct err *e)
+static void begin_task(struct comm *c)
 {
-    if (c->working)
-        return err_set(e, ERR_worker_failed, "a task is running on this communicator");
+    const struct task *t = c->tasks[c->at];
+
     c->work.task = *t;
     plans[t->op->kind](&c->work);
     if (is_in_place(t))
         c->work.pieces = 0;
-    c->working = true;
     c->piece = 0;
     c->at_bytes = 0;
-    atomic_store_explicit(&c->done_bytes, 0, memory_order_relaxed);
     c->start_ns = clock_ns();
+}
+
+static int shm_submit(struct comm *c, struct task *const *tasks, uint32_t n, struct err *e)
+{
+    if (c->at < c->n_tasks)
+        return err_set(e, ERR_worker_failed, "a batch is running on this communicator");
+    c->tasks = tasks;
+    c->n_tasks = n;
+    c->at = 0;
+    c->done_bytes = 0;
+    begin_task(c);
     return 0;
 }
 
@@ -109,30 +118,31 @@ static void work_on(struct comm *c)
         }
     }
     copy_fence();
-    atomic_fetch_add_explicit(&c->done_bytes, QUANTUM_BYTES - budget, memory_order_relaxed);
+    c->done_bytes += QUANTUM_BYTES - budget;
 }
 
 static int shm_poll(struct comm *c, struct done *out, struct err *e)
 {
-    if (!c->working)
+    if (c->at == c->n_tasks)
         return err_set(e, ERR_worker_failed, "nothing was submitted");
     work_on(c);
     if (c->piece < c->work.pieces)
         return 0;
-    c->working = false;
     *out = (struct done){
         .job = c->work.task.job, .rc = 0, .start_ns = c->start_ns, .end_ns = clock_ns()};
+    if (++c->at < c->n_tasks)
+        begin_task(c);
     return 1;
 }
 
 static uint64_t shm_progress(const struct comm *c)
 {
-    return atomic_load_explicit(&c->done_bytes, memory_order_relaxed);
+    return c->done_bytes;
 }
 
 static void shm_abort(struct comm *c)
 {
-    c->working = false;
+    c->at = c->n_tasks = 0;
 }
 
 static void shm_leave(struct comm *c, bool peers_lost)

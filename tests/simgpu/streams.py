@@ -1,0 +1,101 @@
+#!/usr/bin/python3
+"""streams.py - jobs of different streams: one after the other, in their order, unless --overlap lets them run side by side;
+then each has its communicator, and what goes wrong on one stream does not fail another's job."""
+import os
+import sys
+import time
+
+import doubles
+from service import Service
+
+SLOW_S = 1.5
+
+
+def fault(text):
+    with open(doubles.FAULT, "w") as f:
+        f.write(text + "\n")
+
+
+def submit(service, stream, value):
+    a = service.post("/v1/jobs", {"op": "all_reduce_sum", "stream": stream, "inputs": [[value]] * 2})
+    assert a.status == 202, a
+    return a.json["id"]
+
+
+def state(service, job):
+    return service.get("/v1/jobs/%s" % job).json["state"]
+
+
+def ended(service, job, want):
+    a = service.get("/v1/jobs/%s?wait=20" % job)
+    assert a.json["state"] == "succeeded" and a.json["outputs"][0]["data"] == [want], a.json
+
+
+def warm(service):
+    for stream in (0, 1):
+        ended(service, submit(service, stream, 1), 2)
+
+
+def slow_and_quick(service):
+    """A slow job on stream 0, one on stream 1, one more on stream 0."""
+    warm(service)
+    fault("0 slow %d" % (SLOW_S * 1e6))
+    slow = submit(service, 0, 1)
+    time.sleep(SLOW_S / 3)
+    return slow, submit(service, 1, 2), submit(service, 0, 3)
+
+
+def in_one_order():
+    with Service(workers=2, options=["--backend", "nccl"]) as service:
+        slow, quick, behind = slow_and_quick(service)
+        ended(service, quick, 4)
+        assert state(service, slow) == "succeeded"
+        ended(service, behind, 6)
+
+
+def side_by_side():
+    with Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
+        slow, quick, behind = slow_and_quick(service)
+        ended(service, quick, 4)
+        assert state(service, slow) == "running", "stream 1 waited for stream 0"
+        assert state(service, behind) == "queued", "a stream keeps its order"
+        ended(service, slow, 2)
+        ended(service, behind, 6)
+
+
+def one_goes_wrong():
+    """Both communicators of the device are aborted; the job on the other stream runs again."""
+    with Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
+        warm(service)
+        fault("0 slow %d" % (SLOW_S * 1e6))
+        slow = submit(service, 0, 1)
+        time.sleep(SLOW_S / 3)
+        fault("1 async")
+        wrong = submit(service, 1, 2)
+        a = service.get("/v1/jobs/%s?wait=20" % wrong)
+        assert a.json["state"] == "failed" and a.json["error"]["ranks"] == [1], a.json
+        a = service.get("/v1/jobs/%s?wait=20" % slow)
+        assert a.json["state"] == "succeeded" and a.json["attempts"] == 2, a.json
+        warm(service)
+
+
+def main():
+    doubles.use(2)
+    passed = failed = 0
+    for test, kernels in ((in_one_order, "1"), (side_by_side, "8"), (one_goes_wrong, "8")):
+        os.environ["SIMGPU_KERNELS"] = kernels
+        try:
+            test()
+            passed += 1
+        except AssertionError as e:
+            failed += 1
+            print("FAILED %s: %s" % (test.__name__, str(e)[:1500]))
+    if doubles.complaints():
+        failed += 1
+        print("the double complains:\n%s" % doubles.complaints()[:3000])
+    print("CASES %d %d" % (passed, failed))
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

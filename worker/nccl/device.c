@@ -1,0 +1,177 @@
+/* device.c - a GPU from open to close: its streams, the stages that batches go through, the pinned
+ * arena. A device that failed is not used again: the worker reports, exits, and is started anew. */
+#include "worker/nccl/resident.h"
+#include "worker/nccl/nccl_parts.h"
+
+#include <stdlib.h>
+
+static bool broken;
+
+void nccl_break(void)
+{
+    broken = true;
+}
+
+bool nccl_broken(void)
+{
+    return broken;
+}
+
+int nccl_cuda_failed(struct err *e, const char *call, rtError_t rc)
+{
+    broken = true;
+    return err_set(e, ERR_worker_failed, "%s: CUDA error %d, %s", call, (int)rc,
+                   rtGetErrorString(rc));
+}
+
+/* ---- stages ---- */
+
+static void close_slot(struct slot *s)
+{
+    rtFree(s->in);
+    rtFree(s->out);
+    if (s->in_done)
+        rtEventDestroy(s->in_done);
+    if (s->run_done)
+        rtEventDestroy(s->run_done);
+    if (s->out_done)
+        rtEventDestroy(s->out_done);
+}
+
+/* Whatever of it was opened. */
+static void close_stage(struct stage *s)
+{
+    for (int i = 0; i < SLOTS; i++)
+        close_slot(&s->slot[i]);
+    if (s->in)
+        rtStreamDestroy(s->in);
+    if (s->out)
+        rtStreamDestroy(s->out);
+    free(s);
+}
+
+static rtError_t open_slot(struct slot *s)
+{
+    rtError_t rc = rtMalloc((void **)&s->in, SLOT_BYTES);
+
+    if (rc == rtSuccess)
+        rc = rtMalloc((void **)&s->out, SLOT_BYTES);
+    if (rc == rtSuccess)
+        rc = rtEventCreate(&s->in_done, rtDisableTiming);
+    if (rc == rtSuccess)
+        rc = rtEventCreate(&s->run_done, rtDisableTiming);
+    if (rc == rtSuccess)
+        rc = rtEventCreate(&s->out_done, rtDisableTiming);
+    return rc;
+}
+
+static int open_stage(struct device *d, struct err *e)
+{
+    struct stage *s = calloc(1, sizeof *s);
+    rtError_t rc;
+
+    if (!s)
+        return err_set(e, ERR_no_memory, "a stage");
+    rc = rtStreamCreate(&s->in, rtNonBlocking);
+    if (rc == rtSuccess)
+        rc = rtStreamCreate(&s->out, rtNonBlocking);
+    for (int i = 0; i < SLOTS && rc == rtSuccess; i++)
+        rc = open_slot(&s->slot[i]);
+    if (rc != rtSuccess) {
+        err_set(e, ERR_worker_failed, "%s: %s (%llu MiB of its memory are needed)", d->at.device,
+                rtGetErrorString(rc), (unsigned long long)(2 * SLOTS * SLOT_BYTES >> 20));
+        close_stage(s);
+        return -1;
+    }
+    s->next = d->stages;
+    d->stages = s;
+    return 0;
+}
+
+struct stage *nccl_take_stage(struct device *d, struct err *e)
+{
+    struct stage *s = d->stages;
+
+    while (s && s->taken)
+        s = s->next;
+    if (!s && open_stage(d, e) != 0)
+        return NULL;
+    s = s ? s : d->stages;
+    s->taken = true;
+    return s;
+}
+
+int nccl_stream(struct device *d, uint32_t number, rtStream_t *out, struct err *e)
+{
+    rtError_t rc = d->run[number] ? rtSuccess : rtStreamCreate(&d->run[number], rtNonBlocking);
+
+    if (rc != rtSuccess)
+        return nccl_cuda_failed(e, "a stream", rc);
+    *out = d->run[number];
+    return 0;
+}
+
+/* ---- open, close ---- */
+
+static void release(struct device *d)
+{
+    resident_close(d);
+    while (d->stages) {
+        struct stage *s = d->stages;
+
+        d->stages = s->next;
+        close_stage(s);
+    }
+    for (int i = 0; i <= LIMIT_STREAM; i++) {
+        if (d->run[i])
+            rtStreamDestroy(d->run[i]);
+    }
+    if (d->aside)
+        rtStreamDestroy(d->aside);
+    if (d->registered)
+        rtHostUnregister(d->at.arena);
+}
+
+void nccl_close(struct device *d)
+{
+    if (!broken)
+        release(d);
+    free(d);
+}
+
+static int open_device(struct device *d, struct err *e)
+{
+    rtError_t rc;
+
+    if (nccl_find_number(d->at.device, &d->number, e) != 0)
+        return -1;
+    rc = rtSetDevice(d->number);
+    if (rc == rtSuccess)
+        rc = rtStreamCreate(&d->aside, rtNonBlocking);
+    if (rc != rtSuccess)
+        return err_set(e, ERR_worker_failed, "%s: %s", d->at.device, rtGetErrorString(rc));
+    if (open_stage(d, e) != 0)
+        return -1;
+    rc = rtHostRegister(d->at.arena, d->at.arena_bytes);
+    d->registered = rc == rtSuccess;
+    if (!d->registered)
+        return err_set(e, ERR_worker_failed,
+                       "pin %llu MiB of arena: %s; a smaller --arena-size may do",
+                       (unsigned long long)(d->at.arena_bytes >> 20), rtGetErrorString(rc));
+    return 0;
+}
+
+int nccl_open(struct device **out, const struct place *at, struct err *e)
+{
+    struct device *d = calloc(1, sizeof *d);
+
+    if (!d)
+        return err_set(e, ERR_no_memory, "device");
+    d->at = *at;
+    if (open_device(d, e) != 0) {
+        nccl_close(d);
+        return -1;
+    }
+    *out = d;
+    return 0;
+}
