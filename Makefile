@@ -33,7 +33,7 @@ SERVER := options options_defaults options_values \
           api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
-          group job job_output job_run job_table job_wait record recovery retention scheduler \
+          group job job_output job_run job_table job_wait record recovery resident retention scheduler \
           comms fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys \
           store_recover store_schema store_tensors \
@@ -159,7 +159,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo

@@ -7,6 +7,7 @@
 #define TUTTI_SERVER_API_H
 
 #include "schema/error.h"
+#include "server/api_wait.h"
 #include "server/http.h"
 #include "server/job.h"
 #include "server/record.h"
@@ -46,6 +47,9 @@ API(api_outputs_get);
 API(api_output_get);
 
 #undef API
+
+/* Of ERR_tensor_lost. */
+#define TENSOR_LOST "the bytes did not survive a restart, or the end of the worker that had them"
 
 /* A tensor's document, to which data is added when data is set. */
 void tensor_doc_write(struct text *out, struct tensor *t, bool data);
@@ -89,44 +93,9 @@ int job_settle(struct job_wait *w, const struct id *id, struct err *e);
  * ownership of nothing. api_jobs.c. */
 int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e);
 
-/* A request that waits for a job: owned by the request, freed with it. */
-struct job_request {
-    struct job_wait wait;
-    struct request *rq;
-};
-
-/* Suspends rq on a fresh job_request whose wake resumes it; post it with job_submit, job_watch or
- * job_cancel. NULL when out of memory. api_wait.c. */
-struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
-                                    int (*resume)(struct request *, struct err *), struct err *e);
-void job_request_suspend(struct job_request *jr);
-
-/* Posts a store message and suspends until it is committed; then resume runs, and store_wait_rc
- * tells how it went. core, when not NULL, runs on the core thread after the commit. api_wait.c. */
-struct store_wait {
-    struct request *rq;
-    void (*core)(struct store_wait *w);
-    void (*free)(struct store_wait *w); /* what the owner put in, not w itself */
-    int rc;
-    struct err err;
-    struct core_msg msg;
-    union {
-        struct store_msg any;
-        struct store_tensor_insert tensor_insert;
-        struct store_tensor_delete tensor_delete;
-    } op;
-    struct tensor *tensor;
-};
-
-/* Gives rq another state; frees the one before. api_wait.c. */
-void request_state(struct request *rq, void *state, void (*state_free)(void *state));
-
 /* Lets go of a tensor that was taken out of the table. When its row stays in the database, back
  * into the table: bytes that a restart would find must not be given away. api_tensors.c. */
 void tensor_forget(struct tensor *t, bool row_stays);
-
-struct store_wait *store_wait_new(struct request *rq, struct err *e);
-void store_wait_post(struct store_wait *w, int (*resume)(struct request *, struct err *));
 
 /* A job document as API.md shows it, outputs' data by the request's `data` parameter. job_doc.c. */
 void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 0, -1: by size */);

@@ -192,7 +192,9 @@ static void add_inputs(XXH3_state_t *s, const struct job_record *r, struct tenso
 {
     for (uint32_t i = 0; i < r->n; i++) {
         add_u64(s, tensors[i] != NULL);
-        if (tensors[i] && tensors[i]->size_bytes > 0)
+        if (tensors[i] && tensors[i]->home) /* its bytes may be elsewhere: its name will do */
+            XXH3_128bits_update(s, tensors[i]->id.b, sizeof tensors[i]->id.b);
+        else if (tensors[i] && tensors[i]->size_bytes > 0)
             XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);
     }
 }
@@ -219,7 +221,7 @@ int submit_digest(const struct job_record *r, struct tensor *const *tensors, uin
     for (uint32_t d = 0; d < r->in_shape.ndim; d++)
         add_u64(s, r->in_shape.dim[d]);
     add_u64(s, (uint64_t)(int64_t)r->priority);
-    add_u64(s, r->stream);
+    add_u64(s, (uint64_t)r->resident << 32 | r->stream);
     add_u64(s, r->timeout_us);
     add_text(s, r->label);
     add_inputs(s, r, tensors);

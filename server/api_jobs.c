@@ -37,12 +37,19 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
     char id[ID_TEXT];
     enum format f;
     bool done = job_state_terminal(r->state);
+    bool binary = submitted && done && out_format(rq, &f, e) == 0 && f != FORMAT_json;
 
+    if (done && (binary || show_data(rq) > 0)) {
+        int rc = outputs_bring(rq, r, -1, e);
+
+        if (rc != 0)
+            return rc;
+    }
     id_format('j', &r->id, id);
     reply_header(rq, "Tutti-Job", "%s", id);
     if (submitted && done && r->state != JOB_succeeded)
         return failed(rq, r);
-    if (submitted && done && out_format(rq, &f, e) == 0 && f != FORMAT_json)
+    if (binary)
         return outputs_reply(rq, r, -1, f, e);
     if (job_doc_check(r, show_data(rq), e) != 0)
         return -1;

@@ -17,7 +17,7 @@ int job_id_read(const struct request *rq, struct id *out, struct err *e)
 
 int job_settle(struct job_wait *w, const struct id *id, struct err *e)
 {
-    if (w->rc == 0)
+    if (w->rc == 0 || w->job)
         return 0;
     if (w->err.code == ERR_job_unknown)
         return store_job_read(id, &w->job, e);

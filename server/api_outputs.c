@@ -85,6 +85,8 @@ static int finished_record(struct request *rq, struct err *e)
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     struct id id;
 
+    if (w->rc != 0 && w->job) /* it was read, and then an output had to be brought */
+        return 0;
     if (w->rc == 0 && !job_state_terminal(w->job->state))
         return err_set(e, ERR_job_running,
                        "the job is %s; wait for it with GET .../jobs/{id}?wait=60",
@@ -111,6 +113,12 @@ static int format_of(struct request *rq, enum format *f, struct err *e)
                          ALL_FORMATS, FORMAT_json, f, e);
 }
 
+/* A document without data needs no bytes. */
+static bool reads_data(const struct request *rq, enum format f)
+{
+    return f != FORMAT_json || params_int(rq->params, PARAM_data, 1) != 0;
+}
+
 static void job_header(struct request *rq, const struct job_record *r)
 {
     char id[ID_TEXT];
@@ -125,8 +133,8 @@ static int check_there(const struct job_record *r, struct err *e)
         struct tensor *t = NULL;
         int rc = find_tensors(r, i, 1, &t, e);
 
-        if (rc == 0 && t && !tensor_data(t) && t->size_bytes > 0)
-            rc = err_set(e, ERR_tensor_lost, "the outputs' bytes did not survive a restart");
+        if (rc == 0 && t && tensor_lost(t))
+            rc = err_set(e, ERR_tensor_lost, TENSOR_LOST);
         tensor_unref(t);
         if (rc != 0)
             return -1;
@@ -138,9 +146,13 @@ static int all_found(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     enum format f;
+    int rc;
 
     if (finished_record(rq, e) != 0 || format_of(rq, &f, e) != 0)
         return -1;
+    rc = reads_data(rq, f) ? outputs_bring(rq, w->job, -1, e) : 0;
+    if (rc != 0)
+        return rc;
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, -1, f, e);
@@ -173,10 +185,14 @@ static int one_found(struct request *rq, struct err *e)
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     uint32_t rank = 0;
     enum format f;
+    int rc;
 
     if (finished_record(rq, e) != 0 || read_rank(rq, w->job, &rank, e) != 0 ||
         format_of(rq, &f, e) != 0)
         return -1;
+    rc = reads_data(rq, f) ? outputs_bring(rq, w->job, rank, e) : 0;
+    if (rc != 0)
+        return rc;
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, rank, f, e);

@@ -206,6 +206,7 @@ static void fill(struct job_record *r, const struct request *rq, const struct op
     memcpy(r->ranks, g->ranks, g->n * sizeof g->ranks[0]);
     r->priority = (int32_t)params_int(p, PARAM_priority, 0);
     r->stream = stream;
+    r->resident = params_int(p, PARAM_resident, 0) != 0;
     r->timeout_us = params_us(p, PARAM_timeout, LIMIT_TIMEOUT_DEFAULT_S * 1000000ull);
     snprintf(r->label, sizeof r->label, "%s", label ? label : "");
     r->received_us = rq->received_us;

@@ -104,12 +104,11 @@ static struct tensor *find(const struct request *rq, struct err *e)
 
 static int send_json(struct request *rq, struct tensor *t, struct err *e)
 {
-    bool there = tensor_data(t) || t->size_bytes == 0;
     bool data = params_int(rq->params, PARAM_meta, 0) == 0 &&
                 shape_count(&t->shape) <= LIMIT_INLINE_ELEMENTS;
 
-    if (data && !there)
-        return err_set(e, ERR_tensor_lost, "the tensor's bytes did not survive a restart");
+    if (data && tensor_lost(t))
+        return err_set(e, ERR_tensor_lost, TENSOR_LOST);
     tensor_doc_write(&rq->reply.text, t, data);
     return reply_json(rq, 200);
 }
@@ -171,8 +170,8 @@ static int send_bytes(struct request *rq, struct tensor *t, enum format f, struc
 {
     struct codec_out what = {.n = 1, .t = &t};
 
-    if (!tensor_data(t) && t->size_bytes > 0)
-        return err_set(e, ERR_tensor_lost, "the tensor's bytes did not survive a restart");
+    if (tensor_lost(t))
+        return err_set(e, ERR_tensor_lost, TENSOR_LOST);
     if (view_read(rq, &what.as_uint16, e) != 0 ||
         codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
         return -1;
@@ -207,6 +206,8 @@ static int send(struct request *rq, struct tensor *t, struct err *e)
     if (negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
                       1u << FORMAT_json | BINARY, FORMAT_json, &f, e) != 0)
         return -1;
+    if (tensor_away(t) && params_int(rq->params, PARAM_meta, 0) == 0)
+        return tensor_bring(rq, t, api_tensor_get, e);
     etag_header(rq, t, f);
     if (match && (strstr(match, etag_text(t, f, tag)) || strcmp(match, "*") == 0))
         return reply_empty(rq, 304);

@@ -1,6 +1,7 @@
-/* api_wait.c - requests that wait: for a job, or for a commit. */
+/* api_wait.c - requests that wait: for a job, for a commit, or for bytes that are on a device. */
 #include "schema/clock.h"
 #include "server/api.h"
+#include "server/resident.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -110,4 +111,84 @@ void store_wait_post(struct store_wait *w, int (*resume)(struct request *, struc
     w->rq->resume = resume;
     http_suspend(w->rq, NULL);
     store_post(&w->op.any);
+}
+
+/* ---- for a tensor's bytes ---- */
+
+/* Stands in for the request's own state until they are there. */
+struct bringing {
+    struct resident_wait wait;
+    struct request *rq;
+    void *state;
+    void (*state_free)(void *state);
+    int (*again)(struct request *rq, struct err *e);
+};
+
+static void bringing_free(void *state)
+{
+    struct bringing *b = state;
+
+    if (b->state_free)
+        b->state_free(b->state);
+    tensor_unref(b->wait.tensor);
+    free(b);
+}
+
+static void brought(struct resident_wait *w)
+{
+    http_resume(CORE_OWNER(w, struct bringing, wait)->rq);
+}
+
+static int go_on(struct request *rq, struct err *e)
+{
+    struct bringing *b = rq->state;
+    int (*again)(struct request *, struct err *) = b->again;
+    int rc = b->wait.rc;
+
+    if (rc != 0)
+        *e = b->wait.err;
+    rq->state = b->state;
+    rq->state_free = b->state_free;
+    b->state_free = NULL;
+    bringing_free(b);
+    rq->resume = again;
+    return rc != 0 ? -1 : again(rq, e);
+}
+
+int tensor_bring(struct request *rq, struct tensor *t, int (*again)(struct request *, struct err *),
+                 struct err *e)
+{
+    struct bringing *b = calloc(1, sizeof *b);
+
+    if (!b)
+        return err_set(e, ERR_no_memory, "a request");
+    b->rq = rq;
+    b->again = again;
+    b->state = rq->state;
+    b->state_free = rq->state_free;
+    b->wait.tensor = tensor_ref(t);
+    b->wait.done = brought;
+    rq->state = b;
+    rq->state_free = bringing_free;
+    rq->resume = go_on;
+    http_suspend(rq, NULL);
+    resident_want(&b->wait);
+    return SUSPENDED;
+}
+
+int outputs_bring(struct request *rq, const struct job_record *r, int64_t rank, struct err *e)
+{
+    for (uint32_t i = 0; r->outputs && i < r->n; i++) {
+        struct tensor *t = NULL;
+        int rc = 0;
+
+        if ((rank < 0 || rank == i) && !id_is_zero(&r->outputs[i]))
+            t = tensor_find(&r->outputs[i]);
+        if (t && tensor_away(t))
+            rc = tensor_bring(rq, t, rq->resume, e);
+        tensor_unref(t);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
 }

@@ -6,13 +6,16 @@
 #include <string.h>
 
 /* Which GPU, and which files made the figures: nobody takes a simulated one for a real one. */
-static void gpu_write(struct text *t, const struct worker_gpu *g)
+static void gpu_write(struct text *t, const struct worker_info *w)
 {
+    const struct worker_gpu *g = &w->gpu;
+
     text_object(t, "gpu");
     text_string(t, "name", g->name);
     text_string(t, "uuid", g->uuid);
     text_string(t, "pci_id", g->pci_id);
     text_uint(t, "memory_bytes", g->memory_bytes);
+    text_uint(t, "resident_bytes", w->resident_bytes);
     text_string(t, "driver_version", g->driver_version);
     text_string(t, "runtime_version", g->runtime_version);
     text_string(t, "nccl_version", g->nccl_version);
@@ -39,7 +42,7 @@ static void worker_write(struct text *t, const struct worker_info *w)
         text_null(t, "pid");
     text_string(t, "version", held ? w->version : NULL);
     if (held && w->gpu.memory_bytes)
-        gpu_write(t, &w->gpu);
+        gpu_write(t, w);
     else
         text_null(t, "gpu");
     text_object(t, "counters");

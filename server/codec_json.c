@@ -241,10 +241,12 @@ static int read_named(const struct json_span *value, const char *pointer, struct
         err_set(e, ERR_input_unknown, "there is no tensor %s", text);
         return err_pointer(e, "%s", pointer);
     }
-    if (!tensor_data(*out) && (*out)->size_bytes > 0) {
+    if (tensor_lost(*out)) {
         tensor_unref(*out);
         *out = NULL;
-        err_set(e, ERR_tensor_lost, "the bytes of tensor %s did not survive a restart", text);
+        err_set(e, ERR_tensor_lost,
+                "the bytes of tensor %s did not survive a restart, or the end of a device's worker",
+                text);
         return err_pointer(e, "%s", pointer);
     }
     return 0;

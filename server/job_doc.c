@@ -26,6 +26,7 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
     text_string(out, "dtype", dtypes[t->dtype].name);
     shape_write(out, &t->shape);
     text_uint(out, "size_bytes", t->size_bytes);
+    text_string(out, "location", tensor_lost(t) ? "lost" : tensor_away(t) ? "device" : "arena");
     id_write(out, "job", 'j', &t->job);
     text_time(out, "created_at", t->created_us);
     text_time(out, "expires_at", t->expires_us == UINT64_MAX ? 0 : t->expires_us);
@@ -144,6 +145,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     text_string(out, "label", r->label[0] ? r->label : NULL);
     text_int(out, "priority", r->priority);
     text_uint(out, "stream", r->stream);
+    text_bool(out, "resident", r->resident);
     outputs_doc_write(out, "outputs", r, data);
     timeline_write(out, r);
     rate(out, "algbw_GBps", r->state == JOB_succeeded, record_algbw(r));

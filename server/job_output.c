@@ -1,5 +1,6 @@
 /* job_output.c - a job's output tensors: their extents, their names, their publication. */
 #include "server/job_parts.h"
+#include "server/resident.h"
 #include "schema/clock.h"
 #include "schema/log.h"
 
@@ -13,7 +14,7 @@ static uint64_t output_bytes(const struct job *j)
 
 static bool is_view(const struct job_record *r)
 {
-    return op_is_view(r->op, &r->params, r->n, &r->in_shape);
+    return !resident_stays(r) && op_is_view(r->op, &r->params, r->n, &r->in_shape);
 }
 
 /* A piece of the one input: no byte is allocated. */
@@ -31,6 +32,18 @@ static struct tensor *view_of_input(const struct job *j, uint32_t rank)
                       in->offset + at * dtypes[r->dtype].size_bytes);
 }
 
+/* One on the rank's device; one that all share on each rank's. */
+static struct tensor *resident_output_of(const struct job_record *r, uint32_t rank, struct err *e)
+{
+    struct tensor *t = tensor_new(r->dtype, &r->out_shape, NULL, 0);
+    bool shared = op_shares_output(r->op);
+
+    if (t && resident_make(t, shared ? r->ranks : r->ranks + rank, shared ? r->n : 1, e) == 0)
+        return t;
+    tensor_unref(t);
+    return NULL;
+}
+
 static struct tensor *new_output(const struct job *j, uint32_t rank, struct err *e)
 {
     const struct job_record *r = j->record;
@@ -39,6 +52,8 @@ static struct tensor *new_output(const struct job *j, uint32_t rank, struct err 
 
     if (is_view(r)) {
         t = view_of_input(j, rank);
+    } else if (resident_stays(r)) {
+        t = resident_output_of(r, rank, e);
     } else {
         if (extent_alloc(output_bytes(j), &x, e) != 0)
             return NULL;
@@ -57,7 +72,7 @@ static int check_inputs(const struct job *j, struct err *e)
     for (uint32_t i = 0; i < j->record->n; i++) {
         const struct tensor *t = j->inputs ? j->inputs[i] : NULL;
 
-        if (op_gives(j->record->op, &j->record->params, i) && (!t || !t->extent)) {
+        if (op_gives(j->record->op, &j->record->params, i) && (!t || tensor_lost(t))) {
             err_set(e, ERR_inputs_lost, "the input of rank %u is gone", i);
             return err_rank(e, i);
         }
@@ -97,6 +112,8 @@ bool job_outputs_too_large(const struct job *j)
 
     if (is_view(r))
         return false;
+    if (resident_stays(r))
+        return resident_too_large(r, one);
     for (uint32_t i = 0; i < r->n; i++) {
         if (!op_gets(r->op, &r->params, i) || (all && op_shares_output(r->op)))
             continue;

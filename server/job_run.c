@@ -1,6 +1,7 @@
 /* job_run.c - one attempt of a job: begun, answered by every rank, and what follows from the
  * answers. */
 #include "server/job_parts.h"
+#include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/workers.h"
@@ -89,16 +90,20 @@ static enum started start(struct job *j)
     int prepared;
 
     assert(core_here() && j->record->state == JOB_queued);
-    prepared = workers_prepare(j, &e);
+    prepared = resident_prepare(j, &e);
+    if (prepared == 0)
+        prepared = workers_prepare(j, &e);
     if (prepared > 0)
         return BLOCKED;
     if (prepared < 0 || job_outputs_make(j, &e) != 0) {
-        if (e.code == ERR_arena_full && room_may_come() && !job_outputs_too_large(j))
+        if ((e.code == ERR_arena_full || e.code == ERR_device_full) && room_may_come() &&
+            !job_outputs_too_large(j))
             return BLOCKED;
         job_move(j, JOB_failed, &e);
         return ENDED;
     }
     reset_attempt(j);
+    resident_hold(j, true);
     job_move(j, JOB_running, NULL);
     if (!j->attempt_stored)
         record_attempt(j);
@@ -197,6 +202,7 @@ static void run_again(struct job *j)
 static void attempt_over(struct job *j)
 {
     core_timer_clear(&j->timer);
+    resident_hold(j, false);
     if (j->done == j->record->n) { /* complete: a CANCEL came too late */
         succeed(j);
     } else {

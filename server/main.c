@@ -10,6 +10,7 @@
 #include "server/launch.h"
 #include "server/options.h"
 #include "server/recovery.h"
+#include "server/resident.h"
 #include "server/retention.h"
 #include "server/routes.h"
 #include "server/scheduler.h"
@@ -111,6 +112,7 @@ static int start_workers(struct err *e)
         .worker_path = program.worker_path,
         .backend = o->backend,
         .gpus = o->gpus,
+        .resident_bytes = o->resident_bytes,
         .log_level = levels[o->log_level],
         .log_format = o->log_json ? "json" : "text",
         .arena = program.arena,
@@ -126,6 +128,7 @@ static int start_workers(struct err *e)
 static void stop_workers(void)
 {
     workers_fini(program.stop_by_us);
+    resident_close();
 }
 
 static int start_retention(struct err *e)

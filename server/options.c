@@ -28,6 +28,7 @@ static const struct row rows[] = {
     {"data-dir", "DIR", NULL, option_data_dir, "Database and worker socket; default: $XDG_STATE_HOME/tutti or ~/.local/state/tutti."},
     {"arena-dir", "DIR", NULL, option_arena_dir, "Tensor bytes, on tmpfs; default: a directory of its own in /dev/shm."},
     {"arena-size", "SIZE", NULL, option_arena_size, "Most tensor bytes at once, as 512M or 4G; default: 4G, or half of what is free."},
+    {"resident-size", "SIZE", NULL, option_resident_size, "Most bytes of resident tensors on one GPU; default: half of its memory."},
     {"worker-listen", "unix:PATH", NULL, option_worker_listen, "Where workers connect; default: a socket in the data directory."},
     {"allowed-host", "NAME", NULL, option_allowed_host, "A further Host that requests may name; may be repeated."},
     {"allowed-origin", "ORIGIN", NULL, option_allowed_origin, "An Origin whose pages may call the service; may be repeated."},

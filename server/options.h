@@ -23,8 +23,9 @@ struct options {
     uint64_t retain_us;
     enum log_level log_level;
     bool log_json;
-    bool overlap;          /* jobs of different streams may run side by side on a rank */
-    bool insecure_no_auth; /* listen beyond loopback although nobody is asked who they are */
+    uint64_t resident_bytes; /* most of resident tensors on one GPU; 0: half of its memory */
+    bool overlap;            /* jobs of different streams may run side by side on a rank */
+    bool insecure_no_auth;   /* listen beyond loopback although nobody is asked who they are */
     bool print_tables;
 };
 

@@ -106,7 +106,7 @@ int option_arena_dir(struct options *o, const char *text, struct err *e)
 }
 
 /* 4G, 512M, 65536: powers of 1024. */
-int option_arena_size(struct options *o, const char *text, struct err *e)
+static int read_size(uint64_t *out, const char *text, struct err *e)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -129,8 +129,18 @@ int option_arena_size(struct options *o, const char *text, struct err *e)
     if (bytes < LIMIT_ARENA_MIN_BYTES)
         return err_set(e, ERR_option, "%llu bytes are too few: the least is 1M",
                        (unsigned long long)bytes);
-    o->arena_size_bytes = bytes;
+    *out = bytes;
     return 0;
+}
+
+int option_arena_size(struct options *o, const char *text, struct err *e)
+{
+    return read_size(&o->arena_size_bytes, text, e);
+}
+
+int option_resident_size(struct options *o, const char *text, struct err *e)
+{
+    return read_size(&o->resident_bytes, text, e);
 }
 
 int option_worker_listen(struct options *o, const char *text, struct err *e)

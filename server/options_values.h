@@ -23,6 +23,7 @@ OPTION(log_level);
 OPTION(log_format);
 OPTION(insecure);
 OPTION(overlap);
+OPTION(resident_size);
 OPTION(print_tables);
 #undef OPTION
 

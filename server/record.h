@@ -8,6 +8,7 @@
 #include "schema/state.h"
 #include "server/id.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct job_record {
@@ -21,6 +22,7 @@ struct job_record {
     struct shape in_shape, out_shape; /* of every input and of every output */
     int32_t priority;
     uint32_t stream;
+    bool resident; /* the outputs stay on their ranks' devices */
     uint64_t timeout_us;
     char label[LIMIT_LABEL_BYTES + 1];
 

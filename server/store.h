@@ -104,6 +104,14 @@ struct store_tensor_insert {
 };
 void store_tensor_insert_init(struct store_tensor_insert *m);
 
+/* Its bytes have come to the arena; no effect when the row is gone. */
+struct store_tensor_move {
+    struct store_msg msg;
+    struct id id;
+    uint64_t extent_offset, extent_bytes, offset;
+};
+void store_tensor_move_init(struct store_tensor_move *m);
+
 struct store_tensor_delete {
     struct store_msg msg;
     struct tensor **tensors;

@@ -8,12 +8,14 @@
 /* One rank's part of `inputs`: enough to find the bytes again after a restart. */
 static void put_input(uint8_t *out, const struct tensor *t)
 {
+    const struct extent *x = t ? t->extent : NULL;
+
     memset(out, 0, INPUT_BYTES);
-    if (!t || !t->extent)
+    if (!t)
         return;
     memcpy(out, t->id.b, sizeof t->id.b);
-    put_u64(out + 16, extent_offset(t->extent));
-    put_u64(out + 24, extent_size(t->extent));
+    put_u64(out + 16, x ? extent_offset(x) : NO_EXTENT);
+    put_u64(out + 24, x ? extent_size(x) : t->size_bytes);
     put_u64(out + 32, t->offset);
 }
 
@@ -69,6 +71,7 @@ static int insert(struct store_msg *msg, struct err *e)
         put_input(scratch.tensors + INPUT_BYTES * i, m->inputs[i]);
     bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * r->n);
     bind_text(s, 20, m->key[0] ? m->key : NULL);
+    bind_u64(s, 21, r->resident);
     if (db_run(db, s, e) != 0)
         return -1;
     return m->key[0] ? key_insert(m, e) : 0;

@@ -37,7 +37,8 @@ enum column {
     COL_total_us,
     COL_finished_us,
     COL_outputs,
-    COL_inputs
+    COL_inputs,
+    COL_resident
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
@@ -70,6 +71,7 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->params.dst = (uint32_t)column_u64(s, COL_dst);
     r->priority = sqlite3_column_int(s, COL_priority);
     r->stream = (uint32_t)column_u64(s, COL_stream);
+    r->resident = column_u64(s, COL_resident) != 0;
     r->timeout_us = column_u64(s, COL_timeout_us);
     r->attempts = (uint32_t)column_u64(s, COL_attempts);
     r->received_us = column_u64(s, COL_received_us);

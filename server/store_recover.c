@@ -207,10 +207,10 @@ static int input_from_blob(const uint8_t *in, const struct job_record *r, struct
         return store_damaged("a job's input", e);
     t = tensor_find(&id);
     if (!t)
-        t = place_tensor(r->dtype, &r->in_shape, &id, at, bytes, offset, false);
+        t = place_tensor(r->dtype, &r->in_shape, &id, at, bytes, offset, at == NO_EXTENT);
     if (!t)
         return err_set(e, ERR_no_memory, "a job's input");
-    *lost = *lost || !t->extent;
+    *lost = *lost || (!t->extent && t->size_bytes > 0);
     *out = t;
     return 0;
 }

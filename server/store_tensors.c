@@ -4,6 +4,7 @@
 int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_tensor_insert, e);
+    const struct extent *x = t->extent; /* once: a resident tensor may get one at any moment */
     uint8_t shape[8 * LIMIT_NDIM];
 
     if (!s)
@@ -11,13 +12,13 @@ int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
     bind_id(s, 1, &t->id);
     bind_text(s, 2, dtypes[t->dtype].name);
     bind_blob(s, 3, shape, shape_to_blob(&t->shape, shape));
-    bind_u64(s, 4, t->extent ? extent_offset(t->extent) : 0);
-    bind_u64(s, 5, t->extent ? extent_size(t->extent) : t->size_bytes);
+    bind_u64(s, 4, x ? extent_offset(x) : 0);
+    bind_u64(s, 5, x ? extent_size(x) : t->size_bytes);
     bind_u64(s, 6, t->offset);
     bind_id(s, 7, &t->job);
     bind_u64(s, 8, t->created_us);
     bind_u64(s, 9, t->expires_us);
-    bind_u64(s, 10, !t->extent);
+    bind_u64(s, 10, !x);
     return db_run(db, s, e);
 }
 
@@ -29,6 +30,26 @@ static int insert(struct store_msg *m, struct err *e)
 void store_tensor_insert_init(struct store_tensor_insert *m)
 {
     m->msg.apply = insert;
+}
+
+static int move(struct store_msg *msg, struct err *e)
+{
+    const struct store_tensor_move *m = (struct store_tensor_move *)msg;
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_tensor_move, e);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, &m->id);
+    bind_u64(s, 2, m->extent_offset);
+    bind_u64(s, 3, m->extent_bytes);
+    bind_u64(s, 4, m->offset);
+    return db_run(db, s, e);
+}
+
+void store_tensor_move_init(struct store_tensor_move *m)
+{
+    m->msg.apply = move;
 }
 
 static int delete (struct store_msg *msg, struct err *e)

@@ -80,6 +80,8 @@ void tensor_unref(struct tensor *t)
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
         return;
     extent_unref(t->extent);
+    if (t->home)
+        t->home->gone(t->home);
     free(t);
 }
 
@@ -265,14 +267,31 @@ uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t
     return n;
 }
 
+bool tensor_away(const struct tensor *t)
+{
+    /* In this order: the extent comes before the last copy goes. */
+    return t->home && !atomic_load(&t->home->lost) && !t->extent;
+}
+
+bool tensor_lost(const struct tensor *t)
+{
+    bool kept = t->home && !atomic_load(&t->home->lost);
+
+    return !kept && !t->extent && t->size_bytes > 0;
+}
+
 uint8_t *tensor_data(const struct tensor *t)
 {
-    return t->extent ? extent_bytes(t->extent) + t->offset : NULL;
+    const struct extent *x = t->extent;
+
+    return x ? extent_bytes(x) + t->offset : NULL;
 }
 
 uint64_t tensor_arena_offset(const struct tensor *t)
 {
-    return t->extent ? extent_offset(t->extent) + t->offset : 0;
+    const struct extent *x = t->extent;
+
+    return x ? extent_offset(x) + t->offset : 0;
 }
 
 uint64_t tensor_count(void)

@@ -16,17 +16,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A tensor's copies on devices. resident.c's, but for what is said here. */
+struct residence {
+    /* Called when the tensor is freed, by whichever thread frees it. */
+    void (*gone)(struct residence *h);
+    atomic_bool lost; /* no device has a copy any more. Any thread may read it */
+};
+
 struct tensor {
     struct id id;
     enum dtype dtype;
     struct shape shape;
     uint64_t size_bytes;
-    struct extent *extent; /* one reference is the tensor's; NULL when lost */
-    uint64_t offset;       /* of the first byte, within the extent */
-    struct id job;         /* that made it; zero when uploaded */
-    uint64_t created_us;   /* wall */
-    uint64_t expires_us;   /* wall; UINT64_MAX while an unfinished job holds it. Under the mutex:
-                              tensor_expire */
+    struct extent *_Atomic extent; /* one reference is the tensor's; NULL when lost, or (yet) on
+                                      devices only: it comes once, from the core thread */
+    struct residence *home;        /* NULL: it never was on a device */
+    uint64_t offset;               /* of the first byte, within the extent */
+    struct id job;                 /* that made it; zero when uploaded */
+    uint64_t created_us;           /* wall */
+    uint64_t expires_us; /* wall; UINT64_MAX while an unfinished job holds it. Under the mutex:
+                            tensor_expire */
     atomic_uint refs;
     struct tensor *next; /* in the table's bucket; the table's, as is all below */
     size_t due_slot;     /* in the table's heap of expiries; 0: not there */
@@ -63,7 +72,13 @@ void tensor_expire(struct tensor *t, uint64_t wall_us);
  * table's references. One that is held is looked at again a second later. Returns how many. */
 uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t max);
 
-/* The first byte; valid while a reference is held. NULL when lost. */
+/* Its bytes are on devices only: resident_want brings them to the arena. */
+bool tensor_away(const struct tensor *t);
+
+/* Its bytes are nowhere. */
+bool tensor_lost(const struct tensor *t);
+
+/* The first byte; valid while a reference is held. NULL when lost or away. */
 uint8_t *tensor_data(const struct tensor *t);
 
 /* Offset of the first byte in the arena. */

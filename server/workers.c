@@ -65,6 +65,13 @@ void worker_count_restart(struct worker *w)
     pthread_mutex_unlock(&lock);
 }
 
+void worker_count_resident(struct worker *w, int64_t change)
+{
+    pthread_mutex_lock(&lock);
+    w->info.resident_bytes = change == INT64_MIN ? 0 : w->info.resident_bytes + (uint64_t)change;
+    pthread_mutex_unlock(&lock);
+}
+
 /* A worker's words go into documents: printable ASCII only. */
 static void copy_text(char *to, size_t size, const char *from)
 {

@@ -20,6 +20,7 @@ struct workers_options {
     const char *worker_path; /* the tutti-worker binary */
     const char *backend;     /* for launched workers */
     bool gpus;               /* each has a GPU: rank r has number r */
+    uint64_t resident_bytes; /* most of them on one device; 0: half of its memory */
     const char *log_level, *log_format;
     struct arena *arena;
 };
@@ -70,6 +71,7 @@ struct worker_info {
     uint32_t reduces; /* a bit per dtype; 0: nobody has held the rank yet */
     bool by_ticket;
     struct worker_gpu gpu;
+    uint64_t resident_bytes; /* of tensors on its device */
     uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;
     uint64_t busy_us; /* spent in collectives */
 };

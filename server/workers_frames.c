@@ -1,4 +1,5 @@
 /* workers_frames.c - what workers say once they have joined: heartbeats, DONE, FAILED. */
+#include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/workers_parts.h"
 
@@ -66,6 +67,9 @@ void worker_frame(struct peer *p, const struct frame *f)
         break;
     case FRAME_ticket:
         on_ticket(w, &f->ticket);
+        break;
+    case FRAME_fetched:
+        resident_fetched(w->info.rank, &f->fetched);
         break;
     case FRAME_done:
         on_done(w, &f->done);

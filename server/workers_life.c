@@ -3,6 +3,7 @@
  * Fence before free: whoever is given up gets SIGKILL through its pidfd, and counts as lost only
  * when the kernel says that it is gone. Until then its job, and the extents it may write to, stay.
  */
+#include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/workers_parts.h"
 #include "schema/clock.h"
@@ -34,6 +35,7 @@ static void gone(struct worker *w, const char *how)
     if (w->launched)
         schedule_start(w);
     w->ready_us = 0;
+    resident_rank_lost(w->info.rank);
     while ((part = w->running)) {
         uint64_t seq = part->job->seq;
         uint32_t attempt = part->job->record->attempts;

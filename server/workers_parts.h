@@ -1,5 +1,5 @@
-/* workers_parts.h - what workers.c, workers_door.c, workers_frames.c, workers_life.c and
- * workers_send.c share; nobody else includes it. Core thread. */
+/* workers_parts.h - what workers.c, workers_door.c, workers_frames.c, workers_life.c,
+ * workers_send.c and resident.c share; nobody else includes it. Core thread. */
 #ifndef TUTTI_SERVER_WORKERS_PARTS_H
 #define TUTTI_SERVER_WORKERS_PARTS_H
 
@@ -46,6 +46,7 @@ void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hell
 void worker_heard(struct worker *w);
 void worker_count_job(struct worker *w, bool done, uint64_t busy_us);
 void worker_count_restart(struct worker *w);
+void worker_count_resident(struct worker *w, int64_t change); /* INT64_MIN: to 0 */
 
 /* workers_door.c */
 int workers_listen(const char *address, struct err *e);

@@ -1,4 +1,5 @@
 /* workers_send.c - what ranks are told: JOIN, RUN, CANCEL, LEAVE. */
+#include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/workers_parts.h"
 #include "schema/clock.h"
@@ -143,11 +144,19 @@ static void build_run(const struct job *j, bool more)
     f->dst = r->params.dst;
     f->in_shape = r->in_shape;
     f->n_inputs = f->n_outputs = r->n;
+    f->n_held = f->n_keep = 0;
     for (uint32_t i = 0; i < r->n; i++) {
         bool gives = op_gives(r->op, &r->params, i);
 
-        f->inputs[i] = gives ? tensor_arena_offset(j->inputs[i]) : FRAME_NO_OFFSET;
-        f->outputs[i] = j->outputs[i] ? tensor_arena_offset(j->outputs[i]) : FRAME_NO_OFFSET;
+        f->held[i] = gives ? resident_input(j, i) : 0;
+        f->keep[i] = resident_output(j->outputs[i]);
+        f->inputs[i] = gives && !f->held[i] ? tensor_arena_offset(j->inputs[i]) : FRAME_NO_OFFSET;
+        f->outputs[i] = j->outputs[i] && !f->keep[i] ? tensor_arena_offset(j->outputs[i])
+                                                     : FRAME_NO_OFFSET;
+        if (f->held[i])
+            f->n_held = r->n;
+        if (f->keep[i])
+            f->n_keep = r->n;
     }
 }
 

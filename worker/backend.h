@@ -57,6 +57,9 @@ struct task {
     uint8_t **outputs;            /* n: NULL where a rank gets nothing; equal where shared */
     uint64_t held, keep; /* resident tensors: where this rank's input is, where its output is to
                             stay; 0: in the arena */
+    /* Of all ranks, and so the same on each: */
+    bool all_held; /* every input is on its rank's device */
+    bool resident; /* the outputs stay on the devices: none is a view of an input */
 };
 
 /* How a submitted task ended. */

@@ -45,6 +45,10 @@ static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, s
                 return err_set(e, ERR_worker_failed, "output %u lies outside the arena", r);
         }
     }
+    t->resident = run->n_keep > 0;
+    t->all_held = true;
+    for (uint32_t r = 0; r < n; r++)
+        t->all_held &= !op_gives(t->op, &t->params, r) || resident(run->held, run->n_held, r);
     if (op_gives(t->op, &t->params, t->rank))
         t->held = resident(run->held, run->n_held, t->rank);
     if (op_gets(t->op, &t->params, t->rank))

@@ -8,6 +8,7 @@
 #include "schema/log.h"
 #include "server/extent.h"
 #include "server/job.h"
+#include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/workers.h"
@@ -122,6 +123,7 @@ static void commit(void)
 
 static struct job *on_rank[WORLD], *behind[WORLD][LIMIT_BATCH_JOBS];
 static uint32_t runs, cancels, batch;
+static int holds; /* attempts that hold their inputs on their devices */
 
 int workers_check(const struct job_record *r, struct err *e)
 {
@@ -135,6 +137,41 @@ int workers_prepare(struct job *j, struct err *e)
     (void)j;
     (void)e;
     return 0;
+}
+
+/* Ranks on CPUs: nothing is resident. */
+bool resident_stays(const struct job_record *r)
+{
+    (void)r;
+    return false;
+}
+
+bool resident_too_large(const struct job_record *r, uint64_t bytes)
+{
+    (void)r;
+    (void)bytes;
+    return false;
+}
+
+int resident_prepare(struct job *j, struct err *e)
+{
+    (void)j;
+    (void)e;
+    return 0;
+}
+
+void resident_hold(const struct job *j, bool begin)
+{
+    holds += begin ? 1 : -1;
+    (void)j;
+}
+
+int resident_make(struct tensor *t, const uint32_t *ranks, uint32_t n, struct err *e)
+{
+    (void)t;
+    (void)ranks;
+    (void)n;
+    return err_set(e, ERR_internal, "nothing is resident here");
 }
 
 struct answer {
@@ -263,6 +300,7 @@ static int set_up(void **state)
     bool kept;
 
     (void)state;
+    holds = 0;
     n_posted = inserts = finishes = attempts_stored = runs = cancels = 0;
     store_fails = ERR_none;
     key_exists = finish_superseded = false;
@@ -1195,6 +1233,7 @@ static void random_lives_leave_nothing_behind(void **state)
         if (cancels_of[i])
             request_free(cancels_of[i]);
     }
+    assert_int_equal(holds, 0);
     kept = (uint32_t)tensor_count();
     assert_extents(kept); /* one extent a published output, and nothing else */
     check();

@@ -51,25 +51,30 @@ static void plan_rows(const struct task *t, struct part *p)
     }
 }
 
-/* Each block is one run of bytes on the device, as NCCL wants it. */
+/* Each block is one run of bytes, as NCCL wants it. */
 static bool is_plain(const struct end *end, uint64_t bytes)
 {
-    return end->device && (end->rows.len >= bytes || end->rows.len == end->rows.stride);
+    return end->rows.len >= bytes || end->rows.len == end->rows.stride;
 }
 
-/* What goes through slots goes in chunks that fit them. What lies on the device as NCCL wants it
- * goes as it is, in one piece if the other end does, too. */
+static bool goes_direct(const struct part *p, const struct end *end)
+{
+    return end->device && is_plain(end, p->bytes) &&
+           (end->blocks == 1 || p->chunk_bytes >= p->bytes);
+}
+
+/* What goes through slots goes in chunks that fit them; where nothing of any rank does, all is one
+ * piece. Every rank must cut alike: only what all of them know decides. */
 static void plan_chunks(const struct task *t, struct part *p)
 {
     uint32_t blocks = splits(t->op) || joins(t->op) ? t->n : 1;
-    bool in_plain = !p->in.at || is_plain(&p->in, p->bytes);
-    bool out_plain = !p->out.at || is_plain(&p->out, p->bytes);
 
     p->chunk_bytes = SLOT_BYTES / blocks / GRAIN * GRAIN;
-    if (in_plain && out_plain && p->bytes > p->chunk_bytes)
+    if (t->all_held && t->resident && is_plain(&p->in, p->bytes) && is_plain(&p->out, p->bytes) &&
+        p->bytes > p->chunk_bytes)
         p->chunk_bytes = p->bytes;
-    p->in.direct = p->in.at && in_plain && (p->in.blocks == 1 || p->chunk_bytes >= p->bytes);
-    p->out.direct = p->out.at && out_plain && (p->out.blocks == 1 || p->chunk_bytes >= p->bytes);
+    p->in.direct = goes_direct(p, &p->in);
+    p->out.direct = goes_direct(p, &p->out);
     p->chunks = (p->bytes + p->chunk_bytes - 1) / p->chunk_bytes;
 }
 
@@ -77,7 +82,7 @@ void nccl_plan(struct part *p, const struct task *t, uint8_t *held, uint8_t *kep
 {
     *p = (struct part){.task = t,
                        .bytes = splits(t->op) ? t->in_bytes / t->n : t->in_bytes,
-                       .shared = op_shares_output(t->op) && !kept};
+                       .shared = op_shares_output(t->op) && !t->resident};
     /* Casts away const: an input is only read from. */
     p->in.at = held ? held : (uint8_t *)(uintptr_t)t->inputs[t->rank];
     p->in.device = held != NULL;
@@ -88,7 +93,6 @@ void nccl_plan(struct part *p, const struct task *t, uint8_t *held, uint8_t *kep
     plan_rows(t, p);
     plan_chunks(t, p);
     /* A view of an input is there already; a rank that neither gives nor gets has nothing to do. */
-    if ((!p->in.at && !p->out.at) ||
-        (!held && !kept && op_is_view(t->op, &t->params, t->n, &t->in)))
+    if ((!p->in.at && !p->out.at) || (!t->resident && op_is_view(t->op, &t->params, t->n, &t->in)))
         p->chunks = 0;
 }
