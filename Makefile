@@ -159,7 +159,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
@@ -181,6 +181,12 @@ bench: deps
 	@tests/deps.sh test
 	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/bench/run.sh
+
+# On a machine with GPUs: the suite on the real libraries, and what each operation reaches.
+check-gpu: deps
+	@tests/deps.sh test
+	@$(BUILD_ALL) all
+	@BUILD=$(BUILD) tests/check_gpu.sh
 
 # The load tests at full size.
 load: deps
@@ -220,5 +226,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bench load lint asan tsan tsan-tests install clean
+.PHONY: all unit-bins simgpu deps demo test run bench check-gpu load lint asan tsan tsan-tests install clean
 .SECONDARY:

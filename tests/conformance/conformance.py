@@ -18,6 +18,10 @@ REDUCTIONS = SUMS + ("all_reduce_max", "all_reduce_min")
 ONE_AXIS = ("all_gather", "reduce_scatter_sum", "gather", "scatter")
 PEERS = ("remote_send", "remote_recv")
 GROUPS = ([0, 1, 2, 3], [3, 1], [2, 0, 1], [1])
+# On real GPUs: as many ranks as there are, and NCCL's own order of summing.
+GPUS = int(os.environ.get("TUTTI_TEST_GPUS", "4"))
+GROUPS = [group for group in GROUPS if max(group) < GPUS] or [[0]]
+ANY_ORDER = "TUTTI_TEST_GPUS" in os.environ
 FORMATS = ("json", "npy", "safetensors", "raw")
 SIZES = (1, 2, 7, 31, 63, 64, 65, 1000, 4097)
 
@@ -141,8 +145,9 @@ class Driver:
             got = self.read_each(answer, want, dtype) if how_out == "each" else self.read(answer, how_out, want, dtype)
             for r, (g, w) in enumerate(zip(got, want, strict=True)):
                 assert (g is None) == (w is None), "rank %d" % r
-                assert w is None or reference.same(g, w, dtype, op.endswith(("_max", "_min"))), \
-                    "rank %d\n got %s\nwant %s" % (r, g, w)
+                right = w is None or reference.same(g, w, dtype, op.endswith(("_max", "_min"))) or (
+                    ANY_ORDER and op in SUMS and dtype in reference.FLOATS and reference.close(g, w, inputs, dtype))
+                assert right, "rank %d\n got %s\nwant %s" % (r, g, w)
         except Exception as e:  # every combination is tried
             self.failures.append((op, dtype))
             if len(self.failures) <= 10:
@@ -165,7 +170,7 @@ class Driver:
     def sizes(self, rng, op, dtype):
         """Lengths around those at which vector code has its seams."""
         for size in SIZES:
-            group = GROUPS[size % 3]
+            group = GROUPS[size % 3 % len(GROUPS)]
             size_n = size * len(group) if op == "reduce_scatter_sum" else size
             self.one(op, [draw(rng, (size_n,), dtype) for _ in group], dtype, group, "raw", {}, {})
 
@@ -175,14 +180,14 @@ UNREDUCED = ("int16", "uint16") if os.environ.get("TUTTI_TEST_BACKEND") == "nccl
 
 
 def refused(service, op, dtype):
-    answer = service.post("/v1/jobs?op=%s&dtype=%s&wait=10&group=0,1" % (op, dtype), {"inputs": [[1, 2], [3, 4]]})
+    answer = service.post("/v1/jobs?op=%s&dtype=%s&wait=10&group=%s" % (op, dtype, ",".join(map(str, GROUPS[-1]))), {"inputs": [[1, 2]] * len(GROUPS[-1])})
     return answer.status == 422 and answer.json["code"] == "dtype_op" and "nccl" in answer.json["detail"]
 
 
 def main():
     begun, pairs = time.monotonic(), 0
     seed = int(os.environ.get("TUTTI_TEST_SEED", "20"))
-    with Service(workers=4, arena="512M", options=["--retain", "10"]) as service:
+    with Service(workers=min(4, GPUS), arena="512M", options=["--retain", "10"]) as service:
         driver = Driver(service)
         for op in OPS:
             for dtype in reference.DTYPES:

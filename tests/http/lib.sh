@@ -57,6 +57,15 @@ start_server() {
     *" --workers "*) ;;
     *) set -- --workers 2 "$@" ;;
     esac
+    if [ -n "${TUTTI_TEST_GPUS:-}" ]; then # one a rank
+        asked=" $*"
+        asked=${asked##* --workers }
+        asked=${asked%% *}
+        if [ "$asked" != auto ] && [ "$asked" -gt "$TUTTI_TEST_GPUS" ]; then
+            echo "NOTE skipped: it takes $asked GPUs"
+            exit 0
+        fi
+    fi
     case " $* " in
     *" --arena-size "*) ;;
     *) set -- --arena-size 64M "$@" ;;

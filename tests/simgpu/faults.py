@@ -11,9 +11,11 @@ from service import Service
 BOUND_S = 20  # from the fault's job to the end of the one after it, with a run limit of 2 s and restarts
 RANK = 2
 
-# Those that reach NCCL: a view of the input (broadcast, send and receive, scatter on the first axis) moves nothing.
+# On the host some are views of their input, and move nothing; with resident outputs all reach NCCL.
 OPS = (("reduce_sum", {}), ("all_gather", {"axis": 1}), ("reduce_scatter_sum", {}), ("all_reduce_sum", {}),
-       ("all_reduce_max", {}), ("all_reduce_min", {}), ("gather", {}), ("scatter", {"axis": 1}), ("all_to_all", {}))
+       ("all_reduce_max", {}), ("all_reduce_min", {}), ("gather", {}), ("scatter", {"axis": 1}), ("all_to_all", {}),
+       ("broadcast", {"resident": True}), ("remote_send", {"resident": True, "src": RANK, "dst": 0}),
+       ("remote_recv", {"resident": True, "src": 1, "dst": RANK}))
 
 INPUT = [[float(4 * i + j) for j in range(4)] for i in range(4)]
 

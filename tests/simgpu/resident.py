@@ -215,6 +215,20 @@ def lost():
         assert np.array_equal(read(service, again[2]), 4 * stack.sum(axis=0))
 
 
+def lost_while_it_is_read():
+    """The device falls off the bus when the bytes are asked for."""
+    stack = np.arange(RANKS * 64, dtype=np.float32).reshape(RANKS, 64)
+    with serve() as service:
+        held = spread(service, stack)
+        with open(doubles.FAULT, "w") as f:
+            f.write("2 lost\n")
+        a = service.get("/v1/tensors/%s" % held[2])
+        assert a.status == 410 and a.json["code"] == "tensor_lost", a
+        assert np.array_equal(read(service, held[1]), stack[1])
+        until(lambda: service.get("/readyz").status == 200, 20)
+        assert ids(job(service, "broadcast", [held[1], None, None, None]))
+
+
 def lost_with_a_queue():
     """A job that waits for its turn learns that its input has gone."""
     stack = np.arange(RANKS * 64, dtype=np.float32).reshape(RANKS, 64)
@@ -245,7 +259,8 @@ def restart():
 
 def main():
     doubles.use(RANKS)
-    tests = (chain, every_operation, of_another_rank, small_and_empty, room, arena_is_full, lost, lost_with_a_queue, restart)
+    tests = (chain, every_operation, of_another_rank, small_and_empty, room, arena_is_full, lost, lost_while_it_is_read, lost_with_a_queue,
+             restart)
     if len(sys.argv) > 1:
         tests = [t for t in tests if t.__name__ in sys.argv[1:]]
     passed = failed = 0
