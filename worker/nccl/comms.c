@@ -201,6 +201,5 @@ void nccl_abort(struct comm *c)
     for (uint32_t i = c->reported; c->phase == PHASE_ENDED && i < c->n_parts; i++)
         resident_drop(c->device, c->parts[i].task->keep); /* nobody hears of them */
     c->phase = PHASE_IDLE;
-    if (!nccl_broken())
-        resident_sweep(c->device);
+    resident_sweep(c->device);
 }

@@ -38,14 +38,14 @@ static void close_slot(struct slot *s)
         rtEventDestroy(s->out_done);
 }
 
-/* Whatever of it was opened. */
+/* Whatever of it was opened; nothing is asked of a device that failed. */
 static void close_stage(struct stage *s)
 {
-    for (int i = 0; i < SLOTS; i++)
+    for (int i = 0; i < SLOTS && !broken; i++)
         close_slot(&s->slot[i]);
-    if (s->in)
+    if (s->in && !broken)
         rtStreamDestroy(s->in);
-    if (s->out)
+    if (s->out && !broken)
         rtStreamDestroy(s->out);
     free(s);
 }
@@ -113,7 +113,7 @@ int nccl_stream(struct device *d, uint32_t number, rtStream_t *out, struct err *
 
 /* ---- open, close ---- */
 
-static void release(struct device *d)
+void nccl_close(struct device *d)
 {
     resident_close(d);
     while (d->stages) {
@@ -122,20 +122,14 @@ static void release(struct device *d)
         d->stages = s->next;
         close_stage(s);
     }
-    for (int i = 0; i <= LIMIT_STREAM; i++) {
+    for (int i = 0; i <= LIMIT_STREAM && !broken; i++) {
         if (d->run[i])
             rtStreamDestroy(d->run[i]);
     }
-    if (d->aside)
+    if (d->aside && !broken)
         rtStreamDestroy(d->aside);
-    if (d->registered)
+    if (d->registered && !broken)
         rtHostUnregister(d->at.arena);
-}
-
-void nccl_close(struct device *d)
-{
-    if (!broken)
-        release(d);
     free(d);
 }
 

@@ -94,7 +94,8 @@ void resident_sweep(struct device *d)
         struct kept *k = d->resident->dropped;
 
         d->resident->dropped = k->next;
-        rtFree(k->at);
+        if (!nccl_broken())
+            rtFree(k->at);
         free(k);
     }
 }
