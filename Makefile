@@ -211,10 +211,11 @@ asan:
 tsan:
 	@tests/deps.sh build demo test
 	@$(BUILD_ALL) BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
-tsan-tests: all
+tsan-tests: all simgpu
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
 	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py \
-	    tests/load/overlap.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py))
+	    tests/load/overlap.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
+	    tests/simgpu/resident.py
 
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/tutti-server $(BUILD)/tutti-worker
