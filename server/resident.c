@@ -1,5 +1,5 @@
-/* resident.c - tensors that live on devices. */
-#include "server/resident.h"
+/* resident.c - tensors that live on devices: their copies, their way to the arena. */
+#include "server/resident_parts.h"
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/workers_parts.h"
@@ -7,43 +7,12 @@
 #include "schema/log.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A copy: on the device of this rank's worker of that time. */
-struct place {
-    uint32_t rank;
-    uint64_t epoch;
-    bool live;
-};
+struct residents residents;
 
-struct resident {
-    struct residence base;
-    struct core_msg msg; /* the tensor was freed */
-    struct id id;
-    uint64_t number, size_bytes;    /* number: on the link, never used again */
-    uint32_t in_use;                /* jobs that run with it */
-    struct resident *newer, *older; /* by last use */
-    /* On its way to the arena: */
-    struct tensor *fetching; /* a reference; NULL: it is not */
-    struct extent *to;
-    struct place *from;
-    bool evict; /* then it leaves that device */
-    struct core_timer timer;
-    struct resident_wait *waits;
-    struct resident *next_fetch;
-    uint32_t n;
-    struct place place[];
-};
-
-static struct {
-    struct resident *newest, *oldest, *fetches;
-    uint64_t last_number;
-    atomic_bool closed;
-} res;
-
-static struct resident *resident_of(const struct tensor *t)
+struct resident *resident_of(const struct tensor *t)
 {
     return t->home ? CORE_OWNER(t->home, struct resident, base) : NULL;
 }
@@ -52,19 +21,19 @@ static struct resident *resident_of(const struct tensor *t)
 
 static void list_leave(struct resident *h)
 {
-    *(h->newer ? &h->newer->older : &res.newest) = h->older;
-    *(h->older ? &h->older->newer : &res.oldest) = h->newer;
+    *(h->newer ? &h->newer->older : &residents.newest) = h->older;
+    *(h->older ? &h->older->newer : &residents.oldest) = h->newer;
 }
 
 static void list_enter(struct resident *h)
 {
     h->newer = NULL;
-    h->older = res.newest;
-    *(h->older ? &h->older->newer : &res.oldest) = h;
-    res.newest = h;
+    h->older = residents.newest;
+    *(h->older ? &h->older->newer : &residents.oldest) = h;
+    residents.newest = h;
 }
 
-static void touch(struct resident *h)
+void resident_touch(struct resident *h)
 {
     list_leave(h);
     list_enter(h);
@@ -72,7 +41,7 @@ static void touch(struct resident *h)
 
 /* ---- copies ---- */
 
-static struct place *copy_on(struct resident *h, uint32_t rank)
+struct place *resident_copy_on(struct resident *h, uint32_t rank)
 {
     for (uint32_t i = 0; i < h->n; i++) {
         if (h->place[i].live && h->place[i].rank == rank)
@@ -81,7 +50,7 @@ static struct place *copy_on(struct resident *h, uint32_t rank)
     return NULL;
 }
 
-static struct place *any_copy(struct resident *h, const struct place *but)
+struct place *resident_any_copy(struct resident *h, const struct place *but)
 {
     for (uint32_t i = 0; i < h->n; i++) {
         if (h->place[i].live && &h->place[i] != but)
@@ -93,11 +62,11 @@ static struct place *any_copy(struct resident *h, const struct place *but)
 static void forget_copy(struct resident *h, struct place *p)
 {
     p->live = false;
-    if (!any_copy(h, NULL))
+    if (!resident_any_copy(h, NULL))
         atomic_store(&h->base.lost, true);
 }
 
-static void drop_copy(struct resident *h, struct place *p)
+void resident_drop_copy(struct resident *h, struct place *p)
 {
     static struct frame f; /* large */
     struct worker *w;
@@ -120,8 +89,8 @@ static void on_gone(struct core_msg *m)
     struct place *p;
 
     assert(!h->fetching && h->in_use == 0);
-    while ((p = any_copy(h, NULL)))
-        drop_copy(h, p);
+    while ((p = resident_any_copy(h, NULL)))
+        resident_drop_copy(h, p);
     list_leave(h);
     free(h);
     scheduler_freed(); /* there is room on those devices */
@@ -134,7 +103,7 @@ static void tensor_gone(struct residence *base)
     struct resident *h = CORE_OWNER(base, struct resident, base);
 
     h->msg.run = on_gone;
-    if (atomic_load(&res.closed))
+    if (atomic_load(&residents.closed))
         free(h);
     else
         core_post(&h->msg);
@@ -142,11 +111,11 @@ static void tensor_gone(struct residence *base)
 
 void resident_close(void)
 {
-    atomic_store(&res.closed, true);
-    while (res.fetches) {
-        struct resident *h = res.fetches;
+    atomic_store(&residents.closed, true);
+    while (residents.fetches) {
+        struct resident *h = residents.fetches;
 
-        res.fetches = h->next_fetch;
+        residents.fetches = h->next_fetch;
         core_timer_clear(&h->timer);
         extent_unref(h->to);
         tensor_unref(h->fetching);
@@ -162,7 +131,7 @@ int resident_make(struct tensor *t, const uint32_t *ranks, uint32_t n, struct er
         return err_set(e, ERR_no_memory, "a resident tensor");
     h->base.gone = tensor_gone;
     h->id = t->id;
-    h->number = ++res.last_number;
+    h->number = ++residents.last_number;
     h->size_bytes = t->size_bytes;
     h->n = n;
     for (uint32_t i = 0; i < n; i++) {
@@ -206,11 +175,9 @@ static void send_fetch(struct resident *h, struct place *from)
         peer_send_frame(w->peer, &f); /* without: its exit is about to be heard of */
 }
 
-/* Begins to bring t to the arena, if that has not begun. Returns 0, or -1 with ERR_arena_full or
- * ERR_tensor_lost. */
-static int fetch(struct resident *h, struct tensor *t, struct err *e)
+int resident_fetch(struct resident *h, struct tensor *t, struct err *e)
 {
-    struct place *from = any_copy(h, NULL);
+    struct place *from = resident_any_copy(h, NULL);
 
     if (h->fetching)
         return 0;
@@ -218,10 +185,10 @@ static int fetch(struct resident *h, struct tensor *t, struct err *e)
         return err_set(e, ERR_tensor_lost, "the workers that had the tensor have ended");
     if (extent_alloc(h->size_bytes, &h->to, e) != 0)
         return -1;
-    touch(h);
+    resident_touch(h);
     h->fetching = tensor_ref(t);
-    h->next_fetch = res.fetches;
-    res.fetches = h;
+    h->next_fetch = residents.fetches;
+    residents.fetches = h;
     send_fetch(h, from);
     return 0;
 }
@@ -259,7 +226,7 @@ static void answer(struct resident_wait *w, const struct err *why)
 static void fetch_over(struct resident *h, const struct err *why)
 {
     struct tensor *t = h->fetching;
-    struct resident **at = &res.fetches;
+    struct resident **at = &residents.fetches;
     struct resident_wait *waits = h->waits;
 
     core_timer_clear(&h->timer);
@@ -274,7 +241,7 @@ static void fetch_over(struct resident *h, const struct err *why)
         t->extent = h->to; /* the tensor's from now on; before a copy is dropped */
         record_move(t, h->to);
         if (h->evict)
-            drop_copy(h, h->from);
+            resident_drop_copy(h, h->from);
     }
     h->to = NULL;
     h->evict = false;
@@ -292,7 +259,7 @@ static void fetch_over(struct resident *h, const struct err *why)
 /* From another copy, or not at all. */
 static void fetch_again(struct resident *h, const char *how)
 {
-    struct place *from = any_copy(h, NULL);
+    struct place *from = resident_any_copy(h, NULL);
     struct err why;
 
     if (from) {
@@ -305,7 +272,7 @@ static void fetch_again(struct resident *h, const char *how)
 
 void resident_fetched(uint32_t world_rank, const struct frame_fetched *f)
 {
-    struct resident *h = res.fetches;
+    struct resident *h = residents.fetches;
 
     while (h && h->number != f->tensor)
         h = h->next_fetch;
@@ -324,14 +291,14 @@ void resident_rank_lost(uint32_t world_rank)
 {
     struct resident *next;
 
-    for (struct resident *h = res.oldest; h; h = h->newer) {
-        struct place *p = copy_on(h, world_rank);
+    for (struct resident *h = residents.oldest; h; h = h->newer) {
+        struct place *p = resident_copy_on(h, world_rank);
 
         if (p)
             forget_copy(h, p);
     }
     worker_count_resident(&workers.rank[world_rank], INT64_MIN);
-    for (struct resident *h = res.fetches; h; h = next) {
+    for (struct resident *h = residents.fetches; h; h = next) {
         next = h->next_fetch;
         if (h->from->rank == world_rank)
             fetch_again(h, "its worker has ended");
@@ -347,7 +314,7 @@ static void on_wanted(struct core_msg *m)
     if (!tensor_away(w->tensor)) {
         err_set(&e, ERR_tensor_lost, "the tensor was on a device whose worker has ended");
         answer(w, w->tensor->extent ? NULL : &e);
-    } else if (fetch(h, w->tensor, &e) != 0) {
+    } else if (resident_fetch(h, w->tensor, &e) != 0) {
         answer(w, &e);
     } else {
         w->next = h->waits;
@@ -359,151 +326,4 @@ void resident_want(struct resident_wait *w)
 {
     w->msg.run = on_wanted;
     core_post(&w->msg);
-}
-
-/* ---- room ---- */
-
-static uint64_t limit_of(const struct worker *w)
-{
-    uint64_t asked = workers.options.resident_bytes;
-
-    return asked ? asked : w->info.gpu.memory_bytes / 2;
-}
-
-/* Makes this one leave the rank's device, now or once it is in the arena. Returns the bytes of room
- * to come, 0 when it has to stay. */
-static uint64_t evict(struct resident *h, struct place *p, struct err *e)
-{
-    struct tensor *t = h->in_use == 0 && !h->fetching ? tensor_find(&h->id) : NULL;
-    uint64_t bytes = 0;
-
-    if (!t)
-        return 0;
-    if (t->extent || any_copy(h, p)) {
-        drop_copy(h, p);
-        bytes = h->size_bytes;
-    } else if (fetch(h, t, e) == 0) {
-        h->evict = true;
-        bytes = h->size_bytes;
-    }
-    tensor_unref(t);
-    return bytes;
-}
-
-/* 0: there is room for so many bytes on the rank's device; 1: soon; -1 with e: not while things are
- * as they are. */
-static int make_room(struct worker *w, uint64_t need, struct err *e)
-{
-    uint64_t limit = limit_of(w), coming = 0;
-    struct err why = {0};
-
-    for (struct resident *h = res.fetches; h; h = h->next_fetch) {
-        if (h->evict && h->from->rank == w->info.rank)
-            coming += h->size_bytes;
-    }
-    for (struct resident *h = res.oldest, *next; h; h = next) {
-        struct place *p = copy_on(h, w->info.rank);
-
-        next = h->newer;
-        if (w->info.resident_bytes + need <= limit + coming)
-            break;
-        if (p && evict(h, p, &why) && h->evict)
-            coming += h->size_bytes;
-    }
-    if (w->info.resident_bytes + need <= limit)
-        return 0;
-    if (coming > 0)
-        return 1;
-    err_set(e, ERR_device_full,
-            "an output of %" PRIu64 " bytes is to stay on the device of world rank %u, which may "
-            "hold %" PRIu64 " and has %" PRIu64 " free%s",
-            need, w->info.rank, limit,
-            limit > w->info.resident_bytes ? limit - w->info.resident_bytes : 0,
-            why.code == ERR_arena_full ? "; the arena is full, so nothing can move there" : "");
-    e->asked_bytes = need;
-    e->free_bytes = limit > w->info.resident_bytes ? limit - w->info.resident_bytes : 0;
-    return -1;
-}
-
-/* ---- jobs ---- */
-
-bool resident_stays(const struct job_record *r)
-{
-    return r->resident && workers.rank[r->ranks[0]].info.gpu.memory_bytes > 0;
-}
-
-bool resident_too_large(const struct job_record *r, uint64_t bytes)
-{
-    for (uint32_t i = 0; i < r->n; i++) {
-        if (op_gets(r->op, &r->params, i) && bytes > limit_of(&workers.rank[r->ranks[i]]))
-            return true;
-    }
-    return false;
-}
-
-uint64_t resident_input(const struct job *j, uint32_t i)
-{
-    const struct job_record *r = j->record;
-    struct resident *h = j->inputs[i] ? resident_of(j->inputs[i]) : NULL;
-    const struct worker *w = &workers.rank[r->ranks[i]];
-    struct place *p = h ? copy_on(h, r->ranks[i]) : NULL;
-
-    /* A view lies in the arena, in its input. */
-    if (!p || p->epoch != w->info.epoch ||
-        (!resident_stays(r) && op_is_view(r->op, &r->params, r->n, &r->in_shape)))
-        return 0;
-    return h->number;
-}
-
-void resident_hold(const struct job *j, bool begin)
-{
-    for (uint32_t i = 0; j->inputs && i < j->record->n; i++) {
-        struct resident *h = j->inputs[i] ? resident_of(j->inputs[i]) : NULL;
-
-        if (!h)
-            continue;
-        h->in_use += begin ? 1 : -1u;
-        touch(h);
-    }
-}
-
-/* Each input is in the arena, or on the device that wants it. As resident_prepare. */
-static int bring_inputs(struct job *j, struct err *e)
-{
-    int rc = 0;
-
-    for (uint32_t i = 0; i < j->record->n; i++) {
-        struct tensor *t = j->inputs ? j->inputs[i] : NULL;
-
-        if (!t || !t->home || t->extent || resident_input(j, i))
-            continue;
-        if (tensor_lost(t)) {
-            err_set(e, ERR_inputs_lost,
-                    "the input of rank %u was on a device whose worker has ended", i);
-            return err_rank(e, i);
-        }
-        if (fetch(resident_of(t), t, e) != 0)
-            return -1;
-        rc = 1;
-    }
-    return rc;
-}
-
-int resident_prepare(struct job *j, struct err *e)
-{
-    const struct job_record *r = j->record;
-    uint64_t bytes = shape_count(&r->out_shape) * dtypes[r->dtype].size_bytes;
-    int rc = bring_inputs(j, e);
-
-    if (rc != 0 || !resident_stays(r))
-        return rc;
-    resident_hold(j, true); /* its inputs do not make room for its outputs */
-    for (uint32_t i = 0; i < r->n && rc >= 0; i++) {
-        int room = op_gets(r->op, &r->params, i) ? make_room(&workers.rank[r->ranks[i]], bytes, e)
-                                                 : 0;
-
-        rc = room != 0 ? room : rc;
-    }
-    resident_hold(j, false);
-    return rc;
 }

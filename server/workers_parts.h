@@ -1,5 +1,5 @@
 /* workers_parts.h - what workers.c, workers_door.c, workers_frames.c, workers_life.c,
- * workers_send.c and resident.c share; nobody else includes it. Core thread. */
+ * workers_send.c and resident*.c share; nobody else includes it. Core thread. */
 #ifndef TUTTI_SERVER_WORKERS_PARTS_H
 #define TUTTI_SERVER_WORKERS_PARTS_H
 
