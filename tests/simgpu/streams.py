@@ -79,10 +79,21 @@ def one_goes_wrong():
         warm(service)
 
 
+def more_communicators_than_are_kept():
+    """One for each group and stream: those used longest ago are given up, and made anew when they are wanted again."""
+    with Service(workers=2, options=["--backend", "nccl"]) as service:
+        for turn in range(2):
+            for stream in range(40):
+                a = service.post("/v1/jobs?wait=20", {"op": "all_reduce_sum", "stream": stream, "group": [1, 0],
+                                                      "inputs": [[stream], [turn]]})
+                assert a.status == 200 and a.json["outputs"][1]["data"] == [stream + turn], a
+
+
 def main():
     doubles.use(2)
     passed = failed = 0
-    for test, kernels in ((in_one_order, "1"), (side_by_side, "8"), (one_goes_wrong, "8")):
+    for test, kernels in ((in_one_order, "1"), (side_by_side, "8"), (one_goes_wrong, "8"),
+                          (more_communicators_than_are_kept, "1")):
         os.environ["SIMGPU_KERNELS"] = kernels
         try:
             test()
