@@ -31,7 +31,7 @@ fi
 for object in "${objects[@]}"; do
     fact "$(basename "$object") calls nothing of CUDA's" "! nm -u '$object' | grep -q ' cuda'"
 done
-fact 'the backend calls HIP' "nm -u '$work'/worker/nccl/nccl.o | grep -q ' hipSetDevice'"
+fact 'the backend calls HIP' "nm -u '$work'/worker/nccl/device.o | grep -q ' hipSetDevice'"
 fact 'the worker was built' "[ -x '$work/tutti-worker' ]"
 echo "CASES $passed $failed"
 [ $failed -eq 0 ]
