@@ -30,10 +30,10 @@ SERVER := options options_defaults options_values \
           text \
           codec codec_json codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
+          api_calls api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
-          group job job_output job_run job_table job_wait record recovery resident resident_room retention scheduler \
+          call call_gather group job job_output job_run job_table job_wait record recovery resident resident_room retention scheduler \
           comms fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys \
           store_recover store_schema store_tensors \
@@ -158,7 +158,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
@@ -196,6 +196,7 @@ load: deps
 	@BUILD=$(BUILD) tests/load/large.py 256
 	@BUILD=$(BUILD) tests/load/jobs.py 20000
 	@BUILD=$(BUILD) tests/load/overlap.py 10000
+	@BUILD=$(BUILD) tests/load/calls.py 5000
 
 lint:
 	@tests/deps.sh build lint
@@ -214,7 +215,7 @@ tsan:
 tsan-tests: all simgpu
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
 	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py \
-	    tests/load/overlap.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
+	    tests/load/overlap.py tests/load/calls.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
 	    tests/simgpu/resident.py
 
 install: all

@@ -12,6 +12,9 @@
 #define LIMIT_GROUP_NAME_BYTES 64 /* [A-Za-z][A-Za-z0-9_.-]{0,63} */
 #define LIMIT_LABEL_BYTES 256     /* UTF-8, no control characters */
 #define LIMIT_KEY_BYTES 255       /* Idempotency-Key, printable ASCII */
+#define LIMIT_CALL_KEY_BYTES \
+    (LIMIT_GROUP_NAME_BYTES + LIMIT_KEY_BYTES + 16) /* with group and rank */
+#define LIMIT_CALLS_BEHIND 10000 /* ended jobs of one group that some rank has not come to */
 #define LIMIT_UNFINISHED_JOBS 200000
 #define LIMIT_ATTEMPTS 3              /* runs of one job whose ranks keep dying */
 #define LIMIT_BATCH_JOBS 32           /* small jobs of one group and stream that are run together */
@@ -44,6 +47,7 @@
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400
 #define LIMIT_TIMEOUT_DEFAULT_S 60
+#define LIMIT_CALL_WAIT_S 60        /* of a call that says nothing else */
 #define LIMIT_PRIORITY 100          /* -100 .. 100 */
 #define LIMIT_STREAM 63             /* 0 .. 63 */
 #define LIMIT_RETAIN_DEFAULT_S 3600 /* tensors, after their job ended */

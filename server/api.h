@@ -36,6 +36,8 @@ API(api_tensor_get);
 API(api_tensor_delete);
 /* api_jobs.c */
 API(api_job_create);
+/* api_calls.c */
+API(api_call_create);
 /* api_jobs_read.c */
 API(api_job_list);
 API(api_job_get);

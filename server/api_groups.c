@@ -1,6 +1,7 @@
 /* api_groups.c - named, ordered lists of ranks. */
 #include "schema/clock.h"
 #include "server/api.h"
+#include "server/call.h"
 #include "server/number.h"
 
 #include <stdlib.h>
@@ -268,6 +269,8 @@ static void on_delete_stored(struct core_msg *m)
 
     if (c->rc == 0)
         c->rc = group_remove(c->group.name, &c->err);
+    if (c->rc == 0)
+        call_group_gone(c->group.name);
     end_first();
     begin_next();
 }

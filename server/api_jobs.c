@@ -63,24 +63,6 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
 
 /* ---- submission ---- */
 
-static int read_key(const struct request *rq, char *key, struct err *e)
-{
-    const char *given = request_header(rq, "Idempotency-Key");
-    size_t len = given ? strlen(given) : 0;
-
-    key[0] = '\0';
-    if (!given)
-        return 0;
-    for (size_t i = 0; i < len; i++)
-        if (given[i] < 0x20 || given[i] > 0x7e)
-            len = 0;
-    if (len == 0 || len > LIMIT_KEY_BYTES)
-        return err_set(e, ERR_bad_header, "Idempotency-Key is 1 to %d printable ASCII characters",
-                       LIMIT_KEY_BYTES);
-    memcpy(key, given, len + 1);
-    return 0;
-}
-
 static void submission_free(struct job_submission *s)
 {
     if (!s)
@@ -125,8 +107,9 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
         err_set(e, ERR_no_memory, "a job");
         return NULL;
     }
-    if (submit_read_members(rq, &inputs, &has_inputs, e) != 0 || out_format(rq, &f, e) != 0 ||
-        read_key(rq, s->key, e) != 0 || submit_read_record(rq, &s->record, e) != 0)
+    if (submit_read_members(rq, WHERE_JOB, "inputs", &inputs, &has_inputs, e) != 0 ||
+        out_format(rq, &f, e) != 0 || submit_read_key(rq, s->key, e) != 0 ||
+        submit_read_record(rq, &s->record, e) != 0)
         goto out;
     s->inputs = calloc(s->record->n, sizeof *s->inputs);
     if (!s->inputs) {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_inputs,
-                        struct err *e)
+int submit_read_members(struct request *rq, unsigned where, const char *name,
+                        struct json_span *inputs, bool *has_inputs, struct err *e)
 {
     struct json_member m[LIMIT_JSON_MEMBERS];
     uint32_t n;
@@ -16,18 +16,18 @@ int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_
     if (rq->body.codec)
         return 0;
     if (json_kind(&rq->body.json) != JSON_OBJECT)
-        return err_set(e, ERR_inputs_invalid,
-                       "the body is an object: {\"op\": ..., \"inputs\": [...]}");
+        return err_set(e, ERR_inputs_invalid, "the body is an object: {\"op\": ..., \"%s\": ...}",
+                       name);
     if (json_members(&rq->body.json, m, LIMIT_JSON_MEMBERS, &n, e) != 0)
         return -1;
     for (uint32_t i = 0; i < n; i++) {
-        if (strcmp(m[i].name, "inputs") == 0) {
+        if (strcmp(m[i].name, name) == 0) {
             *inputs = m[i].value;
             *has_inputs = true;
-        } else if (params_from_json(rq->params, WHERE_JOB, &m[i], e) != 0) {
+        } else if (params_from_json(rq->params, where, &m[i], e) != 0) {
             if (e->code == ERR_unknown_parameter && strncmp(m[i].name, "input", 5) == 0) {
-                err_set(e, ERR_unknown_parameter, "there is no member %s; did you mean inputs?",
-                        m[i].name);
+                err_set(e, ERR_unknown_parameter, "there is no member %s; did you mean %s?",
+                        m[i].name, name);
                 err_pointer(e, "/%s", m[i].name);
             }
             return -1;
@@ -212,32 +212,98 @@ static void fill(struct job_record *r, const struct request *rq, const struct op
     r->received_us = rq->received_us;
 }
 
+/* A record of the request for this group. */
+static int make_record(const struct request *rq, const struct op *op, const struct group *g,
+                       struct job_record **out, struct err *e)
+{
+    struct job_record *r;
+    uint32_t stream;
+
+    if (check_device(rq->params, g, &stream, e) != 0)
+        return -1;
+    r = record_new(g->n);
+    if (!r)
+        return err_set(e, ERR_no_memory, "a job");
+    fill(r, rq, op, g, stream);
+    *out = r;
+    return 0;
+}
+
+static int check_peers(struct job_record **r, struct err *e)
+{
+    if (op_check_peers((*r)->op, &(*r)->params, (*r)->n, e) == 0)
+        return 0;
+    record_free(*r);
+    *r = NULL;
+    return -1;
+}
+
 int submit_read_record(const struct request *rq, struct job_record **out, struct err *e)
 {
     const struct op *op;
     struct group *g = malloc(sizeof *g);
-    struct job_record *r;
-    uint32_t stream;
     int rc = -1;
 
     if (!g)
         return err_set(e, ERR_no_memory, "a group");
-    if (find_op(rq->params, &op, e) != 0 || check_taken(rq->params, op, e) != 0 ||
-        find_group(rq->params, g, e) != 0 || check_device(rq->params, g, &stream, e) != 0)
-        goto out;
-    r = record_new(g->n);
-    if (!r) {
-        err_set(e, ERR_no_memory, "a job");
-        goto out;
-    }
-    fill(r, rq, op, g, stream);
-    if (op_check_peers(op, &r->params, g->n, e) != 0) {
-        record_free(r);
-        goto out;
-    }
-    *out = r;
-    rc = 0;
-out:
+    if (find_op(rq->params, &op, e) == 0 && check_taken(rq->params, op, e) == 0 &&
+        find_group(rq->params, g, e) == 0 && make_record(rq, op, g, out, e) == 0)
+        rc = check_peers(out, e);
     free(g);
     return rc;
+}
+
+/* The caller is one end; the request names the other one, and may name both. */
+static int find_ends(const struct params *p, uint32_t rank, struct op_params *ends, struct err *e)
+{
+    bool has_src = params_has(p, PARAM_src), has_dst = params_has(p, PARAM_dst);
+
+    if (!has_src && !has_dst) {
+        err_set(e, ERR_missing_parameter,
+                "say dst, to send to that rank, or src, to receive from it");
+        return err_pointer(e, "/dst");
+    }
+    if (!has_src)
+        ends->src = rank;
+    if (!has_dst)
+        ends->dst = rank;
+    if (ends->src == rank || ends->dst == rank)
+        return 0;
+    err_set(e, ERR_rank_invalid, "rank %u calls, and is neither src %u nor dst %u", rank, ends->src,
+            ends->dst);
+    return err_pointer(e, "/src");
+}
+
+int submit_read_call(const struct request *rq, const struct group *g, uint32_t rank,
+                     struct job_record **out, struct err *e)
+{
+    const struct op *op;
+
+    if (find_op(rq->params, &op, e) != 0 || check_taken(rq->params, op, e) != 0 ||
+        make_record(rq, op, g, out, e) != 0)
+        return -1;
+    if (op_takes_peers(op) && find_ends(rq->params, rank, &(*out)->params, e) != 0) {
+        record_free(*out);
+        *out = NULL;
+        return -1;
+    }
+    return check_peers(out, e);
+}
+
+int submit_read_key(const struct request *rq, char *key, struct err *e)
+{
+    const char *given = request_header(rq, "Idempotency-Key");
+    size_t len = given ? strlen(given) : 0;
+
+    key[0] = '\0';
+    if (!given)
+        return 0;
+    for (size_t i = 0; i < len; i++)
+        if (given[i] < 0x20 || given[i] > 0x7e)
+            len = 0;
+    if (len == 0 || len > LIMIT_KEY_BYTES)
+        return err_set(e, ERR_bad_header, "Idempotency-Key is 1 to %d printable ASCII characters",
+                       LIMIT_KEY_BYTES);
+    memcpy(key, given, len + 1);
+    return 0;
 }

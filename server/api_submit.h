@@ -5,13 +5,22 @@
 
 #include "server/api.h"
 
-/* Reads the JSON body's members into rq->params and finds its `inputs`. Does nothing for other
- * bodies. Returns 0 or -1. */
-int submit_read_members(struct request *rq, struct json_span *inputs, bool *has_inputs,
-                        struct err *e);
+/* Reads the JSON body's members into rq->params, those of `where`, and finds its `inputs`, or what
+ * `name` calls it. Does nothing for other bodies. Returns 0 or -1. */
+int submit_read_members(struct request *rq, unsigned where, const char *name,
+                        struct json_span *inputs, bool *has_inputs, struct err *e);
 
 /* Everything but the inputs: op, group, parameters. The record is the caller's. Returns 0 or -1. */
 int submit_read_record(const struct request *rq, struct job_record **out, struct err *e);
+
+/* The same for a call of rank `rank` of the group g: a pair's other end is named, and this one is
+ * itself. */
+int submit_read_call(const struct request *rq, const struct group *g, uint32_t rank,
+                     struct job_record **out, struct err *e);
+
+/* Idempotency-Key into key[LIMIT_KEY_BYTES + 1], "" when there is none. Returns 0, or -1 with
+ * ERR_bad_header. */
+int submit_read_key(const struct request *rq, char *key, struct err *e);
 
 /* One tensor per rank (NULL where none is given), checked against each other and the op; sets the
  * record's dtype and shapes. tensors has room for r->n. */

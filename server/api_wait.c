@@ -36,6 +36,13 @@ static void job_request_free(void *state)
     free(jr);
 }
 
+void job_request_init(struct job_request *jr, struct request *rq, uint64_t wait_us)
+{
+    jr->rq = rq;
+    jr->wait.wake = job_woken;
+    jr->wait.deadline_us = wait_us ? clock_us() + wait_us : 0;
+}
+
 struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
                                     int (*resume)(struct request *, struct err *), struct err *e)
 {
@@ -45,9 +52,7 @@ struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
         err_set(e, ERR_no_memory, "a request");
         return NULL;
     }
-    jr->rq = rq;
-    jr->wait.wake = job_woken;
-    jr->wait.deadline_us = wait_us ? clock_us() + wait_us : 0;
+    job_request_init(jr, rq, wait_us);
     request_state(rq, jr, job_request_free);
     rq->resume = resume;
     return jr;

@@ -19,6 +19,8 @@ struct job_request {
  * job_cancel. NULL when out of memory. api_wait.c. */
 struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
                                     int (*resume)(struct request *, struct err *), struct err *e);
+/* One that is part of a larger state, zeroed. */
+void job_request_init(struct job_request *jr, struct request *rq, uint64_t wait_us);
 void job_request_suspend(struct job_request *jr);
 
 /* Posts a store message and suspends until it is committed; then resume runs, and store_wait_rc

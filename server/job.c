@@ -1,6 +1,7 @@
 /* job.c - a job's way in and out: admitted, recorded, moved from state to state, its end recorded.
  */
 #include "server/job.h"
+#include "server/call.h"
 #include "server/job_parts.h"
 #include "server/scheduler.h"
 #include "server/store.h"
@@ -183,6 +184,7 @@ static void ended(struct job *j, bool superseded)
     job_outputs_drop(j);
     job_inputs_drop(j);
     job_waits_answer(j);
+    call_job_gone(j);
     job_leave(j);
     job_count_out();
     job_count_ending(-1);

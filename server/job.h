@@ -86,6 +86,7 @@ void job_wait_drop(struct job_wait *w);
 /* ---- below: core thread only ---- */
 
 struct comm;
+struct gather;
 
 /* One rank's part: its place in the queue of one world rank, and whether it has reported. */
 struct job_rank_link {
@@ -120,14 +121,15 @@ struct job {
     uint32_t pending;   /* ranks whose DONE, FAILED or death is still to come */
     uint32_t done;      /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
-    struct comm *comm;   /* workers.c's: the group as the workers know it */
-    bool attempt_stored; /* the database counts the next run already */
-    bool batched;        /* this attempt runs together with other jobs */
-    bool alone;          /* no attempt does any more: one that did went wrong */
-    bool again;          /* this attempt has failed for no fault of the job's: run again */
-    bool crashed;        /* in this attempt a rank's worker died */
-    uint32_t spared;     /* attempts that do not count: they failed for another job's sake */
-    bool cancelling;     /* CANCEL was sent; end and why hold how it will end */
+    struct gather *gather; /* call.c's: the calls that make it; NULL: one request did */
+    struct comm *comm;     /* workers.c's: the group as the workers know it */
+    bool attempt_stored;   /* the database counts the next run already */
+    bool batched;          /* this attempt runs together with other jobs */
+    bool alone;            /* no attempt does any more: one that did went wrong */
+    bool again;            /* this attempt has failed for no fault of the job's: run again */
+    bool crashed;          /* in this attempt a rank's worker died */
+    uint32_t spared;       /* attempts that do not count: they failed for another job's sake */
+    bool cancelling;       /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
     struct err *why;                 /* owned; NULL unless something went wrong in this attempt */
     struct job *next_id, *next_seq;  /* in the tables' buckets */

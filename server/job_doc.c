@@ -130,6 +130,30 @@ static void rate(struct text *out, const char *name, bool ran, double value)
         text_null(out, name);
 }
 
+/* Which of its ranks' calls it is, and, as long as it is known, who came and who has not. */
+static void calls_write(struct text *out, const struct job_record *r)
+{
+    text_uint(out, "seq", r->call_seq);
+    if (!r->came_us)
+        return;
+    text_array(out, "arrived");
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!r->came_us[i])
+            continue;
+        text_object(out, NULL);
+        text_uint(out, "rank", i);
+        text_time(out, "at", r->came_us[i]);
+        text_end_object(out);
+    }
+    text_end_array(out);
+    text_array(out, "missing");
+    for (uint32_t i = 0; i < r->n && r->state == JOB_waiting; i++) {
+        if (!r->came_us[i] && record_calls(r, i))
+            text_uint(out, NULL, i);
+    }
+    text_end_array(out);
+}
+
 void job_doc_write(struct text *out, const struct job_record *r, int data)
 {
     text_object(out, NULL);
@@ -140,7 +164,9 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     for (uint32_t i = 0; i < r->n; i++)
         text_uint(out, NULL, r->ranks[i]);
     text_end_array(out);
-    text_string(out, "dtype", dtypes[r->dtype].name);
+    text_string(out, "dtype", r->called && !r->shaped ? NULL : dtypes[r->dtype].name);
+    if (r->called)
+        calls_write(out, r);
     text_string(out, "state", job_state_name(r->state));
     text_string(out, "label", r->label[0] ? r->label : NULL);
     text_int(out, "priority", r->priority);

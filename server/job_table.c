@@ -1,5 +1,6 @@
 /* job_table.c - the unfinished jobs: by id, by place in the global order, by age; how many of each.
  */
+#include "server/call.h"
 #include "server/job_parts.h"
 #include "server/scheduler.h"
 #include "schema/clock.h"
@@ -61,6 +62,7 @@ void job_table_fini(void)
         job_leave(j);
         job_free(j);
     }
+    call_fini();
     free(table.by_id);
     free(table.by_seq);
     table.by_id = table.by_seq = NULL;
@@ -228,6 +230,7 @@ void job_drain(void)
     assert(core_here());
     table.draining = true;
     scheduler_drain();
+    call_drain();
     answer_stuck();
 }
 

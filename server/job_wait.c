@@ -5,6 +5,7 @@
  * in the inbox and still points into the wait; so the core only notes its answer, and the message
  * delivers it.
  */
+#include "server/call.h"
 #include "server/job_parts.h"
 #include "server/scheduler.h"
 #include "schema/clock.h"
@@ -109,6 +110,9 @@ static void cancel(struct job *j)
     } else if (j->record->state == JOB_running) {
         err_set(&why, ERR_cancelled, "cancelled while it ran");
         job_stop_run(j, JOB_cancelled, &why);
+    } else if (j->record->state == JOB_waiting && j->gather) {
+        err_set(&why, ERR_cancelled, "cancelled while it waited for ranks to call");
+        call_cancel(j, &why);
     } /* else it has ended, and its end is being recorded: that end stands */
 }
 

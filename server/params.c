@@ -24,6 +24,7 @@ static const struct row {
 #define LIST WHERE_LIST
 #define READ_TENSOR WHERE_READ_TENSOR
 #define OUTPUT WHERE_OUTPUT
+#define CALL WHERE_CALL
 #define PARAM(name, type, where, min, max, deflt, sentence) \
     [PARAM_##name] = {#name, TYPE_##type, where, min, max, #type, deflt, sentence},
 #include "schema/params.def"

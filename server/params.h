@@ -26,7 +26,8 @@ enum param_where {
     WHERE_LIST_JOBS = 8,
     WHERE_LIST = 16,
     WHERE_READ_TENSOR = 32,
-    WHERE_OUTPUT = 64
+    WHERE_OUTPUT = 64,
+    WHERE_CALL = 128
 };
 
 struct params_group {

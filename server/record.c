@@ -41,6 +41,7 @@ struct job_record *record_copy(const struct job_record *r)
         return NULL;
     to->ranks = copy(r->ranks, r->n * sizeof *r->ranks, &failed);
     to->error = copy(r->error, sizeof *r->error, &failed);
+    to->came_us = copy(r->came_us, r->n * sizeof *r->came_us, &failed);
     to->outputs = copy(r->outputs, r->n * sizeof *r->outputs, &failed);
     if (failed) {
         record_free(to);
@@ -56,6 +57,7 @@ void record_free(struct job_record *r)
     free(r->ranks);
     free(r->error);
     free(r->outputs);
+    free(r->came_us);
     free(r);
 }
 
@@ -73,4 +75,9 @@ double record_algbw(const struct job_record *r)
 double record_busbw(const struct job_record *r)
 {
     return record_algbw(r) * op_bus_factor(r->op, r->n);
+}
+
+bool record_calls(const struct job_record *r, uint32_t i)
+{
+    return !op_takes_peers(r->op) || i == r->params.src || i == r->params.dst;
 }

@@ -26,6 +26,13 @@ struct job_record {
     uint64_t timeout_us;
     char label[LIMIT_LABEL_BYTES + 1];
 
+    /* Of a job that its ranks call. */
+    bool called;
+    bool shaped;       /* dtype and shapes are known: a rank that gives has come */
+    uint64_t call_seq; /* which of its ranks' calls it is, from 0 */
+    uint64_t
+        *came_us; /* n, wall: when each rank came, 0: not yet; owned. NULL once it is history */
+
     enum job_state state;
     uint32_t attempts; /* runs begun */
     struct err *error; /* owned; NULL unless failed or cancelled */
@@ -47,6 +54,9 @@ struct job_record {
 struct job_record *record_new(uint32_t n);
 struct job_record *record_copy(const struct job_record *r); /* deep; NULL when out of memory */
 void record_free(struct job_record *r);                     /* NULL is ignored */
+
+/* Is group rank i one of those that make it, by calls? */
+bool record_calls(const struct job_record *r, uint32_t i);
 
 /* Rates of a succeeded job as nccl-tests defines them, in 10^9 bytes/s; 0 when not measurable. */
 double record_algbw(const struct job_record *r);

@@ -55,12 +55,20 @@ void store_post(struct store_msg *m);
 
 /* ---- messages: fill in the fields, call init, set msg.done, post msg ---- */
 
+/* The Idempotency-Key of one rank's call. */
+struct store_key {
+    char key[LIMIT_CALL_KEY_BYTES + 1];
+    uint8_t digest[16];
+};
+
 struct store_job_insert {
     struct store_msg msg;
     const struct job_record *record;
     struct tensor *const *inputs; /* record->n */
     const char *key;              /* "" when none */
     const uint8_t *digest;        /* 16 bytes when there is a key */
+    const struct store_key *keys; /* of its ranks' calls, beside */
+    uint32_t n_keys;
     bool existed;       /* out: the key's job was there, with the same digest; nothing stored */
     struct id existing; /* out: that job */
 };
@@ -132,6 +140,10 @@ struct store_group_delete {
 void store_group_delete_init(struct store_group_delete *m);
 
 /* ---- reads: any thread, its own connection ---- */
+
+/* The job of a key. Returns 0, 1 when there is none, or -1 with ERR_idempotency_key_reused (it came
+ * with another digest) or ERR_store. */
+int store_key_read(const struct store_key *k, struct id *job, struct err *e);
 
 /* A job's record (state queued when it is unfinished: memory knows better). Returns 0, or -1 with
  * ERR_job_unknown or ERR_store. */

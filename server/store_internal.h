@@ -118,6 +118,7 @@ int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e);
 
 int key_check(struct store_job_insert *m, struct err *e); /* sets existed */
 int key_insert(const struct store_job_insert *m, struct err *e);
+int keys_add(const struct store_job_insert *m, struct err *e); /* of calls */
 int key_delete_of(const struct id *job, struct err *e);
 
 /* ---- of both store_jobs.c and store_recover.c: one rank's input ---- */

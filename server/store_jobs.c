@@ -72,7 +72,9 @@ static int insert(struct store_msg *msg, struct err *e)
     bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * r->n);
     bind_text(s, 20, m->key[0] ? m->key : NULL);
     bind_u64(s, 21, r->resident);
-    if (db_run(db, s, e) != 0)
+    if (r->called)
+        bind_u64(s, 22, r->call_seq);
+    if (db_run(db, s, e) != 0 || keys_add(m, e) != 0)
         return -1;
     return m->key[0] ? key_insert(m, e) : 0;
 }

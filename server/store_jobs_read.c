@@ -38,7 +38,8 @@ enum column {
     COL_finished_us,
     COL_outputs,
     COL_inputs,
-    COL_resident
+    COL_resident,
+    COL_call_seq
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
@@ -71,6 +72,9 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->params.dst = (uint32_t)column_u64(s, COL_dst);
     r->priority = sqlite3_column_int(s, COL_priority);
     r->stream = (uint32_t)column_u64(s, COL_stream);
+    r->called = sqlite3_column_type(s, COL_call_seq) != SQLITE_NULL;
+    r->call_seq = r->called ? column_u64(s, COL_call_seq) : 0;
+    r->shaped = true;
     r->resident = column_u64(s, COL_resident) != 0;
     r->timeout_us = column_u64(s, COL_timeout_us);
     r->attempts = (uint32_t)column_u64(s, COL_attempts);

@@ -3,32 +3,39 @@
 
 #include <string.h>
 
-int key_check(struct store_job_insert *m, struct err *e)
+/* Returns 1 with *job when the key is there and came with this digest; 0 when it is not; -1. */
+static int key_look_up(struct db *db, const char *key, const uint8_t *mine, struct id *job,
+                       struct err *e)
 {
-    struct db *db = store_writer();
     sqlite3_stmt *s = db_stmt(db, STMT_key_get, e);
     const void *digest;
     bool same;
     int rc;
 
-    m->existed = false;
     if (!s)
         return -1;
-    bind_text(s, 1, m->key);
+    bind_text(s, 1, key);
     rc = db_step(db, s, e);
     if (rc <= 0)
         return rc;
     digest = sqlite3_column_blob(s, 1);
-    same = digest && sqlite3_column_bytes(s, 1) == 16 && memcmp(digest, m->digest, 16) == 0;
-    rc = column_id(s, 0, &m->existing);
+    same = digest && sqlite3_column_bytes(s, 1) == 16 && memcmp(digest, mine, 16) == 0;
+    rc = column_id(s, 0, job);
     sqlite3_reset(s);
     if (rc != 0)
         return store_damaged("an Idempotency-Key", e);
     if (!same)
         return err_set(e, ERR_idempotency_key_reused,
                        "this Idempotency-Key came with another request before: take a new key");
-    m->existed = true;
-    return 0;
+    return 1;
+}
+
+int key_check(struct store_job_insert *m, struct err *e)
+{
+    int rc = key_look_up(store_writer(), m->key, m->digest, &m->existing, e);
+
+    m->existed = rc == 1;
+    return rc < 0 ? -1 : 0;
 }
 
 int key_insert(const struct store_job_insert *m, struct err *e)
@@ -42,6 +49,32 @@ int key_insert(const struct store_job_insert *m, struct err *e)
     bind_id(s, 2, &m->record->id);
     bind_blob(s, 3, m->digest, 16);
     return db_run(db, s, e);
+}
+
+int keys_add(const struct store_job_insert *m, struct err *e)
+{
+    struct db *db = store_writer();
+
+    for (uint32_t i = 0; i < m->n_keys; i++) {
+        sqlite3_stmt *s = db_stmt(db, STMT_key_add, e);
+
+        if (!s)
+            return -1;
+        bind_text(s, 1, m->keys[i].key);
+        bind_id(s, 2, &m->record->id);
+        bind_blob(s, 3, m->keys[i].digest, 16);
+        if (db_run(db, s, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int store_key_read(const struct store_key *k, struct id *job, struct err *e)
+{
+    struct db *db = store_reader(e);
+    int rc = db ? key_look_up(db, k->key, k->digest, job, e) : -1;
+
+    return rc < 0 ? -1 : rc == 0;
 }
 
 int key_delete_of(const struct id *job, struct err *e)

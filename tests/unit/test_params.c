@@ -19,6 +19,7 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define LIST WHERE_LIST
 #define READ_TENSOR WHERE_READ_TENSOR
 #define OUTPUT WHERE_OUTPUT
+#define CALL WHERE_CALL
 static const struct {
     const char *name;
     enum type type;
@@ -31,7 +32,7 @@ static const struct {
 #undef PARAM
 };
 
-#define ALL_WHERE (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT)
+#define ALL_WHERE (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL)
 
 static struct params *p;
 static struct err e;

@@ -1,0 +1,285 @@
+/* api_calls.c - one rank's own call: its tensor in, its output back. */
+#include "schema/clock.h"
+#include "server/api_submit.h"
+#include "server/call.h"
+#include "server/negotiate.h"
+#include "server/problem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALL_FORMATS ((1u << FORMAT_COUNT) - 1)
+
+/* What the request keeps until its answer. */
+struct call_request {
+    struct job_request jr; /* first: rq->state is taken for one */
+    uint32_t rank;
+    struct call *call;   /* until it is posted */
+    struct call *posted; /* then; back when its key was stale */
+    struct store_key key;
+};
+
+static void call_free(struct call *c)
+{
+    if (!c)
+        return;
+    tensor_unref(c->input);
+    record_free(c->record);
+    free(c);
+}
+
+static void state_free(void *state)
+{
+    struct call_request *cr = state;
+
+    call_free(cr->call);
+    record_free(cr->jr.wait.job);
+    free(cr);
+}
+
+static int out_format(const struct request *rq, enum format *f, struct err *e)
+{
+    return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
+                         ALL_FORMATS, FORMAT_json, f, e);
+}
+
+/* ---- the answer ---- */
+
+static int failed(struct request *rq, const struct job_record *r)
+{
+    char id[ID_TEXT];
+    struct err unknown;
+
+    if (!r->error)
+        err_set(&unknown, ERR_internal, "the job ended without a reason");
+    problem_write(&rq->reply.text, r->error ? r->error : &unknown, id_format('j', &r->id, id));
+    return reply_text(rq, err_status(r->error ? r->error->code : ERR_internal), PROBLEM_MEDIA);
+}
+
+static int succeeded(struct request *rq, const struct job_record *r, uint32_t rank, struct err *e)
+{
+    bool gets = !id_is_zero(&r->outputs[rank]);
+    int64_t data = params_int(rq->params, PARAM_data,
+                              shape_count(&r->out_shape) <= LIMIT_INLINE_ELEMENTS);
+    struct text *t = &rq->reply.text;
+    char id[ID_TEXT];
+    enum format f;
+    int rc;
+
+    if (out_format(rq, &f, e) != 0)
+        return -1;
+    rc = gets && (f != FORMAT_json || data) ? outputs_bring(rq, r, rank, e) : 0;
+    if (rc != 0)
+        return rc;
+    id_format('j', &r->id, id);
+    reply_header(rq, "Tutti-Job", "%s", id);
+    if (f != FORMAT_json)
+        return gets ? outputs_reply(rq, r, rank, f, e) : reply_empty(rq, 204);
+    text_object(t, NULL);
+    text_string(t, "job", id);
+    text_uint(t, "seq", r->call_seq);
+    if (gets) {
+        text_name(t, "output");
+        t->comma = false;
+        output_doc_write(t, r, rank, data != 0);
+    } else {
+        text_null(t, "output");
+    }
+    text_end_object(t);
+    return reply_json(rq, 200);
+}
+
+static int called(struct request *rq, struct err *e)
+{
+    struct call_request *cr = rq->state;
+    struct job_wait *w = &cr->jr.wait;
+    char id[ID_TEXT];
+
+    if (job_settle(w, &w->id, e) != 0)
+        return -1;
+    if (w->job->state == JOB_succeeded)
+        return succeeded(rq, w->job, cr->rank, e);
+    id_format('j', &w->job->id, id);
+    reply_header(rq, "Tutti-Job", "%s", id);
+    if (job_state_terminal(w->job->state))
+        return failed(rq, w->job);
+    job_doc_write(&rq->reply.text, w->job, 0);
+    reply_header(rq, "Location", "../../../../jobs/%s", id);
+    return reply_json(rq, 202);
+}
+
+/* ---- the question ---- */
+
+static int find_place(const struct request *rq, struct group *g, uint32_t *rank, struct err *e)
+{
+    const char *name = rq->args[0], *arg = rq->args[1];
+    unsigned long n = strtoul(arg, NULL, 10);
+
+    if (group_find(name, strlen(name), g, e) != 0)
+        return -1;
+    if (!*arg || strspn(arg, "0123456789") != strlen(arg) || n >= g->n)
+        return err_set(e, ERR_rank_unknown, "the group has ranks 0 to %u", g->n - 1);
+    *rank = (uint32_t)n;
+    return 0;
+}
+
+static int from_payload(struct request *rq, struct tensor **out, struct err *e)
+{
+    const struct payload *p = &rq->body.payload;
+
+    if (!p->whole && p->n != 1)
+        return err_set(e, ERR_inputs_invalid, "a call brings one tensor; this file has %u", p->n);
+    *out = tensor_ref(p->whole ? p->whole : p->items[0].tensor);
+    return submit_check_stated(rq->params, *out, true, e);
+}
+
+/* NULL when the rank gives nothing: what it brings all the same is not looked at. */
+static int read_input(struct request *rq, const struct json_span *input, bool has_input,
+                      const struct job_record *r, uint32_t rank, struct tensor **out, struct err *e)
+{
+    enum dtype d = params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32;
+    bool named;
+
+    if (!op_gives(r->op, &r->params, rank))
+        return 0;
+    if (rq->body.codec)
+        return from_payload(rq, out, e);
+    if (has_input && json_tensor_read(input, d, "/input", out, &named, e) != 0)
+        return -1;
+    if (*out)
+        return 0;
+    err_set(e, ERR_inputs_invalid, "%s needs an input of rank %u", r->op->name, rank);
+    return err_pointer(e, "/input");
+}
+
+static int take_shape(struct call *c, struct err *e)
+{
+    struct job_record *r = c->record;
+
+    if (!c->input)
+        return 0;
+    if (op_check_dtype(r->op, c->input->dtype, e) != 0)
+        return -1;
+    r->dtype = c->input->dtype;
+    r->in_shape = c->input->shape;
+    c->shaped = true;
+    return op_out_shape(r->op, &r->params, r->n, &r->in_shape, &r->out_shape, e) != 0
+               ? -1
+               : shape_measure(&r->out_shape, r->dtype, NULL, NULL, e);
+}
+
+/* A key is the rank's own. */
+static int read_key(const struct request *rq, struct call *c, struct err *e)
+{
+    struct tensor **all;
+    char key[LIMIT_KEY_BYTES + 1];
+    int rc;
+
+    if (submit_read_key(rq, key, e) != 0 || !key[0])
+        return key[0] ? -1 : 0;
+    snprintf(c->key, sizeof c->key, "\x1f%s\x1f%u\x1f%s", c->record->group, c->rank, key);
+    all = calloc(c->record->n, sizeof(struct tensor *));
+    if (!all)
+        return err_set(e, ERR_no_memory, "a call");
+    all[c->rank] = c->input;
+    rc = submit_digest(c->record, all, c->digest, e);
+    free(all);
+    return rc;
+}
+
+static struct call *read_call(struct request *rq, struct err *e)
+{
+    struct call *c = calloc(1, sizeof *c);
+    struct group *g = malloc(sizeof *g);
+    struct json_span input;
+    enum format f;
+    bool has_input;
+
+    if (!c || !g) {
+        err_set(e, ERR_no_memory, "a call");
+        goto fail;
+    }
+    if (find_place(rq, g, &c->rank, e) != 0 ||
+        submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0 ||
+        out_format(rq, &f, e) != 0 || submit_read_call(rq, g, c->rank, &c->record, e) != 0 ||
+        read_input(rq, &input, has_input, c->record, c->rank, &c->input, e) != 0 ||
+        take_shape(c, e) != 0 || read_key(rq, c, e) != 0)
+        goto fail;
+    c->pair = op_takes_peers(c->record->op);
+    c->rejoin = params_int(rq->params, PARAM_rejoin, 0) != 0;
+    free(g);
+    return c;
+fail:
+    free(g);
+    call_free(c);
+    return NULL;
+}
+
+static int post_call(struct request *rq, struct err *e);
+
+static int answered(struct request *rq, struct err *e)
+{
+    struct call_request *cr = rq->state;
+    struct job_wait *w = &cr->jr.wait;
+    uint64_t deadline_us = w->deadline_us;
+
+    rq->resume = called;
+    if (w->rc == 0 || w->err.code != ERR_call_key_stale)
+        return called(rq, e);
+    /* A job has ended since the database was asked for the key: it is asked again. */
+    *w = (struct job_wait){0};
+    job_request_init(&cr->jr, rq, 0);
+    w->deadline_us = deadline_us;
+    cr->call = cr->posted;
+    return post_call(rq, e);
+}
+
+static int post_call(struct request *rq, struct err *e)
+{
+    struct call_request *cr = rq->state;
+    struct call *c = cr->call;
+    struct id job;
+    int known = 1;
+
+    c->endings = call_endings();
+    if (c->key[0]) {
+        memcpy(cr->key.key, c->key, sizeof cr->key.key);
+        memcpy(cr->key.digest, c->digest, sizeof cr->key.digest);
+        known = store_key_read(&cr->key, &job, e);
+    }
+    if (known < 0)
+        return -1;
+    c->wait = &cr->jr.wait;
+    rq->resume = answered;
+    job_request_suspend(&cr->jr);
+    if (known == 0) {
+        cr->jr.wait.replayed = true;
+        job_watch(&job, &cr->jr.wait);
+        return SUSPENDED;
+    }
+    cr->call = NULL;
+    cr->posted = c;
+    call_post(c);
+    return SUSPENDED;
+}
+
+int api_call_create(struct request *rq, struct err *e)
+{
+    struct call *c = read_call(rq, e);
+    struct call_request *cr = c ? calloc(1, sizeof *cr) : NULL;
+
+    if (!c)
+        return -1;
+    body_fini(&rq->body); /* the tensor holds what it needs */
+    if (!cr) {
+        call_free(c);
+        return err_set(e, ERR_no_memory, "a call");
+    }
+    cr->call = c;
+    cr->rank = c->rank;
+    job_request_init(&cr->jr, rq,
+                     params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
+    request_state(rq, cr, state_free);
+    return post_call(rq, e);
+}
