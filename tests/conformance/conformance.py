@@ -12,10 +12,11 @@ import reference
 from service import Service
 
 OPS = ("reduce_sum", "broadcast", "all_gather", "reduce_scatter_sum", "all_reduce_sum", "all_reduce_max",
-       "all_reduce_min", "gather", "scatter", "all_to_all", "remote_send", "remote_recv")
+       "all_reduce_min", "reduce_max", "reduce_min", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter", "all_to_all", "remote_send", "remote_recv")
 SUMS = ("reduce_sum", "reduce_scatter_sum", "all_reduce_sum")
-REDUCTIONS = SUMS + ("all_reduce_max", "all_reduce_min")
-ONE_AXIS = ("all_gather", "reduce_scatter_sum", "gather", "scatter")
+REDUCTIONS = SUMS + ("all_reduce_max", "all_reduce_min", "reduce_max", "reduce_min", "reduce_scatter_max",
+                     "reduce_scatter_min")
+ONE_AXIS = ("all_gather", "reduce_scatter_sum", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter")
 PEERS = ("remote_send", "remote_recv")
 GROUPS = ([0, 1, 2, 3], [3, 1], [2, 0, 1], [1])
 # On real GPUs: as many ranks as there are, and NCCL's own order of summing.
@@ -171,7 +172,7 @@ class Driver:
         """Lengths around those at which vector code has its seams."""
         for size in SIZES:
             group = GROUPS[size % 3 % len(GROUPS)]
-            size_n = size * len(group) if op == "reduce_scatter_sum" else size
+            size_n = size * len(group) if op.startswith("reduce_scatter") else size
             self.one(op, [draw(rng, (size_n,), dtype) for _ in group], dtype, group, "raw", {}, {})
 
 

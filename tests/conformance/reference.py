@@ -72,6 +72,10 @@ def outputs(op, inputs, dtype, axis=0, split_axis=0, concat_axis=0, src=0, dst=1
     root_only = [None] * (n - 1)
     if op == "reduce_sum":
         return [total(inputs, dtype)] + root_only
+    if op in ("reduce_max", "reduce_min"):
+        return [extreme(inputs, dtype, op.endswith("max"))] + root_only
+    if op in ("reduce_scatter_max", "reduce_scatter_min"):
+        return np.split(extreme(inputs, dtype, op.endswith("max")), n, axis)
     if op == "broadcast":
         return [inputs[0]] * n
     if op == "all_gather":
