@@ -63,6 +63,8 @@ static bool is_party(enum party party, const struct op_params *p, uint32_t r)
         return r == p->src;
     case PARTY_DST:
         return r == p->dst;
+    case PARTY_NOBODY:
+        return false;
     }
     return false;
 }
@@ -101,7 +103,7 @@ bool op_is_view(const struct op *op, const struct op_params *p, uint32_t n, cons
 {
     if (n == 1)
         return true; /* one part, one input: every collective is the identity */
-    if (op->in == PARTY_EACH)
+    if (op->in == PARTY_EACH || op->in == PARTY_NOBODY)
         return false;
     if (!splits(op))
         return true;

@@ -30,7 +30,8 @@ enum op_id {
     X(GATHER, gather)                 \
     X(SCATTER, scatter)               \
     X(ALL_TO_ALL, all_to_all)         \
-    X(SEND_RECV, send_recv)
+    X(SEND_RECV, send_recv)           \
+    X(BARRIER, barrier)
 
 enum kind {
 #define X(KIND, kind) KIND_##KIND,
@@ -40,7 +41,7 @@ enum kind {
 };
 
 enum reduction { REDUCE_NONE, REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCTION_COUNT };
-enum party { PARTY_EACH, PARTY_ROOT, PARTY_SRC, PARTY_DST };
+enum party { PARTY_EACH, PARTY_ROOT, PARTY_SRC, PARTY_DST, PARTY_NOBODY };
 enum dim_rule { DIM_SAME, DIM_GROW, DIM_SHRINK, DIM_SHUFFLE };
 
 struct op {

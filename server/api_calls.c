@@ -194,14 +194,15 @@ static struct call *read_call(struct request *rq, struct err *e)
     struct group *g = malloc(sizeof *g);
     struct json_span input;
     enum format f;
-    bool has_input;
+    bool has_input = false;
 
     if (!c || !g) {
         err_set(e, ERR_no_memory, "a call");
         goto fail;
     }
     if (find_place(rq, g, &c->rank, e) != 0 ||
-        submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0 ||
+        (rq->has_body &&
+         submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0) ||
         out_format(rq, &f, e) != 0 || submit_read_call(rq, g, c->rank, &c->record, e) != 0 ||
         read_input(rq, &input, has_input, c->record, c->rank, &c->input, e) != 0 ||
         take_shape(c, e) != 0 || read_key(rq, c, e) != 0)
@@ -282,4 +283,26 @@ int api_call_create(struct request *rq, struct err *e)
                      params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
     request_state(rq, cr, state_free);
     return post_call(rq, e);
+}
+
+static const struct op *row_of(enum kind kind)
+{
+    const struct op *op = ops;
+
+    while (op->kind != kind)
+        op++;
+    return op;
+}
+
+int api_barrier(struct request *rq, struct err *e)
+{
+    if (!params_has(rq->params, PARAM_rank)) {
+        err_set(e, ERR_missing_parameter, "say which rank has come: ?rank=0");
+        return err_pointer(e, "/rank");
+    }
+    snprintf(rq->args[1], sizeof rq->args[1], "%lld",
+             (long long)params_int(rq->params, PARAM_rank, 0));
+    if (params_from_query(rq->params, WHERE_CALL, "op", row_of(KIND_BARRIER)->name, e) != 0)
+        return -1;
+    return api_call_create(rq, e);
 }

@@ -15,6 +15,8 @@ static int from_list(struct request *rq, const struct json_span *inputs, bool ha
     size_t pos = 0;
     uint32_t n = 0;
 
+    if (!has_inputs && r->op->in == PARTY_NOBODY)
+        return 0;
     if (!has_inputs || json_kind(inputs) != JSON_ARRAY) {
         err_set(e, ERR_inputs_invalid, "inputs is a list with one tensor a rank, or null");
         return err_pointer(e, "/inputs");
@@ -165,10 +167,14 @@ int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool 
     const struct tensor *first;
 
     if (from_body(rq, inputs, has_inputs, r, tensors, e) != 0 || missing(r, tensors, e) != 0 ||
-        agree(r, tensors, &first, e) != 0 || op_check_dtype(r->op, first->dtype, e) != 0)
+        agree(r, tensors, &first, e) != 0 || (first && op_check_dtype(r->op, first->dtype, e) != 0))
         return -1;
-    r->dtype = first->dtype;
-    r->in_shape = first->shape;
+    if (first) {
+        r->dtype = first->dtype;
+        r->in_shape = first->shape;
+    } else { /* nobody gives */
+        record_no_tensor(r);
+    }
     if (op_out_shape(r->op, &r->params, r->n, &r->in_shape, &r->out_shape, e) != 0 ||
         shape_measure(&r->out_shape, r->dtype, NULL, NULL, e) != 0)
         return -1;

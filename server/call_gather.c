@@ -257,6 +257,8 @@ void gather_record(struct gather *g)
     struct store_key *keys = calloc(g->series->n, sizeof *keys);
 
     core_timer_clear(&g->deadline);
+    if (!g->job->record->shaped)
+        record_no_tensor(g->job->record);
     g->whole = true;
     store_job_insert_init(&g->insert);
     g->insert.record = g->job->record;

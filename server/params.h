@@ -27,7 +27,8 @@ enum param_where {
     WHERE_LIST = 16,
     WHERE_READ_TENSOR = 32,
     WHERE_OUTPUT = 64,
-    WHERE_CALL = 128
+    WHERE_CALL = 128,
+    WHERE_BARRIER = 256
 };
 
 struct params_group {

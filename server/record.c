@@ -81,3 +81,10 @@ bool record_calls(const struct job_record *r, uint32_t i)
 {
     return !op_takes_peers(r->op) || i == r->params.src || i == r->params.dst;
 }
+
+void record_no_tensor(struct job_record *r)
+{
+    r->dtype = DTYPE_uint8;
+    r->in_shape = r->out_shape = (struct shape){.ndim = 1};
+    r->shaped = true;
+}

@@ -55,6 +55,9 @@ struct job_record *record_new(uint32_t n);
 struct job_record *record_copy(const struct job_record *r); /* deep; NULL when out of memory */
 void record_free(struct job_record *r);                     /* NULL is ignored */
 
+/* No rank gives anything: an empty array stands for what is not there. */
+void record_no_tensor(struct job_record *r);
+
 /* Is group rank i one of those that make it, by calls? */
 bool record_calls(const struct job_record *r, uint32_t i);
 

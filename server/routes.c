@@ -27,6 +27,8 @@ static const struct route routes[] = {
     ROUTE(DELETE, "/v1/tensors/{id}", api_tensor_delete, NONE, 0, "Forget a tensor."),
     ROUTE(POST, "/v1/groups/{name}/ranks/{rank}/calls", api_call_create, TENSORS, WHERE_CALL,
           "One rank's own call of a collective."),
+    ROUTE(POST, "/v1/groups/{name}/barrier", api_barrier, NONE, WHERE_BARRIER,
+          "Answers when every rank has come."),
     ROUTE(GET, "/v1/jobs", api_job_list, NONE, WHERE_LIST_JOBS, "Jobs, newest first."),
     ROUTE(POST, "/v1/jobs", api_job_create, TENSORS, WHERE_JOB, "Run a collective."),
     ROUTE(GET, "/v1/jobs/{id}", api_job_get, NONE, WHERE_READ_JOB, "One job; waits for its end."),

@@ -80,6 +80,7 @@ static void the_rows_say_what_the_design_says(void **state)
         {OP_all_to_all, REDUCE_NONE, PARTY_EACH, PARTY_EACH, 2, 48, 0.75},
         {OP_remote_send, REDUCE_NONE, PARTY_SRC, PARTY_DST, 8, 12, 1.0},
         {OP_remote_recv, REDUCE_NONE, PARTY_SRC, PARTY_DST, 8, 12, 1.0},
+        {OP_barrier, REDUCE_NONE, PARTY_NOBODY, PARTY_NOBODY, 8, 12, 1.0},
     };
 
     (void)state;

@@ -20,6 +20,7 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define READ_TENSOR WHERE_READ_TENSOR
 #define OUTPUT WHERE_OUTPUT
 #define CALL WHERE_CALL
+#define BARRIER WHERE_BARRIER
 static const struct {
     const char *name;
     enum type type;
@@ -32,7 +33,8 @@ static const struct {
 #undef PARAM
 };
 
-#define ALL_WHERE (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL)
+#define ALL_WHERE \
+    (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL | BARRIER)
 
 static struct params *p;
 static struct err e;

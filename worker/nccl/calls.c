@@ -80,6 +80,13 @@ static ncclResult_t nccl_send_recv(const struct chunk *c)
     return ncclRecv(c->out, c->bytes, ncclUint8, (int)p->src, c->comm->nccl, c->comm->run);
 }
 
+/* Nothing is moved, so there is no chunk: what came before it on the stream has ended. */
+static ncclResult_t nccl_barrier(const struct chunk *c)
+{
+    (void)c;
+    return ncclSuccess;
+}
+
 #if NCCL_VERSION_CODE >= NCCL_VERSION(2, 28, 0) && !defined(TUTTI_NCCL_SEND_RECV)
 
 static ncclResult_t nccl_gather(const struct chunk *c)
