@@ -30,7 +30,7 @@ struct series *series_find(const struct call *c)
     const struct job_record *r = c->record;
     struct series *s = all_series;
 
-    while (s && (strcmp(s->group, r->group) != 0 || s->pair != c->pair || s->n != r->n ||
+    while (s && (s->gone || strcmp(s->group, r->group) != 0 || s->pair != c->pair || s->n != r->n ||
                  memcmp(s->ranks, r->ranks, r->n * sizeof *r->ranks) != 0 ||
                  (c->pair && (s->src != r->params.src || s->dst != r->params.dst))))
         s = s->next;
@@ -112,6 +112,18 @@ static void entomb(struct gather *g, const struct err *why)
     g->why = copy_of(why);
 }
 
+static void series_free_if_over(struct series *s)
+{
+    struct series **at = &all_series;
+
+    if (!s->gone || s->gathers)
+        return;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    free(s);
+}
+
 /* Its job is gone. It stays for those who have not come, but not for ever. */
 static void job_is_gone(struct gather *g)
 {
@@ -119,10 +131,11 @@ static void job_is_gone(struct gather *g)
 
     g->job = NULL;
     atomic_fetch_add(&endings, 1);
-    if (!g->over || g->came == g->wanted)
+    if (!g->over || g->came == g->wanted || s->gone)
         gather_free(g);
     else if (s->over > LIMIT_CALLS_BEHIND)
         forget_oldest(s);
+    series_free_if_over(s);
 }
 
 struct ending {
@@ -290,22 +303,28 @@ void call_drain(void)
     }
 }
 
+static void series_end(struct series *s, const struct err *why)
+{
+    s->gone = true;
+    for (struct gather *g = s->gathers, *next; g; g = next) {
+        next = g->next;
+        if (!g->job)
+            gather_free(g); /* nobody will come to it any more */
+        else if (!g->whole && !g->over)
+            gather_end(g, JOB_cancelled, why);
+    }
+    series_free_if_over(s);
+}
+
 void call_group_gone(const char *name)
 {
     struct err why;
 
     err_set(&why, ERR_cancelled, "the group was deleted");
-    for (struct series **at = &all_series, *s; (s = *at);) {
-        for (struct gather *g = s->gathers; g && strcmp(s->group, name) == 0; g = g->next) {
-            if (!g->whole && !g->over)
-                gather_end(g, JOB_cancelled, &why);
-        }
-        if (s->gathers || strcmp(s->group, name) != 0) {
-            at = &s->next;
-            continue;
-        }
-        *at = s->next;
-        free(s);
+    for (struct series *s = all_series, *next; s; s = next) {
+        next = s->next;
+        if (!s->gone && strcmp(s->group, name) == 0)
+            series_end(s, &why);
     }
 }
 

@@ -34,6 +34,7 @@ struct gather {
 struct series {
     struct series *next;
     char group[LIMIT_GROUP_NAME_BYTES + 1];
+    bool gone; /* the group was deleted: it ends with its last job */
     bool pair;
     uint32_t src, dst; /* of a pair */
     uint32_t n;

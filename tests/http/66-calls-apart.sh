@@ -111,3 +111,13 @@ sleep 0.3
 request DELETE /v1/groups/pair
 wait $waits
 answer 1 409 .code '"cancelled"'
+
+# The name anew is another group: its calls begin at 0.
+post /v1/groups '{"name": "pair", "ranks": [2, 0]}'
+expect_status 201
+call 1 "$sum"
+waits=$!
+post "$calls/0/calls" "$sum"
+expect_status 200
+expect '[.seq, .output.data]' '[0,[2,4]]'
+wait $waits
