@@ -140,14 +140,18 @@ static void job_is_gone(struct gather *g)
 
 struct ending {
     struct store_job_insert insert;
+    struct job_record *record; /* a copy: the job's own gets its end meanwhile */
     uint32_t n;
     struct store_key keys[];
 };
 
 static void ending_stored(struct store_msg *m, const struct err *e)
 {
+    struct ending *x = CORE_OWNER(m, struct ending, insert.msg);
+
     (void)e; /* the finish behind it says so */
-    free(CORE_OWNER(m, struct ending, insert.msg));
+    record_free(x->record);
+    free(x);
 }
 
 static uint32_t collect_keys(const struct gather *g, struct store_key *out)
@@ -166,10 +170,14 @@ static void record_unrun(struct gather *g)
 {
     struct ending *x = calloc(1, sizeof *x + g->series->n * sizeof x->keys[0]);
 
-    if (!x)
+    if (x)
+        x->record = record_copy(g->job->record);
+    if (!x || !x->record) {
+        free(x);
         return;
+    }
     store_job_insert_init(&x->insert);
-    x->insert.record = g->job->record;
+    x->insert.record = x->record;
     x->insert.inputs = g->job->inputs;
     x->insert.key = "";
     x->insert.keys = x->keys;
