@@ -92,6 +92,10 @@ int job_id_read(const struct request *rq, struct id *out, struct err *e);
  * ERR_job_unknown. api_jobs_read.c. */
 int job_settle(struct job_wait *w, const struct id *id, struct err *e);
 
+/* To the POST that waited for it a failed or cancelled job is a problem like any other. api_jobs.c.
+ */
+int job_failed_reply(struct request *rq, const struct job_record *r);
+
 /* The answer to a finished or waiting job: document, outputs, or the problem it failed with. Takes
  * ownership of nothing. api_jobs.c. */
 int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e);

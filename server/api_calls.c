@@ -3,7 +3,6 @@
 #include "server/api_submit.h"
 #include "server/call.h"
 #include "server/negotiate.h"
-#include "server/problem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,17 +44,6 @@ static int out_format(const struct request *rq, enum format *f, struct err *e)
 }
 
 /* ---- the answer ---- */
-
-static int failed(struct request *rq, const struct job_record *r)
-{
-    char id[ID_TEXT];
-    struct err unknown;
-
-    if (!r->error)
-        err_set(&unknown, ERR_internal, "the job ended without a reason");
-    problem_write(&rq->reply.text, r->error ? r->error : &unknown, id_format('j', &r->id, id));
-    return reply_text(rq, err_status(r->error ? r->error->code : ERR_internal), PROBLEM_MEDIA);
-}
 
 static int succeeded(struct request *rq, const struct job_record *r, uint32_t rank, struct err *e)
 {
@@ -103,7 +91,7 @@ static int called(struct request *rq, struct err *e)
     id_format('j', &w->job->id, id);
     reply_header(rq, "Tutti-Job", "%s", id);
     if (job_state_terminal(w->job->state))
-        return failed(rq, w->job);
+        return job_failed_reply(rq, w->job);
     job_doc_write(&rq->reply.text, w->job, 0);
     reply_header(rq, "Location", "../../../../jobs/%s", id);
     return reply_json(rq, 202);

@@ -20,8 +20,7 @@ static int show_data(const struct request *rq)
     return (int)params_int(rq->params, PARAM_data, -1);
 }
 
-/* The waiting POST is told of a failure as of any other problem. */
-static int failed(struct request *rq, const struct job_record *r)
+int job_failed_reply(struct request *rq, const struct job_record *r)
 {
     char id[ID_TEXT];
     struct err unknown;
@@ -48,7 +47,7 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
     id_format('j', &r->id, id);
     reply_header(rq, "Tutti-Job", "%s", id);
     if (submitted && done && r->state != JOB_succeeded)
-        return failed(rq, r);
+        return job_failed_reply(rq, r);
     if (binary)
         return outputs_reply(rq, r, -1, f, e);
     if (job_doc_check(r, show_data(rq), e) != 0)
