@@ -164,8 +164,10 @@ static int read_key(const struct request *rq, struct call *c, struct err *e)
     char key[LIMIT_KEY_BYTES + 1];
     int rc;
 
-    if (submit_read_key(rq, key, e) != 0 || !key[0])
-        return key[0] ? -1 : 0;
+    if (submit_read_key(rq, key, e) != 0)
+        return -1;
+    if (!key[0])
+        return 0;
     snprintf(c->key, sizeof c->key, "\x1f%s\x1f%u\x1f%s", c->record->group, c->rank, key);
     all = calloc(c->record->n, sizeof(struct tensor *));
     if (!all)

@@ -100,6 +100,8 @@ expect '[.seq, .output.data]' "[$seq,[3,6]]"
 request POST "$calls/0/calls" -H 'Content-Type: application/json' -H 'Idempotency-Key: once' \
     -d '{"op": "all_reduce_sum", "input": [5]}'
 expect_problem 422 idempotency_key_reused
+request POST "$calls/0/calls?wait=0" -H 'Content-Type: application/json' -H "Idempotency-Key: $(printf 'a\303\251')" -d "$sum"
+expect_problem 400 bad_header
 together
 
 # A group that is deleted keeps nobody waiting.
