@@ -80,6 +80,10 @@ enum dtype viewed(enum dtype d, bool as_uint16);
  * has no Tutti-Shape. api_outputs.c. */
 void bytes_headers(struct request *rq, enum dtype d, const struct shape *s, uint32_t stack);
 
+/* The format that outputs are asked for in, JSON when nothing is said. Returns 0, or -1 with
+ * ERR_not_acceptable. api_outputs.c. */
+int outputs_format(const struct request *rq, enum format *f, struct err *e);
+
 /* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all.
  * Returns HANDLED, or -1. api_outputs.c. */
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,

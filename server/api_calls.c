@@ -2,13 +2,10 @@
 #include "schema/clock.h"
 #include "server/api_submit.h"
 #include "server/call.h"
-#include "server/negotiate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define ALL_FORMATS ((1u << FORMAT_COUNT) - 1)
 
 /* What the request keeps until its answer. */
 struct call_request {
@@ -19,15 +16,6 @@ struct call_request {
     struct store_key key;
 };
 
-static void call_free(struct call *c)
-{
-    if (!c)
-        return;
-    tensor_unref(c->input);
-    record_free(c->record);
-    free(c);
-}
-
 static void state_free(void *state)
 {
     struct call_request *cr = state;
@@ -35,12 +23,6 @@ static void state_free(void *state)
     call_free(cr->call);
     record_free(cr->jr.wait.job);
     free(cr);
-}
-
-static int out_format(const struct request *rq, enum format *f, struct err *e)
-{
-    return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
-                         ALL_FORMATS, FORMAT_json, f, e);
 }
 
 /* ---- the answer ---- */
@@ -55,7 +37,7 @@ static int succeeded(struct request *rq, const struct job_record *r, uint32_t ra
     enum format f;
     int rc;
 
-    if (out_format(rq, &f, e) != 0)
+    if (outputs_format(rq, &f, e) != 0)
         return -1;
     rc = gets && (f != FORMAT_json || data) ? outputs_bring(rq, r, rank, e) : 0;
     if (rc != 0)
@@ -193,7 +175,7 @@ static struct call *read_call(struct request *rq, struct err *e)
     if (find_place(rq, g, &c->rank, e) != 0 ||
         (rq->has_body &&
          submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0) ||
-        out_format(rq, &f, e) != 0 || submit_read_call(rq, g, c->rank, &c->record, e) != 0 ||
+        outputs_format(rq, &f, e) != 0 || submit_read_call(rq, g, c->rank, &c->record, e) != 0 ||
         read_input(rq, &input, has_input, c->record, c->rank, &c->input, e) != 0 ||
         take_shape(c, e) != 0 || read_key(rq, c, e) != 0)
         goto fail;

@@ -1,19 +1,10 @@
 /* api_jobs.c - submit a job, and answer with what became of it. */
 #include "schema/clock.h"
 #include "server/api_submit.h"
-#include "server/negotiate.h"
 #include "server/problem.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define ALL_FORMATS ((1u << FORMAT_COUNT) - 1)
-
-static int out_format(const struct request *rq, enum format *f, struct err *e)
-{
-    return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
-                         ALL_FORMATS, FORMAT_json, f, e);
-}
 
 static int show_data(const struct request *rq)
 {
@@ -36,7 +27,7 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
     char id[ID_TEXT];
     enum format f;
     bool done = job_state_terminal(r->state);
-    bool binary = submitted && done && out_format(rq, &f, e) == 0 && f != FORMAT_json;
+    bool binary = submitted && done && outputs_format(rq, &f, e) == 0 && f != FORMAT_json;
 
     if (done && (binary || show_data(rq) > 0)) {
         int rc = outputs_bring(rq, r, -1, e);
@@ -107,7 +98,7 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
         return NULL;
     }
     if (submit_read_members(rq, WHERE_JOB, "inputs", &inputs, &has_inputs, e) != 0 ||
-        out_format(rq, &f, e) != 0 || submit_read_key(rq, s->key, e) != 0 ||
+        outputs_format(rq, &f, e) != 0 || submit_read_key(rq, s->key, e) != 0 ||
         submit_read_record(rq, &s->record, e) != 0)
         goto out;
     s->inputs = calloc(s->record->n, sizeof *s->inputs);

@@ -107,7 +107,7 @@ static int finished_record(struct request *rq, struct err *e)
     return 0;
 }
 
-static int format_of(struct request *rq, enum format *f, struct err *e)
+int outputs_format(const struct request *rq, enum format *f, struct err *e)
 {
     return negotiate_out(request_header(rq, "Accept"), params_text(rq->params, PARAM_format),
                          ALL_FORMATS, FORMAT_json, f, e);
@@ -148,7 +148,7 @@ static int all_found(struct request *rq, struct err *e)
     enum format f;
     int rc;
 
-    if (finished_record(rq, e) != 0 || format_of(rq, &f, e) != 0)
+    if (finished_record(rq, e) != 0 || outputs_format(rq, &f, e) != 0)
         return -1;
     rc = reads_data(rq, f) ? outputs_bring(rq, w->job, -1, e) : 0;
     if (rc != 0)
@@ -188,7 +188,7 @@ static int one_found(struct request *rq, struct err *e)
     int rc;
 
     if (finished_record(rq, e) != 0 || read_rank(rq, w->job, &rank, e) != 0 ||
-        format_of(rq, &f, e) != 0)
+        outputs_format(rq, &f, e) != 0)
         return -1;
     rc = reads_data(rq, f) ? outputs_bring(rq, w->job, rank, e) : 0;
     if (rc != 0)

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void call_free(struct call *c)
+void call_free(struct call *c)
 {
+    if (!c)
+        return;
     tensor_unref(c->input);
     record_free(c->record);
     free(c);

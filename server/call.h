@@ -38,6 +38,9 @@ struct call {
  * key, and post it once more), or what job_submit refuses with. */
 void call_post(struct call *c);
 
+/* A call that was not posted, and what it holds; NULL is ignored. Any thread. */
+void call_free(struct call *c);
+
 /* Any thread: jobs of calls that have ended so far. */
 uint64_t call_endings(void);
 

@@ -1,22 +1,9 @@
 #!/bin/sh
 # Each rank of a group calls by itself: the n-th calls belong together, and each caller gets its own output.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/calls.sh"
 start_server --workers 3 --arena-size 64M
-calls=/v1/groups/world/ranks
 
-# call RANK JSON [QUERY]: in the background; its answer is in $here/rank$1
-call() {
-    curl -sS -g --max-time 60 -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' \
-        -d "$2" "$url$calls/$1/calls${3:-}" >"$here/status$1" &
-}
-# answer RANK STATUS JQ WANT
-answer() {
-    status=$(cat "$here/status$1")
-    cp "$here/rank$1" "$here/body"
-    : >"$here/head"
-    expect_status "$2"
-    expect "$3" "$4"
-}
 # waiting: until some job waits for calls; leaves its document
 waiting() {
     tries=200

@@ -2,20 +2,9 @@
 # Calls that disagree, or never come, fail for all who came, by name; whoever comes late hears the same, and the next calls
 # of all belong together again.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/calls.sh"
 start_server --workers 3
-calls=/v1/groups/world/ranks
 
-call() {
-    curl -sS -g --max-time 60 -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' ${4:+-H "$4"} \
-        -d "$2" "$url$calls/$1/calls${3:-}" >"$here/status$1" &
-}
-answer() {
-    status=$(cat "$here/status$1")
-    cp "$here/rank$1" "$here/body"
-    : >"$here/head"
-    expect_status "$2"
-    expect "$3" "$4"
-}
 together() {
     for rank in 0 1 2; do
         call $rank "{\"op\": \"all_reduce_sum\", \"input\": [$rank]}"

@@ -88,20 +88,8 @@ def cancelled():
 
 def main():
     doubles.use(4)
-    passed = failed = 0
     tests = (together, cancelled, lambda: with_a_fault("async", 2), lambda: with_a_fault("die", 2))
-    for test in tests[:int(sys.argv[1]) if len(sys.argv) > 1 else len(tests)]:
-        try:
-            test()
-            passed += 1
-        except AssertionError as e:
-            failed += 1
-            print("FAILED: %s" % str(e)[:1500])
-    if doubles.complaints():
-        failed += 1
-        print("the double complains:\n%s" % doubles.complaints()[:3000])
-    print("CASES %d %d" % (passed, failed))
-    return failed > 0
+    return doubles.run(tests[:int(sys.argv[1]) if len(sys.argv) > 1 else len(tests)])
 
 
 if __name__ == "__main__":

@@ -39,3 +39,20 @@ def counters():
         with open(path) as f:
             found.append(json.load(f))
     return found
+
+
+def run(tests):
+    """Each of the tests, its failure printed; then what the doubles complain of. The status to leave with."""
+    passed = failed = 0
+    for test in tests:
+        try:
+            test()
+            passed += 1
+        except AssertionError as e:
+            failed += 1
+            print("FAILED %s: %s" % (getattr(test, "__name__", test), str(e)[:1500]))
+    if complaints():
+        failed += 1
+        print("the double complains:\n%s" % complaints()[:3000])
+    print("CASES %d %d" % (passed, failed))
+    return failed > 0

@@ -263,19 +263,7 @@ def main():
              restart)
     if len(sys.argv) > 1:
         tests = [t for t in tests if t.__name__ in sys.argv[1:]]
-    passed = failed = 0
-    for test in tests:
-        try:
-            test()
-            passed += 1
-        except AssertionError as e:
-            failed += 1
-            print("FAILED %s: %s" % (test.__name__, str(e)[:1500]))
-    if doubles.complaints():
-        failed += 1
-        print("the double complains:\n%s" % doubles.complaints()[:3000])
-    print("CASES %d %d" % (passed, failed))
-    return failed > 0
+    return doubles.run(tests)
 
 
 if __name__ == "__main__":

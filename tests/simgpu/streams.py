@@ -46,6 +46,7 @@ def slow_and_quick(service):
 
 
 def in_one_order():
+    os.environ["SIMGPU_KERNELS"] = "1"
     with Service(workers=2, options=["--backend", "nccl"]) as service:
         slow, quick, behind = slow_and_quick(service)
         ended(service, quick, 4)
@@ -54,6 +55,7 @@ def in_one_order():
 
 
 def side_by_side():
+    os.environ["SIMGPU_KERNELS"] = "8"
     with Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
         slow, quick, behind = slow_and_quick(service)
         ended(service, quick, 4)
@@ -65,6 +67,7 @@ def side_by_side():
 
 def one_goes_wrong():
     """Both communicators of the device are aborted; the job on the other stream runs again."""
+    os.environ["SIMGPU_KERNELS"] = "8"
     with Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
         warm(service)
         fault("0 slow %d" % (SLOW_S * 1e6))
@@ -81,6 +84,7 @@ def one_goes_wrong():
 
 def more_communicators_than_are_kept():
     """One for each group and stream: those used longest ago are given up, and made anew when they are wanted again."""
+    os.environ["SIMGPU_KERNELS"] = "1"
     with Service(workers=2, options=["--backend", "nccl"]) as service:
         for turn in range(2):
             for stream in range(40):
@@ -91,21 +95,7 @@ def more_communicators_than_are_kept():
 
 def main():
     doubles.use(2)
-    passed = failed = 0
-    for test, kernels in ((in_one_order, "1"), (side_by_side, "8"), (one_goes_wrong, "8"),
-                          (more_communicators_than_are_kept, "1")):
-        os.environ["SIMGPU_KERNELS"] = kernels
-        try:
-            test()
-            passed += 1
-        except AssertionError as e:
-            failed += 1
-            print("FAILED %s: %s" % (test.__name__, str(e)[:1500]))
-    if doubles.complaints():
-        failed += 1
-        print("the double complains:\n%s" % doubles.complaints()[:3000])
-    print("CASES %d %d" % (passed, failed))
-    return failed > 0
+    return doubles.run((in_one_order, side_by_side, one_goes_wrong, more_communicators_than_are_kept))
 
 
 if __name__ == "__main__":

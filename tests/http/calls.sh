@@ -1,0 +1,18 @@
+# calls.sh - calls of single ranks in the background, for the tests of them; sourced behind lib.sh.
+# shellcheck shell=sh disable=SC2034,SC2154
+calls=/v1/groups/world/ranks
+
+# call RANK JSON [QUERY [HEADER]]: its answer is in $here/rank$1, and $! its process
+call() {
+    curl -sS -g --max-time 60 -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' ${4:+-H "$4"} \
+        -d "$2" "$url$calls/$1/calls${3:-}" >"$here/status$1" &
+}
+
+# answer RANK STATUS JQ WANT: what it was, when it has come
+answer() {
+    status=$(cat "$here/status$1")
+    cp "$here/rank$1" "$here/body"
+    : >"$here/head"
+    expect_status "$2"
+    expect "$3" "$4"
+}
