@@ -30,15 +30,15 @@ SERVER := options options_defaults options_values \
           text \
           codec codec_json codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_calls api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
+          api_backward api_calls api_groups api_inputs api_jobs api_jobs_delete api_jobs_read api_meta api_outputs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
-          call call_gather group job job_output job_run job_table job_wait record recovery resident resident_room retention scheduler \
+          backward call call_gather group job job_output job_run job_table job_wait record recovery resident resident_room retention scheduler \
           comms fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys \
           store_recover store_schema store_tensors \
           arena blocks extent id private_dir tensor
-WORKER := arena_map backends copy link reduce reduce_avx2 serve task \
+WORKER := arena_map backends copy link mask reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 
@@ -157,7 +157,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
-         tests/conformance/conformance.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
+         tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/load/calls.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 

@@ -79,6 +79,11 @@ bool op_gets(const struct op *op, const struct op_params *p, uint32_t r)
     return is_party(op->out, p, r);
 }
 
+bool op_keeps_inputs(const struct op *op)
+{
+    return op->reduce == REDUCE_MAX || op->reduce == REDUCE_MIN;
+}
+
 bool op_shares_output(const struct op *op)
 {
     return op->out == PARTY_EACH && (op->dim == DIM_SAME || op->dim == DIM_GROW);

@@ -17,7 +17,8 @@ enum op_id {
 #define OP(name, kind, reduce, in, out, dim, bus, adjoint, sentence) OP_##name,
 #include "schema/ops.def"
 #undef OP
-    OP_COUNT
+    OP_COUNT,
+    OP_none = OP_COUNT /* an adjoint that there is not */
 };
 
 /* X(KIND, kind): one per backend function. */
@@ -57,6 +58,11 @@ struct op {
 
 extern const struct op ops[OP_COUNT];
 
+/* The gradient of a maximum is that of the operation's linear part where a rank's input equals the
+ * result, and 0 elsewhere. A mask keeps the equal elements: of the outputs, AFTER the linear part;
+ * of the inputs, BEFORE it, in the gradient of that gradient. */
+enum mask_when { MASK_NONE, MASK_AFTER, MASK_BEFORE };
+
 /* Parameters of a collective. The API's `axis` is split_axis where the op shrinks and concat_axis
  * where it grows; both hold the same value there, so either may be read. */
 struct op_params {
@@ -78,6 +84,9 @@ bool op_takes_peers(const struct op *op);    /* `src`, `dst` */
 /* Does group rank r give an input, get an output? */
 bool op_gives(const struct op *op, const struct op_params *p, uint32_t r);
 bool op_gets(const struct op *op, const struct op_params *p, uint32_t r);
+
+/* Does the gradient depend on the inputs? A maximum's goes to the ranks that had it. */
+bool op_keeps_inputs(const struct op *op);
 
 /* Every rank gets the same bytes: one output extent serves all. */
 bool op_shares_output(const struct op *op);

@@ -1,6 +1,7 @@
 /* api_calls.c - one rank's own call: its tensor in, its output back. */
 #include "schema/clock.h"
 #include "server/api_submit.h"
+#include "server/backward.h"
 #include "server/call.h"
 
 #include <stdio.h>
@@ -108,16 +109,16 @@ static int from_payload(struct request *rq, struct tensor **out, struct err *e)
 static int read_input(struct request *rq, const struct json_span *input, bool has_input,
                       const struct job_record *r, uint32_t rank, struct tensor **out, struct err *e)
 {
-    enum dtype d = params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32;
+    enum dtype d = submit_json_dtype(rq, r);
     bool named;
 
-    if (!op_gives(r->op, &r->params, rank))
+    if (!record_gives(r, rank))
         return 0;
     if (rq->body.codec)
         return from_payload(rq, out, e);
     if (has_input && json_tensor_read(input, d, "/input", out, &named, e) != 0)
         return -1;
-    if (*out)
+    if (*out || !id_is_zero(&r->parent))
         return 0;
     err_set(e, ERR_inputs_invalid, "%s needs an input of rank %u", r->op->name, rank);
     return err_pointer(e, "/input");
@@ -127,7 +128,7 @@ static int take_shape(struct call *c, struct err *e)
 {
     struct job_record *r = c->record;
 
-    if (!c->input)
+    if (!c->input || r->shaped)
         return 0;
     if (op_check_dtype(r->op, c->input->dtype, e) != 0)
         return -1;
@@ -160,7 +161,39 @@ static int read_key(const struct request *rq, struct call *c, struct err *e)
     return rc;
 }
 
-static struct call *read_call(struct request *rq, struct err *e)
+/* The mask of a gradient, and zeros for one that did not come. */
+static int complete(struct call *c, const struct job_record *of, struct err *e)
+{
+    struct job_record *r = c->record;
+
+    c->shaped = true;
+    if (c->input && submit_check_grad(r, c->input, c->rank, e) != 0)
+        return err_pointer(e, "/input");
+    c->inputs = calloc(record_needs(r), sizeof *c->inputs);
+    if (!c->inputs)
+        return err_set(e, ERR_no_memory, "a call");
+    c->missing = !c->input && record_gives(r, c->rank);
+    if (backward_masks(r, of, c->inputs, e) != 0)
+        return -1;
+    if (c->missing)
+        c->input = backward_zeros(r, e);
+    return c->missing && !c->input ? -1 : 0;
+}
+
+/* of: the job whose gradient it is, or NULL. */
+static int read_what(struct request *rq, const struct group *g, struct call *c,
+                     const struct job_record *of, struct err *e)
+{
+    if (!of)
+        return submit_read_call(rq, g, c->rank, &c->record, e);
+    if (submit_read_gradient(rq, of, g, &c->record, e) != 0)
+        return -1;
+    if (record_calls(c->record, c->rank))
+        return 0;
+    return err_set(e, ERR_rank_invalid, "rank %u was neither src nor dst of the job", c->rank);
+}
+
+static struct call *read_call(struct request *rq, const struct job_record *of, struct err *e)
 {
     struct call *c = calloc(1, sizeof *c);
     struct group *g = malloc(sizeof *g);
@@ -175,9 +208,9 @@ static struct call *read_call(struct request *rq, struct err *e)
     if (find_place(rq, g, &c->rank, e) != 0 ||
         (rq->has_body &&
          submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0) ||
-        outputs_format(rq, &f, e) != 0 || submit_read_call(rq, g, c->rank, &c->record, e) != 0 ||
+        outputs_format(rq, &f, e) != 0 || read_what(rq, g, c, of, e) != 0 ||
         read_input(rq, &input, has_input, c->record, c->rank, &c->input, e) != 0 ||
-        take_shape(c, e) != 0 || read_key(rq, c, e) != 0)
+        take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || read_key(rq, c, e) != 0)
         goto fail;
     c->pair = op_takes_peers(c->record->op);
     c->rejoin = params_int(rq->params, PARAM_rejoin, 0) != 0;
@@ -237,9 +270,9 @@ static int post_call(struct request *rq, struct err *e)
     return SUSPENDED;
 }
 
-int api_call_create(struct request *rq, struct err *e)
+static int create(struct request *rq, const struct job_record *of, struct err *e)
 {
-    struct call *c = read_call(rq, e);
+    struct call *c = read_call(rq, of, e);
     struct call_request *cr = c ? calloc(1, sizeof *cr) : NULL;
 
     if (!c)
@@ -255,6 +288,45 @@ int api_call_create(struct request *rq, struct err *e)
                      params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
     request_state(rq, cr, state_free);
     return post_call(rq, e);
+}
+
+static int parent_there(struct request *rq, struct err *e)
+{
+    struct job_record *of;
+    int rc;
+
+    if (parent_found(rq, &of, e) != 0)
+        return -1;
+    rc = create(rq, of, e);
+    record_free(of);
+    return rc;
+}
+
+int api_call_create(struct request *rq, struct err *e)
+{
+    struct json_span input;
+    const char *op, *job;
+    struct id id;
+    bool has_input;
+
+    if (rq->has_body && submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0)
+        return -1;
+    op = params_text(rq->params, PARAM_op);
+    job = params_text(rq->params, PARAM_job);
+    if (!op || strcmp(op, "backward") != 0) {
+        if (!job)
+            return create(rq, NULL, e);
+        err_set(e, ERR_axis_not_taken, "job goes with op=backward");
+        return err_pointer(e, "/job");
+    }
+    if (!job) {
+        err_set(e, ERR_missing_parameter, "say which job's gradient: job=j_...");
+        return err_pointer(e, "/job");
+    }
+    if (id_parse('j', job, strlen(job), &id) == 0)
+        return parent_find(rq, &id, parent_there, e);
+    err_set(e, ERR_job_unknown, "there is no job %.64s", job);
+    return err_pointer(e, "/job");
 }
 
 static const struct op *row_of(enum kind kind)

@@ -5,12 +5,21 @@
 #include <string.h>
 #include <xxhash.h>
 
+enum dtype submit_json_dtype(const struct request *rq, const struct job_record *r)
+{
+    enum dtype known = r->shaped ? r->dtype : DTYPE_float32;
+
+    return params_has(rq->params, PARAM_dtype) ? rq->params->dtype : known;
+}
+
 /* ---- from the body ---- */
 
-static int from_list(struct request *rq, const struct json_span *inputs, bool has_inputs,
-                     const struct job_record *r, struct tensor **out, struct err *e)
+/* name: what the request calls the list. */
+static int from_list(struct request *rq, const char *name, const struct json_span *inputs,
+                     bool has_inputs, const struct job_record *r, struct tensor **out,
+                     struct err *e)
 {
-    enum dtype d = params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32;
+    enum dtype d = submit_json_dtype(rq, r);
     struct json_span element;
     size_t pos = 0;
     uint32_t n = 0;
@@ -18,23 +27,23 @@ static int from_list(struct request *rq, const struct json_span *inputs, bool ha
     if (!has_inputs && r->op->in == PARTY_NOBODY)
         return 0;
     if (!has_inputs || json_kind(inputs) != JSON_ARRAY) {
-        err_set(e, ERR_inputs_invalid, "inputs is a list with one tensor a rank, or null");
-        return err_pointer(e, "/inputs");
+        err_set(e, ERR_inputs_invalid, "%s is a list with one tensor a rank, or null", name);
+        return err_pointer(e, "/%s", name);
     }
     for (; n < r->n && json_next(inputs, &pos, &element); n++) {
         char pointer[32];
         bool named;
 
-        snprintf(pointer, sizeof pointer, "/inputs/%u", n);
-        if (op_gives(r->op, &r->params, n) && /* what others send is ignored */
+        snprintf(pointer, sizeof pointer, "/%s/%u", name, n);
+        if (record_gives(r, n) && /* what others send is ignored */
             json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
             return -1;
     }
     if (n == r->n && !json_next(inputs, &pos, &element))
         return 0;
-    err_set(e, ERR_inputs_invalid, "the group has %u ranks, and inputs has %s%u", r->n,
+    err_set(e, ERR_inputs_invalid, "the group has %u ranks, and %s has %s%u", r->n, name,
             n == r->n ? "more than " : "", n);
-    return err_pointer(e, "/inputs");
+    return err_pointer(e, "/%s", name);
 }
 
 static int from_named(const struct payload *p, const struct job_record *r, struct tensor **out,
@@ -93,8 +102,9 @@ static int from_binary(const struct request *rq, const struct job_record *r, str
                : payload_split(p->whole, r->n, out, e);
 }
 
-static int from_body(struct request *rq, const struct json_span *inputs, bool has_inputs,
-                     const struct job_record *r, struct tensor **out, struct err *e)
+static int from_body(struct request *rq, const char *name, const struct json_span *inputs,
+                     bool has_inputs, const struct job_record *r, struct tensor **out,
+                     struct err *e)
 {
     if (rq->body.codec)
         return from_binary(rq, r, out, e);
@@ -102,7 +112,7 @@ static int from_body(struct request *rq, const struct json_span *inputs, bool ha
         err_set(e, ERR_shape_invalid, "shape is for raw bytes; JSON inputs show theirs");
         return err_pointer(e, "/shape");
     }
-    return from_list(rq, inputs, has_inputs, r, out, e);
+    return from_list(rq, name, inputs, has_inputs, r, out, e);
 }
 
 /* ---- checked ---- */
@@ -114,7 +124,7 @@ static int missing(const struct job_record *r, struct tensor *const *t, struct e
     err_set(e, ERR_inputs_invalid,
             "%s needs an input of every rank that gives one, and these have none", r->op->name);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (op_gives(r->op, &r->params, i) && !t[i]) {
+        if (record_gives(r, i) && !t[i]) {
             all_there = false;
             err_rank(e, i);
         }
@@ -131,7 +141,7 @@ static int agree(const struct job_record *r, struct tensor *const *t, const stru
 
     *first = NULL;
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!op_gives(r->op, &r->params, i))
+        if (!record_gives(r, i))
             continue;
         if (!*first) {
             *first = t[i];
@@ -154,7 +164,7 @@ static int agree(const struct job_record *r, struct tensor *const *t, const stru
 static void drop_unused(const struct job_record *r, struct tensor **t)
 {
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!op_gives(r->op, &r->params, i)) {
+        if (!record_gives(r, i)) {
             tensor_unref(t[i]);
             t[i] = NULL;
         }
@@ -166,8 +176,9 @@ int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool 
 {
     const struct tensor *first;
 
-    if (from_body(rq, inputs, has_inputs, r, tensors, e) != 0 || missing(r, tensors, e) != 0 ||
-        agree(r, tensors, &first, e) != 0 || (first && op_check_dtype(r->op, first->dtype, e) != 0))
+    if (from_body(rq, "inputs", inputs, has_inputs, r, tensors, e) != 0 ||
+        missing(r, tensors, e) != 0 || agree(r, tensors, &first, e) != 0 ||
+        (first && op_check_dtype(r->op, first->dtype, e) != 0))
         return -1;
     if (first) {
         r->dtype = first->dtype;
@@ -179,6 +190,31 @@ int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool 
         shape_measure(&r->out_shape, r->dtype, NULL, NULL, e) != 0)
         return -1;
     drop_unused(r, tensors);
+    return 0;
+}
+
+int submit_check_grad(const struct job_record *r, const struct tensor *t, uint32_t rank,
+                      struct err *e)
+{
+    char want[SHAPE_TEXT], got[SHAPE_TEXT];
+
+    if (!t || (t->dtype == r->dtype && shape_equal(&t->shape, &r->in_shape)))
+        return 0;
+    return err_set(e, ERR_grads_invalid, "the output of rank %u is %s %s, its gradient %s %s", rank,
+                   dtypes[r->dtype].name, shape_format(&r->in_shape, want, sizeof want),
+                   dtypes[t->dtype].name, shape_format(&t->shape, got, sizeof got));
+}
+
+int submit_read_grads(struct request *rq, const struct json_span *grads, bool has_grads,
+                      const struct job_record *r, struct tensor **tensors, struct err *e)
+{
+    if (from_body(rq, "grads", grads, has_grads, r, tensors, e) != 0)
+        return -1;
+    drop_unused(r, tensors);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (submit_check_grad(r, tensors[i], i, e) != 0)
+            return err_pointer(e, "/grads/%u", i);
+    }
     return 0;
 }
 
@@ -196,6 +232,7 @@ static void add_text(XXH3_state_t *s, const char *text)
 
 static void add_inputs(XXH3_state_t *s, const struct job_record *r, struct tensor *const *tensors)
 {
+    XXH3_128bits_update(s, r->parent.b, sizeof r->parent.b);
     for (uint32_t i = 0; i < r->n; i++) {
         add_u64(s, tensors[i] != NULL);
         if (tensors[i] && tensors[i]->home) /* its bytes may be elsewhere: its name will do */

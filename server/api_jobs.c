@@ -45,7 +45,8 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
         return -1;
     job_doc_write(&rq->reply.text, r, show_data(rq));
     if (submitted && !done) {
-        reply_header(rq, "Location", "jobs/%s", id);
+        /* from /v1/jobs, or from /v1/jobs/{id}/backward */
+        reply_header(rq, "Location", "%s%s", id_is_zero(&r->parent) ? "jobs/" : "../", id);
         return reply_json(rq, 202);
     }
     return reply_json(rq, 200);
@@ -53,11 +54,11 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
 
 /* ---- submission ---- */
 
-static void submission_free(struct job_submission *s)
+void submission_free(struct job_submission *s)
 {
     if (!s)
         return;
-    for (uint32_t i = 0; s->inputs && i < s->record->n; i++)
+    for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
     record_free(s->record);
@@ -77,7 +78,7 @@ static int check_answer(const struct request *rq, const struct job_record *r, en
         return err_set(e, ERR_not_acceptable,
                        ".npy has no bfloat16; ask for safetensors or raw, or add view=uint16");
     for (uint32_t i = 0; (f == FORMAT_npy || f == FORMAT_raw) && i < r->n; i++) {
-        if (!op_gets(r->op, &r->params, i))
+        if (!record_gets(r, i))
             return err_set(e, ERR_not_acceptable,
                            "%s gives rank %u no output, so the outputs are no %s stack; ask for "
                            "safetensors or json",
@@ -90,7 +91,6 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
 {
     struct job_submission *s = calloc(1, sizeof *s);
     struct json_span inputs;
-    enum format f;
     bool has_inputs;
 
     if (!s) {
@@ -98,7 +98,6 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
         return NULL;
     }
     if (submit_read_members(rq, WHERE_JOB, "inputs", &inputs, &has_inputs, e) != 0 ||
-        outputs_format(rq, &f, e) != 0 || submit_read_key(rq, s->key, e) != 0 ||
         submit_read_record(rq, &s->record, e) != 0)
         goto out;
     s->inputs = calloc(s->record->n, sizeof *s->inputs);
@@ -106,13 +105,8 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
         err_set(e, ERR_no_memory, "a job");
         goto out;
     }
-    if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) != 0)
-        goto out;
-    if (check_answer(rq, s->record, f, e) != 0 ||
-        (f == FORMAT_json && job_doc_check(s->record, show_data(rq), e) != 0) ||
-        (s->key[0] && submit_digest(s->record, s->inputs, s->digest, e) != 0))
-        goto out;
-    return s;
+    if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) == 0)
+        return s;
 out:
     submission_free(s);
     return NULL;
@@ -125,15 +119,25 @@ static int submitted(struct request *rq, struct err *e)
     return job_settle(w, &w->id, e) != 0 ? -1 : job_reply(rq, w->job, true, e);
 }
 
-int api_job_create(struct request *rq, struct err *e)
+static int check_submission(const struct request *rq, struct job_submission *s, struct err *e)
 {
-    struct job_submission *s = read_submission(rq, e);
+    enum format f;
+
+    if (outputs_format(rq, &f, e) != 0 || check_answer(rq, s->record, f, e) != 0 ||
+        (f == FORMAT_json && job_doc_check(s->record, show_data(rq), e) != 0) ||
+        submit_read_key(rq, s->key, e) != 0)
+        return -1;
+    return s->key[0] ? submit_digest(s->record, s->inputs, s->digest, e) : 0;
+}
+
+int submission_post(struct request *rq, struct job_submission *s, struct err *e)
+{
     struct job_request *jr;
 
-    if (!s)
-        return -1;
     body_fini(&rq->body); /* the tensors hold what they need */
-    jr = job_request_new(rq, params_us(rq->params, PARAM_wait, 0), submitted, e);
+    jr = check_submission(rq, s, e) != 0
+             ? NULL
+             : job_request_new(rq, params_us(rq->params, PARAM_wait, 0), submitted, e);
     if (!jr) {
         submission_free(s);
         return -1;
@@ -143,4 +147,11 @@ int api_job_create(struct request *rq, struct err *e)
     job_request_suspend(jr);
     job_submit(s);
     return SUSPENDED;
+}
+
+int api_job_create(struct request *rq, struct err *e)
+{
+    struct job_submission *s = read_submission(rq, e);
+
+    return s ? submission_post(rq, s, e) : -1;
 }

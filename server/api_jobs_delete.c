@@ -58,6 +58,7 @@ static int deleted(struct request *rq, struct err *e)
     return -1;
 }
 
+/* And what was kept for its gradient. */
 static void take_outputs(struct removal *d, const struct job_record *r)
 {
     for (uint32_t i = 0; r->outputs && i < r->n; i++) {
@@ -66,11 +67,20 @@ static void take_outputs(struct removal *d, const struct job_record *r)
         if (t) /* of a shared one, only the first time */
             d->removed[d->tensors.n++] = t;
     }
+    for (uint32_t i = 0; r->kept && i < r->n; i++) {
+        struct tensor *t = tensor_find(&r->kept[i]);
+        bool own = t && id_equal(&t->job, &r->id);
+
+        tensor_unref(t);
+        t = own ? tensor_remove(&r->kept[i]) : NULL;
+        if (t)
+            d->removed[d->tensors.n++] = t;
+    }
 }
 
 static int remove_now(struct request *rq, const struct job_record *r, struct err *e)
 {
-    struct removal *d = calloc(1, sizeof *d + r->n * sizeof d->removed[0]);
+    struct removal *d = calloc(1, sizeof *d + 2 * r->n * sizeof d->removed[0]);
 
     if (!d)
         return err_set(e, ERR_no_memory, "a request");

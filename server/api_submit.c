@@ -1,5 +1,6 @@
 /* api_submit.c - from a request to a job: members, op, group, parameters. */
 #include "server/api_submit.h"
+#include "server/backward.h"
 #include "server/workers.h"
 
 #include <stdio.h>
@@ -193,17 +194,13 @@ static int check_device(const struct params *p, const struct group *g, uint32_t 
     return err_pointer(e, "/device");
 }
 
-static void fill(struct job_record *r, const struct request *rq, const struct op *op,
-                 const struct group *g, uint32_t stream)
+/* How it runs. */
+static void fill(struct job_record *r, const struct request *rq, uint32_t stream)
 {
     const struct params *p = rq->params;
     const char *label = params_text(p, PARAM_label);
 
     r->id = id_new();
-    r->op = op;
-    r->params = op_parameters(p, op);
-    snprintf(r->group, sizeof r->group, "%s", g->name);
-    memcpy(r->ranks, g->ranks, g->n * sizeof g->ranks[0]);
     r->priority = (int32_t)params_int(p, PARAM_priority, 0);
     r->stream = stream;
     r->resident = params_int(p, PARAM_resident, 0) != 0;
@@ -224,7 +221,11 @@ static int make_record(const struct request *rq, const struct op *op, const stru
     r = record_new(g->n);
     if (!r)
         return err_set(e, ERR_no_memory, "a job");
-    fill(r, rq, op, g, stream);
+    r->op = op;
+    r->params = op_parameters(rq->params, op);
+    snprintf(r->group, sizeof r->group, "%s", g->name);
+    memcpy(r->ranks, g->ranks, g->n * sizeof g->ranks[0]);
+    fill(r, rq, stream);
     *out = r;
     return 0;
 }
@@ -288,6 +289,42 @@ int submit_read_call(const struct request *rq, const struct group *g, uint32_t r
         return -1;
     }
     return check_peers(out, e);
+}
+
+/* A call's gradient is of a job of the same ranks. */
+static int check_ranks(const struct job_record *r, const struct group *g, struct err *e)
+{
+    if (g->n == r->n && memcmp(g->ranks, r->ranks, r->n * sizeof *r->ranks) == 0)
+        return 0;
+    err_set(e, ERR_group_invalid, "the job ran on other ranks than this group's");
+    return err_pointer(e, "/job");
+}
+
+int submit_read_gradient(const struct request *rq, const struct job_record *of,
+                         const struct group *g, struct job_record **out, struct err *e)
+{
+    static const struct op backward = {.name = "backward"}; /* takes nothing: all is the job's */
+    const struct params *p = rq->params;
+    uint32_t stream = 0;
+
+    if (check_taken(p, &backward, e) != 0 ||
+        (g && (check_ranks(of, g, e) != 0 || check_device(p, g, &stream, e) != 0)))
+        return -1;
+    if (!params_has(p, PARAM_device))
+        stream = (uint32_t)params_int(p, PARAM_stream, of->stream);
+    *out = backward_record(of, e);
+    if (!*out)
+        return -1;
+    if (g)
+        snprintf((*out)->group, sizeof(*out)->group, "%s", g->name);
+    fill(*out, rq, stream);
+    if (!(*out)->resident || (*out)->mask == MASK_NONE)
+        return 0;
+    record_free(*out);
+    *out = NULL;
+    err_set(e, ERR_parameter_range,
+            "the gradient of a maximum or minimum is made in host memory, and cannot stay on GPUs");
+    return err_pointer(e, "/resident");
 }
 
 int submit_read_key(const struct request *rq, char *key, struct err *e)

@@ -27,6 +27,35 @@ int submit_read_key(const struct request *rq, char *key, struct err *e);
 int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool has_inputs,
                        struct job_record *r, struct tensor **tensors, struct err *e);
 
+/* The dtype of JSON lists that do not name theirs. */
+enum dtype submit_json_dtype(const struct request *rq, const struct job_record *r);
+
+/* The record of the gradient of `of`, and what the request says of how it runs. g: the group of a
+ * call, else NULL. Returns 0, or -1 as backward_record does. */
+int submit_read_gradient(const struct request *rq, const struct job_record *of,
+                         const struct group *g, struct job_record **out, struct err *e);
+
+/* The gradients that came, one a rank that has an output; NULL where none did. tensors has room for
+ * r->n. Returns 0, or -1 with ERR_grads_invalid and a pointer. */
+int submit_read_grads(struct request *rq, const struct json_span *grads, bool has_grads,
+                      const struct job_record *r, struct tensor **tensors, struct err *e);
+
+/* Has this gradient the shape and dtype of the output of group rank `rank`? NULL has. Returns 0, or
+ * -1 with ERR_grads_invalid. */
+int submit_check_grad(const struct job_record *r, const struct tensor *t, uint32_t rank,
+                      struct err *e);
+
+/* Checks that the answer can be said, suspends the request and submits. Takes s, all of it made by
+ * malloc. Returns SUSPENDED or -1. api_jobs.c. */
+int submission_post(struct request *rq, struct job_submission *s, struct err *e);
+void submission_free(struct job_submission *s); /* NULL is ignored */
+
+/* Suspends until the job is looked up; then `then` runs, and parent_found gives the record, the
+ * caller's, or -1 with ERR_job_unknown. api_backward.c. */
+int parent_find(struct request *rq, const struct id *id,
+                int (*then)(struct request *, struct err *), struct err *e);
+int parent_found(struct request *rq, struct job_record **out, struct err *e);
+
 /* Does a tensor of the body have the dtype, and if `shaped` the shape, that the query states?
  * Returns 0, or -1 with ERR_conflicting_parameter. */
 int submit_check_stated(const struct params *p, const struct tensor *t, bool shaped, struct err *e);

@@ -14,6 +14,9 @@ void call_free(struct call *c)
     if (!c)
         return;
     tensor_unref(c->input);
+    for (uint32_t i = 0; c->inputs && i < record_needs(c->record); i++)
+        tensor_unref(c->inputs[i]);
+    free(c->inputs);
     record_free(c->record);
     free(c);
 }
@@ -27,12 +30,15 @@ static void refuse(struct call *c, const struct err *why)
 static void say(const struct call *c, char *out)
 {
     const struct job_record *r = c->record;
-    char shape[SHAPE_TEXT] = "";
+    char shape[SHAPE_TEXT] = "", id[ID_TEXT];
     size_t len;
 
     if (c->shaped)
         shape_format(&r->in_shape, shape, sizeof shape);
-    len = (size_t)snprintf(out, SAID_BYTES, "%s", r->op->name);
+    if (id_is_zero(&r->parent))
+        len = (size_t)snprintf(out, SAID_BYTES, "%s", r->op->name);
+    else
+        len = (size_t)snprintf(out, SAID_BYTES, "backward of %s", id_format('j', &r->parent, id));
     if (c->shaped)
         len += (size_t)snprintf(out + len, SAID_BYTES - len, " %s %.40s", dtypes[r->dtype].name,
                                 shape);
@@ -56,7 +62,7 @@ static bool agrees(const struct gather *g, const struct call *c)
         return false;
     if (a->params.split_axis != b->params.split_axis ||
         a->params.concat_axis != b->params.concat_axis || a->stream != b->stream ||
-        a->resident != b->resident)
+        a->resident != b->resident || !id_equal(&a->parent, &b->parent))
         return false;
     return !a->shaped || !c->shaped ||
            (a->dtype == b->dtype && shape_equal(&a->in_shape, &b->in_shape));
@@ -85,11 +91,12 @@ static void disagree(struct gather *g)
 static struct gather *open_gather(struct series *s, struct call *c, struct err *e)
 {
     struct gather *g = calloc(1, sizeof *g + s->n * sizeof g->caller[0]);
-    struct tensor **inputs = calloc(s->n, sizeof(struct tensor *));
+    struct tensor **inputs = c->inputs ? c->inputs : calloc(s->n, sizeof(struct tensor *));
 
     if (job_count_in(e) != 0) {
         free(g);
-        free(inputs);
+        if (!c->inputs)
+            free(inputs);
         return NULL;
     }
     c->record->came_us = calloc(s->n, sizeof *c->record->came_us);
@@ -103,9 +110,11 @@ static struct gather *open_gather(struct series *s, struct call *c, struct err *
         err_set(e, ERR_no_memory, "a job of %u ranks", s->n);
         job_count_out();
         free(g);
-        free(inputs);
+        if (!c->inputs)
+            free(inputs);
         return NULL;
     }
+    c->inputs = NULL; /* the job's */
     g->series = s;
     g->turn = s->turn[c->rank];
     g->wanted = s->pair ? 2 : s->n;
@@ -135,6 +144,7 @@ static void take_part(struct gather *g, struct call *c, bool own)
     struct caller *me = &g->caller[c->rank];
 
     me->came = true;
+    me->missing = c->missing;
     g->came++;
     say(c, me->said);
     memcpy(me->key.key, c->key, sizeof me->key.key);

@@ -22,8 +22,10 @@ struct call {
     bool shaped;               /* the record has dtype and shapes: this rank gives an input */
     bool pair;                 /* between params.src and params.dst only */
     bool rejoin;
-    uint32_t rank;                      /* group rank */
-    struct tensor *input;               /* NULL: it gives nothing; a reference is taken */
+    uint32_t rank;          /* group rank */
+    struct tensor *input;   /* NULL: it gives nothing; a reference is taken */
+    bool missing;           /* a gradient that did not come: input is zeros */
+    struct tensor **inputs; /* of a gradient: record_needs(record), its mask in place; else NULL */
     char key[LIMIT_CALL_KEY_BYTES + 1]; /* scoped Idempotency-Key; "" when none */
     uint8_t digest[16];
     uint64_t endings; /* call_endings() before the database was asked for the key */

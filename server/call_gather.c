@@ -1,6 +1,7 @@
 /* call_gather.c - the calls of one job from the first to the last, and what becomes of those that
  * never make one. */
 #include "server/call_parts.h"
+#include "server/backward.h"
 #include "server/job_parts.h"
 #include "server/scheduler.h"
 #include "schema/clock.h"
@@ -273,11 +274,23 @@ static void insert_done(struct store_msg *m, const struct err *e)
     core_post(&g->recorded);
 }
 
+/* Not one rank brought a gradient. */
+static bool all_missing(const struct gather *g)
+{
+    bool all = true;
+
+    for (uint32_t i = 0; i < g->series->n; i++)
+        all &= !record_gives(g->job->record, i) || g->caller[i].missing;
+    return all;
+}
+
 void gather_record(struct gather *g)
 {
     struct store_key *keys = calloc(g->series->n, sizeof *keys);
 
     core_timer_clear(&g->deadline);
+    if (!id_is_zero(&g->job->record->parent) && all_missing(g))
+        backward_nothing(g->job->record, g->job->inputs);
     if (!g->job->record->shaped)
         record_no_tensor(g->job->record);
     g->whole = true;

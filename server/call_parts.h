@@ -9,7 +9,7 @@
 
 /* One rank, in one job. */
 struct caller {
-    bool came;
+    bool came, missing;
     char said[SAID_BYTES]; /* what it called */
     struct store_key key;
 };

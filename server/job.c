@@ -30,7 +30,7 @@ static uint32_t admissions; /* with the store now */
 
 static void submission_refuse(struct job_submission *s, const struct err *e)
 {
-    for (uint32_t i = 0; s->inputs && i < s->record->n; i++)
+    for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
     record_free(s->record);
@@ -233,6 +233,7 @@ static void record_end(struct job *j)
     store_job_finish_init(&x->finish);
     x->finish.record = j->record;
     x->finish.outputs = j->record->state == JOB_succeeded ? j->outputs : NULL;
+    x->finish.kept = j->kept;
     x->finish.msg.done = finish_done;
     store_post(&x->finish.msg);
 }
@@ -299,10 +300,12 @@ void job_move(struct job *j, enum job_state to, const struct err *why)
             scheduler_add(j);
         return;
     }
-    if (to == JOB_succeeded)
+    if (to == JOB_succeeded) {
         job_outputs_name(j);
-    else
+        job_kept_make(j);
+    } else {
         r->error = copy_reason(why);
+    }
     job_count_ending(1);
     record_end(j);
 }

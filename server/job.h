@@ -48,7 +48,8 @@ struct job_wait {
 /* A job to be. The api layer has checked everything that needs no present state. */
 struct job_submission {
     struct job_record *record; /* id, received_us, validated_us set; taken by job_submit */
-    struct tensor **inputs; /* record->n, NULL where a rank gives nothing; references are taken */
+    struct tensor **inputs;    /* record_needs(record), NULL where a rank gives nothing; references
+                                  are taken */
     char key[LIMIT_KEY_BYTES + 1]; /* Idempotency-Key; "" when none */
     uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
     struct job_wait *wait;
@@ -110,8 +111,9 @@ struct job {
     uint64_t seq; /* global order, and the job's name on the worker link */
     enum job_state
         shown; /* what outsiders see: differs from the record's while its end is recorded */
-    struct tensor **inputs;  /* n */
+    struct tensor **inputs;  /* record_needs(record) */
     struct tensor **outputs; /* n, from dispatch on; equal pointers where shared; NULL otherwise */
+    struct tensor **kept;    /* n, once it succeeded: what its gradient needs; NULL: nothing */
     struct job_place place;
     struct job_wait *waits;
     struct core_timer timer; /* of the run, then of a record that has to be tried again */

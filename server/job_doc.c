@@ -43,7 +43,7 @@ static uint64_t output_elements(const struct job_record *r)
     uint64_t outputs = 0;
 
     for (uint32_t i = 0; i < r->n; i++)
-        outputs += op_gets(r->op, &r->params, i);
+        outputs += record_gets(r, i);
     return outputs * shape_count(&r->out_shape);
 }
 
@@ -159,6 +159,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     text_object(out, NULL);
     id_write(out, "id", 'j', &r->id);
     text_string(out, "op", r->op->name);
+    id_write(out, "parent", 'j', &r->parent);
     text_string(out, "group", r->group[0] ? r->group : NULL);
     text_array(out, "ranks");
     for (uint32_t i = 0; i < r->n; i++)

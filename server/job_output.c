@@ -14,7 +14,7 @@ static uint64_t output_bytes(const struct job *j)
 
 static bool is_view(const struct job_record *r)
 {
-    return !resident_stays(r) && op_is_view(r->op, &r->params, r->n, &r->in_shape);
+    return !resident_stays(r) && record_is_view(r);
 }
 
 /* A piece of the one input: no byte is allocated. */
@@ -25,7 +25,7 @@ static struct tensor *view_of_input(const struct job *j, uint32_t rank)
     uint64_t at = op_view_offset(r->op, &r->params, r->n, rank, &r->in_shape);
 
     for (uint32_t i = 0; i < r->n && !in; i++) {
-        if (op_gives(r->op, &r->params, i))
+        if (record_gives(r, i))
             in = j->inputs[i];
     }
     return tensor_new(r->dtype, &r->out_shape, in->extent,
@@ -36,7 +36,7 @@ static struct tensor *view_of_input(const struct job *j, uint32_t rank)
 static struct tensor *resident_output_of(const struct job_record *r, uint32_t rank, struct err *e)
 {
     struct tensor *t = tensor_new(r->dtype, &r->out_shape, NULL, 0);
-    bool shared = op_shares_output(r->op);
+    bool shared = record_shares_output(r);
 
     if (t && resident_make(t, shared ? r->ranks : r->ranks + rank, shared ? r->n : 1, e) == 0)
         return t;
@@ -69,12 +69,14 @@ static struct tensor *new_output(const struct job *j, uint32_t rank, struct err 
 
 static int check_inputs(const struct job *j, struct err *e)
 {
-    for (uint32_t i = 0; i < j->record->n; i++) {
+    const struct job_record *r = j->record;
+
+    for (uint32_t i = 0; i < record_needs(r); i++) {
         const struct tensor *t = j->inputs ? j->inputs[i] : NULL;
 
-        if (op_gives(j->record->op, &j->record->params, i) && (!t || tensor_lost(t))) {
-            err_set(e, ERR_inputs_lost, "the input of rank %u is gone", i);
-            return err_rank(e, i);
+        if ((i >= r->n || record_gives(r, i)) && (!t || tensor_lost(t))) {
+            err_set(e, ERR_inputs_lost, "the input of rank %u is gone", i % r->n);
+            return err_rank(e, i % r->n);
         }
     }
     return 0;
@@ -91,14 +93,14 @@ int job_outputs_make(struct job *j, struct err *e)
     if (!j->outputs)
         return err_set(e, ERR_no_memory, "outputs of %u ranks", r->n);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!op_gets(r->op, &r->params, i))
+        if (!record_gets(r, i))
             continue;
         j->outputs[i] = shared ? tensor_ref(shared) : new_output(j, i, e);
         if (!j->outputs[i]) {
             job_outputs_drop(j);
             return -1;
         }
-        if (op_shares_output(r->op))
+        if (record_shares_output(r))
             shared = j->outputs[i];
     }
     return 0;
@@ -115,7 +117,7 @@ bool job_outputs_too_large(const struct job *j)
     if (resident_stays(r))
         return resident_too_large(r, one);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (!op_gets(r->op, &r->params, i) || (all && op_shares_output(r->op)))
+        if (!record_gets(r, i) || (all && record_shares_output(r)))
             continue;
         if (__builtin_add_overflow(all, one, &all))
             return true;
@@ -155,17 +157,62 @@ void job_outputs_name(struct job *j)
         tensor_expire(t, expiry(j));
 }
 
+static void publish(struct tensor *t)
+{
+    char id[ID_TEXT];
+
+    if (tensor_publish(t) != 0) /* it is in the database: the next start finds it */
+        log_error("tensor=%s out of memory: not to be found before the next start",
+                  id_format('t', &t->id, id));
+}
+
 void job_outputs_publish(struct job *j)
 {
     struct tensor *t = NULL;
 
-    for (uint32_t i = 0; (t = next_distinct(j, &i, t));) {
-        char id[ID_TEXT];
-
-        if (tensor_publish(t) != 0) /* it is in the database: the next start finds it */
-            log_error("tensor=%s out of memory: not to be found before the next start",
-                      id_format('t', &t->id, id));
+    for (uint32_t i = 0; (t = next_distinct(j, &i, t));)
+        publish(t);
+    for (uint32_t i = 0; j->kept && i < j->record->n; i++) {
+        if (j->kept[i] && id_equal(&j->kept[i]->job, &j->record->id))
+            publish(j->kept[i]);
     }
+}
+
+/* The same bytes under another name. What is on devices alone has no place to name: it is kept as
+ * long as it is kept there. */
+static struct tensor *keep(const struct job *j, struct tensor *from)
+{
+    struct tensor *t;
+
+    if (tensor_away(from))
+        return tensor_ref(from);
+    t = tensor_new(from->dtype, &from->shape, from->extent, from->offset);
+    if (t) {
+        t->job = j->record->id;
+        tensor_expire(t, expiry(j));
+    }
+    return t;
+}
+
+void job_kept_make(struct job *j)
+{
+    struct job_record *r = j->record;
+
+    if (!record_keeps(r) || r->nothing)
+        return;
+    r->kept = calloc(r->n, sizeof *r->kept);
+    j->kept = calloc(r->n, sizeof *j->kept);
+    for (uint32_t i = 0; r->kept && j->kept && i < r->n; i++) {
+        j->kept[i] = keep(j, j->inputs[record_needs(r) - r->n + i]);
+        if (!j->kept[i])
+            break;
+        r->kept[i] = j->kept[i]->id;
+    }
+    if (r->kept && j->kept && j->kept[r->n - 1])
+        return;
+    job_kept_drop(j);
+    free(r->kept);
+    r->kept = NULL;
 }
 
 static void drop(struct tensor ***tensors, uint32_t n)
@@ -183,5 +230,10 @@ void job_outputs_drop(struct job *j)
 
 void job_inputs_drop(struct job *j)
 {
-    drop(&j->inputs, j->record->n);
+    drop(&j->inputs, record_needs(j->record));
+}
+
+void job_kept_drop(struct job *j)
+{
+    drop(&j->kept, j->record->n);
 }

@@ -51,6 +51,11 @@ void job_outputs_publish(struct job *j); /* into the tensor table */
 void job_outputs_drop(struct job *j);
 void job_inputs_drop(struct job *j);
 
+/* What its gradient needs gets ids and names of its own, so that it lives as long as the outputs,
+ * whatever becomes of the inputs. Out of memory, nothing is kept. */
+void job_kept_make(struct job *j);
+void job_kept_drop(struct job *j);
+
 /* Can the arena never hold this job's outputs, however empty it is? */
 bool job_outputs_too_large(const struct job *j);
 

@@ -81,6 +81,20 @@ static bool room_may_come(void)
     return !job_idle();
 }
 
+static void succeed(struct job *j);
+
+/* No rank has anything to do. */
+static int run_nothing(struct job *j, struct err *e)
+{
+    j->outputs = calloc(j->record->n, sizeof *j->outputs);
+    if (!j->outputs)
+        return err_set(e, ERR_no_memory, "outputs of %u ranks", j->record->n);
+    job_move(j, JOB_running, NULL);
+    j->first_start_ns = j->last_end_ns = 0;
+    succeed(j);
+    return 0;
+}
+
 enum started { STARTED, ENDED, BLOCKED };
 
 /* To running, its ranks not told yet; or to its end, and it is not to be touched any more. */
@@ -90,6 +104,11 @@ static enum started start(struct job *j)
     int prepared;
 
     assert(core_here() && j->record->state == JOB_queued);
+    if (j->record->nothing) {
+        if (run_nothing(j, &e) != 0)
+            job_move(j, JOB_failed, &e);
+        return ENDED;
+    }
     prepared = resident_prepare(j, &e);
     if (prepared == 0)
         prepared = workers_prepare(j, &e);
@@ -119,7 +138,8 @@ static bool may_share(const struct job *j)
     const struct job_record *r = j->record;
     uint64_t size = dtypes[r->dtype].size_bytes;
 
-    return !j->alone && shape_count(&r->in_shape) * size <= LIMIT_BATCH_BYTES &&
+    return !j->alone && r->mask == MASK_NONE &&
+           shape_count(&r->in_shape) * size <= LIMIT_BATCH_BYTES &&
            shape_count(&r->out_shape) * size <= LIMIT_BATCH_BYTES;
 }
 

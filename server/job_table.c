@@ -91,6 +91,7 @@ void job_free(struct job *j)
         add(&counts.shown[j->shown], -1);
     job_outputs_drop(j);
     job_inputs_drop(j);
+    job_kept_drop(j);
     record_free(j->record);
     free(j->why);
     free(j);
@@ -175,8 +176,9 @@ struct job_record *job_snapshot(const struct job *j)
     if (r && r->state != j->shown) { /* its end is not recorded yet */
         free(r->error);
         free(r->outputs);
+        free(r->kept);
         r->error = NULL;
-        r->outputs = NULL;
+        r->outputs = r->kept = NULL;
         r->state = j->shown;
         r->finished_us = r->total_us = 0;
     }
@@ -327,7 +329,7 @@ int job_restore(struct job_record *record, struct tensor **inputs, struct err *e
     record->state = JOB_queued;
     j = restore(record, inputs, e);
     if (!j) {
-        for (uint32_t i = 0; inputs && i < record->n; i++)
+        for (uint32_t i = 0; inputs && i < record_needs(record); i++)
             tensor_unref(inputs[i]);
         free(inputs);
         record_free(record);

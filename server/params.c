@@ -26,6 +26,7 @@ static const struct row {
 #define OUTPUT WHERE_OUTPUT
 #define CALL WHERE_CALL
 #define BARRIER WHERE_BARRIER
+#define BACKWARD WHERE_BACKWARD
 #define PARAM(name, type, where, min, max, deflt, sentence) \
     [PARAM_##name] = {#name, TYPE_##type, where, min, max, #type, deflt, sentence},
 #include "schema/params.def"

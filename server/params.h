@@ -28,7 +28,8 @@ enum param_where {
     WHERE_READ_TENSOR = 32,
     WHERE_OUTPUT = 64,
     WHERE_CALL = 128,
-    WHERE_BARRIER = 256
+    WHERE_BARRIER = 256,
+    WHERE_BACKWARD = 512
 };
 
 struct params_group {

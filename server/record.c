@@ -42,6 +42,7 @@ struct job_record *record_copy(const struct job_record *r)
     to->ranks = copy(r->ranks, r->n * sizeof *r->ranks, &failed);
     to->error = copy(r->error, sizeof *r->error, &failed);
     to->came_us = copy(r->came_us, r->n * sizeof *r->came_us, &failed);
+    to->kept = copy(r->kept, r->n * sizeof *r->kept, &failed);
     to->outputs = copy(r->outputs, r->n * sizeof *r->outputs, &failed);
     if (failed) {
         record_free(to);
@@ -57,6 +58,7 @@ void record_free(struct job_record *r)
     free(r->ranks);
     free(r->error);
     free(r->outputs);
+    free(r->kept);
     free(r->came_us);
     free(r);
 }
@@ -75,6 +77,41 @@ double record_algbw(const struct job_record *r)
 double record_busbw(const struct job_record *r)
 {
     return record_algbw(r) * op_bus_factor(r->op, r->n);
+}
+
+bool record_gives(const struct job_record *r, uint32_t i)
+{
+    return !r->nothing && op_gives(r->op, &r->params, i);
+}
+
+bool record_gets(const struct job_record *r, uint32_t i)
+{
+    return !r->nothing && op_gets(r->op, &r->params, i);
+}
+
+bool record_shares_output(const struct job_record *r)
+{
+    return r->mask != MASK_AFTER && op_shares_output(r->op);
+}
+
+bool record_is_view(const struct job_record *r)
+{
+    return r->mask == MASK_NONE && op_is_view(r->op, &r->params, r->n, &r->in_shape);
+}
+
+uint32_t record_needs(const struct job_record *r)
+{
+    return r->mask == MASK_NONE ? r->n : 2 * r->n;
+}
+
+const struct shape *record_need_shape(const struct job_record *r, uint32_t i)
+{
+    return i >= r->n && r->mask == MASK_AFTER ? &r->out_shape : &r->in_shape;
+}
+
+bool record_keeps(const struct job_record *r)
+{
+    return r->mask != MASK_NONE || op_keeps_inputs(r->op);
 }
 
 bool record_calls(const struct job_record *r, uint32_t i)

@@ -33,6 +33,12 @@ struct job_record {
     uint64_t
         *came_us; /* n, wall: when each rank came, 0: not yet; owned. NULL once it is history */
 
+    /* Of a gradient. */
+    struct id parent;           /* the job whose gradient it is; zero: none */
+    bool nothing;               /* no gradient came: nobody gives, nobody gets */
+    enum mask_when mask;        /* and then, of which tensors' elements: */
+    enum reduction mask_reduce; /* the largest, or the smallest */
+
     enum job_state state;
     uint32_t attempts; /* runs begun */
     struct err *error; /* owned; NULL unless failed or cancelled */
@@ -48,6 +54,8 @@ struct job_record {
 
     struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until
                            succeeded. Ranks that get the same bytes name the same tensor. */
+    struct id *kept;    /* n tensor ids that its gradient needs, once it succeeded; owned; NULL:
+                           none */
 };
 
 /* An empty record with room for n ranks (and outputs), or NULL. */
@@ -57,6 +65,19 @@ void record_free(struct job_record *r);                     /* NULL is ignored *
 
 /* No rank gives anything: an empty array stands for what is not there. */
 void record_no_tensor(struct job_record *r);
+
+/* As op_gives, op_gets, op_shares_output and op_is_view, of this job. */
+bool record_gives(const struct job_record *r, uint32_t i);
+bool record_gets(const struct job_record *r, uint32_t i);
+bool record_shares_output(const struct job_record *r);
+bool record_is_view(const struct job_record *r);
+
+/* Tensors that it needs: an input a rank, and behind them a tensor a rank that makes the mask. */
+uint32_t record_needs(const struct job_record *r);
+const struct shape *record_need_shape(const struct job_record *r, uint32_t i);
+
+/* Must tensors be kept for its gradient? */
+bool record_keeps(const struct job_record *r);
 
 /* Is group rank i one of those that make it, by calls? */
 bool record_calls(const struct job_record *r, uint32_t i);

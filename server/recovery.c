@@ -42,7 +42,7 @@ static int on_tensor(void *arg, struct tensor *t, struct err *e)
 static int fail_job(struct job_record *record, struct tensor **inputs, const struct err *why,
                     struct err *e)
 {
-    for (uint32_t i = 0; inputs && i < record->n; i++)
+    for (uint32_t i = 0; inputs && i < record_needs(record); i++)
         tensor_unref(inputs[i]);
     free(inputs);
     return job_restore_failed(record, why, e);

@@ -73,13 +73,14 @@ static int make_room(struct worker *w, uint64_t need, struct err *e)
 
 bool resident_stays(const struct job_record *r)
 {
-    return r->resident && workers.rank[r->ranks[0]].info.gpu.memory_bytes > 0;
+    return r->resident && r->mask == MASK_NONE &&
+           workers.rank[r->ranks[0]].info.gpu.memory_bytes > 0;
 }
 
 bool resident_too_large(const struct job_record *r, uint64_t bytes)
 {
     for (uint32_t i = 0; i < r->n; i++) {
-        if (op_gets(r->op, &r->params, i) && bytes > limit_of(&workers.rank[r->ranks[i]]))
+        if (record_gets(r, i) && bytes > limit_of(&workers.rank[r->ranks[i]]))
             return true;
     }
     return false;
@@ -92,16 +93,16 @@ uint64_t resident_input(const struct job *j, uint32_t i)
     const struct worker *w = &workers.rank[r->ranks[i]];
     struct place *p = h ? resident_copy_on(h, r->ranks[i]) : NULL;
 
-    /* A view lies in the arena, in its input. */
-    if (!p || p->epoch != w->info.epoch ||
-        (!resident_stays(r) && op_is_view(r->op, &r->params, r->n, &r->in_shape)))
+    /* A view lies in the arena, in its input; masks are applied there. */
+    if (!p || p->epoch != w->info.epoch || r->mask != MASK_NONE ||
+        (!resident_stays(r) && record_is_view(r)))
         return 0;
     return h->number;
 }
 
 void resident_hold(const struct job *j, bool begin)
 {
-    for (uint32_t i = 0; j->inputs && i < j->record->n; i++) {
+    for (uint32_t i = 0; j->inputs && i < record_needs(j->record); i++) {
         struct resident *h = j->inputs[i] ? resident_of(j->inputs[i]) : NULL;
 
         if (!h)
@@ -114,17 +115,18 @@ void resident_hold(const struct job *j, bool begin)
 /* Each input is in the arena, or on the device that wants it. As resident_prepare. */
 static int bring_inputs(struct job *j, struct err *e)
 {
+    uint32_t n = j->record->n;
     int rc = 0;
 
-    for (uint32_t i = 0; i < j->record->n; i++) {
+    for (uint32_t i = 0; i < record_needs(j->record); i++) {
         struct tensor *t = j->inputs ? j->inputs[i] : NULL;
 
-        if (!t || !t->home || t->extent || resident_input(j, i))
+        if (!t || !t->home || t->extent || (i < n && resident_input(j, i)))
             continue;
         if (tensor_lost(t)) {
             err_set(e, ERR_inputs_lost,
-                    "the input of rank %u was on a device whose worker has ended", i);
-            return err_rank(e, i);
+                    "the input of rank %u was on a device whose worker has ended", i % n);
+            return err_rank(e, i % n);
         }
         if (resident_fetch(resident_of(t), t, e) != 0)
             return -1;
@@ -143,8 +145,7 @@ int resident_prepare(struct job *j, struct err *e)
         return rc;
     resident_hold(j, true); /* its inputs do not make room for its outputs */
     for (uint32_t i = 0; i < r->n && rc >= 0; i++) {
-        int room = op_gets(r->op, &r->params, i) ? make_room(&workers.rank[r->ranks[i]], bytes, e)
-                                                 : 0;
+        int room = record_gets(r, i) ? make_room(&workers.rank[r->ranks[i]], bytes, e) : 0;
 
         rc = room != 0 ? room : rc;
     }

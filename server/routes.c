@@ -35,6 +35,8 @@ static const struct route routes[] = {
     ROUTE(DELETE, "/v1/jobs/{id}", api_job_delete, NONE, 0,
           "Forget a finished job and its tensors."),
     ROUTE(POST, "/v1/jobs/{id}/cancel", api_job_cancel, NONE, 0, "Stop a job."),
+    ROUTE(POST, "/v1/jobs/{id}/backward", api_job_backward, TENSORS, WHERE_BACKWARD,
+          "The gradient of a finished job."),
     ROUTE(GET, "/v1/jobs/{id}/outputs", api_outputs_get, NONE, WHERE_OUTPUT,
           "Every rank's output."),
     ROUTE(GET, "/v1/jobs/{id}/outputs/{rank}", api_output_get, NONE, WHERE_OUTPUT,

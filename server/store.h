@@ -80,6 +80,7 @@ struct store_job_finish { /* terminal: state, error, timeline, and the outputs' 
     const struct job_record *record;
     struct tensor *const
         *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
+    struct tensor *const *kept; /* record->n, as record->kept names them; NULL: none */
     bool
         superseded; /* out: another end was recorded before; this one is dropped, outputs and all */
 };

@@ -23,7 +23,8 @@ static void put_input(uint8_t *out, const struct tensor *t)
 static struct {
     uint8_t ranks[4 * LIMIT_RANKS];
     uint8_t shapes[2][8 * LIMIT_NDIM];
-    uint8_t tensors[INPUT_BYTES * LIMIT_RANKS];
+    uint8_t tensors[INPUT_BYTES * 2 * LIMIT_RANKS];
+    uint8_t kept[16 * LIMIT_RANKS];
 } scratch;
 
 static void bind_shape(sqlite3_stmt *s, int at, const struct shape *shape, uint8_t *bytes)
@@ -53,6 +54,19 @@ static void bind_job(sqlite3_stmt *s, const struct job_record *r)
     bind_u64(s, 18, r->validated_us);
 }
 
+static void bind_gradient(sqlite3_stmt *s, const struct job_record *r)
+{
+    static const char *const masks[] = {
+        [MASK_NONE] = NULL, [MASK_AFTER] = "after", [MASK_BEFORE] = "before"};
+
+    if (id_is_zero(&r->parent))
+        return;
+    bind_id(s, 23, &r->parent);
+    bind_u64(s, 24, r->nothing);
+    bind_text(s, 25, masks[r->mask]);
+    bind_u64(s, 26, r->mask_reduce == REDUCE_MIN);
+}
+
 static int insert(struct store_msg *msg, struct err *e)
 {
     struct store_job_insert *m = (struct store_job_insert *)msg;
@@ -67,13 +81,14 @@ static int insert(struct store_msg *msg, struct err *e)
     if (!s)
         return -1;
     bind_job(s, r);
-    for (uint32_t i = 0; i < r->n; i++)
+    for (uint32_t i = 0; i < record_needs(r); i++)
         put_input(scratch.tensors + INPUT_BYTES * i, m->inputs[i]);
-    bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * r->n);
+    bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * record_needs(r));
     bind_text(s, 20, m->key[0] ? m->key : NULL);
     bind_u64(s, 21, r->resident);
     if (r->called)
         bind_u64(s, 22, r->call_seq);
+    bind_gradient(s, r);
     if (db_run(db, s, e) != 0 || keys_add(m, e) != 0)
         return -1;
     return m->key[0] ? key_insert(m, e) : 0;
@@ -108,6 +123,29 @@ static void bind_outputs(sqlite3_stmt *s, const struct store_job_finish *m)
     for (uint32_t i = 0; i < r->n; i++)
         memcpy(scratch.tensors + 16 * i, m->outputs[i] ? m->outputs[i]->id.b : none.b, 16);
     bind_blob(s, 15, scratch.tensors, 16 * (size_t)r->n);
+}
+
+static void bind_kept(sqlite3_stmt *s, const struct store_job_finish *m)
+{
+    const struct job_record *r = m->record;
+
+    if (!m->kept)
+        return;
+    for (uint32_t i = 0; i < r->n; i++)
+        memcpy(scratch.kept + 16 * i, r->kept[i].b, 16);
+    bind_blob(s, 16, scratch.kept, 16 * (size_t)r->n);
+}
+
+/* Those that are the job's own. */
+static int insert_kept(struct db *db, const struct store_job_finish *m, struct err *e)
+{
+    for (uint32_t i = 0; m->kept && i < m->record->n; i++) {
+        const struct tensor *t = m->kept[i];
+
+        if (t && id_equal(&t->job, &m->record->id) && tensor_insert_row(db, t, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int insert_outputs(struct db *db, const struct store_job_finish *m, struct err *e)
@@ -146,10 +184,11 @@ static int finish(struct store_msg *msg, struct err *e)
     bind_u64(s, 13, r->total_us);
     bind_u64(s, 14, r->finished_us);
     bind_outputs(s, m);
+    bind_kept(s, m);
     if (db_run(db, s, e) != 0)
         return -1;
     if (sqlite3_changes(db->sql) == 1)
-        return insert_outputs(db, m, e);
+        return insert_outputs(db, m, e) != 0 ? -1 : insert_kept(db, m, e);
     m->superseded = true;
     log_warn("job=%s an end is recorded already: %s is dropped", id_format('j', &r->id, id),
              job_state_name(r->state));

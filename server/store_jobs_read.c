@@ -39,7 +39,12 @@ enum column {
     COL_outputs,
     COL_inputs,
     COL_resident,
-    COL_call_seq
+    COL_call_seq,
+    COL_parent,
+    COL_nothing,
+    COL_mask,
+    COL_mask_min,
+    COL_kept
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
@@ -104,20 +109,44 @@ static int read_error(sqlite3_stmt *s, struct job_record *r)
            column_ranks(s, COL_error_ranks, r->error->ranks, ERR_RANKS, &r->error->n_ranks);
 }
 
-static int read_outputs(sqlite3_stmt *s, struct job_record *r)
+/* n ids, or NULL. */
+static int read_ids(sqlite3_stmt *s, enum column col, uint32_t n, struct id **out)
 {
-    const void *ids = sqlite3_column_blob(s, COL_outputs);
-    size_t size = r->n * sizeof *r->outputs;
+    const void *ids = sqlite3_column_blob(s, col);
 
     if (!ids)
-        return r->state == JOB_succeeded ? -1 : 0;
-    if ((size_t)sqlite3_column_bytes(s, COL_outputs) != size)
+        return 0;
+    if ((size_t)sqlite3_column_bytes(s, col) != n * sizeof **out)
         return -1;
-    r->outputs = malloc(size);
-    if (!r->outputs)
+    *out = malloc(n * sizeof **out);
+    if (!*out)
         return -1;
-    memcpy(r->outputs, ids, size);
+    memcpy(*out, ids, n * sizeof **out);
     return 0;
+}
+
+static int read_gradient(sqlite3_stmt *s, struct job_record *r)
+{
+    char mask[8];
+
+    if (sqlite3_column_type(s, COL_parent) == SQLITE_NULL)
+        return 0;
+    r->nothing = column_u64(s, COL_nothing) != 0;
+    r->mask_reduce = column_u64(s, COL_mask_min) ? REDUCE_MIN : REDUCE_MAX;
+    if (sqlite3_column_type(s, COL_mask) != SQLITE_NULL) {
+        if (column_text(s, COL_mask, mask, sizeof mask) != 0)
+            return -1;
+        r->mask = strcmp(mask, "after") == 0 ? MASK_AFTER : MASK_BEFORE;
+    }
+    return column_id(s, COL_parent, &r->parent);
+}
+
+static int read_outputs(sqlite3_stmt *s, struct job_record *r)
+{
+    if (r->state == JOB_succeeded && sqlite3_column_type(s, COL_outputs) == SQLITE_NULL)
+        return -1;
+    return read_ids(s, COL_outputs, r->n, &r->outputs) != 0 ? -1
+                                                            : read_ids(s, COL_kept, r->n, &r->kept);
 }
 
 int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
@@ -133,7 +162,7 @@ int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
     read_numbers(s, r);
     if (column_id(s, COL_id, &r->id) != 0 || column_ranks(s, COL_ranks, r->ranks, n, &n) != 0 ||
         read_names(s, r) != 0 || read_tensors(s, r) != 0 || read_error(s, r) != 0 ||
-        read_outputs(s, r) != 0) {
+        read_gradient(s, r) != 0 || read_outputs(s, r) != 0) {
         record_free(r);
         return store_damaged("a job", e);
     }

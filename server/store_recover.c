@@ -192,8 +192,8 @@ static void drop_inputs(struct tensor **inputs, uint32_t n)
 
 /* One rank's input: the published tensor where there is one, so that retention sees that it is
  * held. Returns 0 with NULL for a rank that gives nothing; *lost when the bytes cannot be had. */
-static int input_from_blob(const uint8_t *in, const struct job_record *r, struct tensor **out,
-                           bool *lost, struct err *e)
+static int input_from_blob(const uint8_t *in, enum dtype d, const struct shape *shape,
+                           struct tensor **out, bool *lost, struct err *e)
 {
     uint64_t at = get_u64(in + 16), bytes = get_u64(in + 24), offset = get_u64(in + 32);
     struct id id;
@@ -203,11 +203,11 @@ static int input_from_blob(const uint8_t *in, const struct job_record *r, struct
     *out = NULL;
     if (id_is_zero(&id))
         return 0;
-    if (!lies_inside(r->dtype, &r->in_shape, offset, bytes))
+    if (!lies_inside(d, shape, offset, bytes))
         return store_damaged("a job's input", e);
     t = tensor_find(&id);
     if (!t)
-        t = place_tensor(r->dtype, &r->in_shape, &id, at, bytes, offset, at == NO_EXTENT);
+        t = place_tensor(d, shape, &id, at, bytes, offset, at == NO_EXTENT);
     if (!t)
         return err_set(e, ERR_no_memory, "a job's input");
     *lost = *lost || (!t->extent && t->size_bytes > 0);
@@ -220,25 +220,27 @@ static int inputs_from_row(sqlite3_stmt *s, const struct job_record *r, struct t
                            struct err *e)
 {
     const uint8_t *blob = sqlite3_column_blob(s, JOB_INPUTS_COLUMN);
+    uint32_t n = record_needs(r);
     struct tensor **made;
     bool lost = false;
 
     *inputs = NULL;
     if (!blob)
         return 0;
-    if ((size_t)sqlite3_column_bytes(s, JOB_INPUTS_COLUMN) != (size_t)INPUT_BYTES * r->n)
+    if ((size_t)sqlite3_column_bytes(s, JOB_INPUTS_COLUMN) != (size_t)INPUT_BYTES * n)
         return store_damaged("a job's inputs", e);
-    made = calloc(r->n, sizeof *made);
+    made = calloc(n, sizeof *made);
     if (!made)
         return err_set(e, ERR_no_memory, "a job's inputs");
-    for (uint32_t i = 0; i < r->n; i++) {
-        if (input_from_blob(blob + INPUT_BYTES * i, r, &made[i], &lost, e) != 0) {
-            drop_inputs(made, r->n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (input_from_blob(blob + INPUT_BYTES * i, r->dtype, record_need_shape(r, i), &made[i],
+                            &lost, e) != 0) {
+            drop_inputs(made, n);
             return -1;
         }
     }
     if (lost)
-        drop_inputs(made, r->n);
+        drop_inputs(made, n);
     else
         *inputs = made;
     return 0;

@@ -145,8 +145,13 @@ static void build_run(const struct job *j, bool more)
     f->in_shape = r->in_shape;
     f->n_inputs = f->n_outputs = r->n;
     f->n_held = f->n_keep = 0;
+    f->mask = r->mask;
+    f->mask_reduce = r->mask_reduce;
+    f->n_masks = r->mask == MASK_NONE ? 0 : r->n;
+    for (uint32_t i = 0; i < f->n_masks; i++)
+        f->masks[i] = tensor_arena_offset(j->inputs[r->n + i]);
     for (uint32_t i = 0; i < r->n; i++) {
-        bool gives = op_gives(r->op, &r->params, i);
+        bool gives = record_gives(r, i);
 
         f->held[i] = gives ? resident_input(j, i) : 0;
         f->keep[i] = resident_output(j->outputs[i]);

@@ -58,8 +58,11 @@ struct task {
     uint64_t held, keep; /* resident tensors: where this rank's input is, where its output is to
                             stay; 0: in the arena */
     /* Of all ranks, and so the same on each: */
-    bool all_held; /* every input is on its rank's device */
-    bool resident; /* the outputs stay on the devices: none is a view of an input */
+    bool all_held;              /* every input is on its rank's device */
+    bool resident;              /* the outputs stay on the devices: none is a view of an input */
+    enum mask_when mask;        /* not MASK_NONE: it is no backend's, but mask.c's */
+    enum reduction mask_reduce; /* and keeps the largest or the smallest elements */
+    const uint8_t **masks;      /* of these, n; in the shape of out (AFTER) or in (BEFORE) */
 };
 
 /* How a submitted task ended. */

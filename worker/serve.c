@@ -5,6 +5,7 @@
 #include "schema/log.h"
 #include "worker/arena_map.h"
 #include "worker/link.h"
+#include "worker/mask.h"
 #include "worker/task.h"
 
 #include <stdatomic.h>
@@ -21,6 +22,7 @@ struct member {
     struct comm *comm;
     struct task *tasks[LIMIT_BATCH_JOBS];
     uint32_t n_tasks, ended;     /* tasks[ended .. n_tasks) are still to be reported */
+    struct masking *masking;     /* its one task, when that is masked; NULL: the backend's */
     bool working;                /* the batch is whole and submitted */
     struct member *next_working; /* in turn */
 };
@@ -123,6 +125,8 @@ static void batch_ends(struct member *m)
     for (uint32_t i = 0; i < m->n_tasks; i++)
         free(m->tasks[i]);
     m->n_tasks = m->ended = 0;
+    mask_end(m->masking);
+    m->masking = NULL;
     m->working = false;
     if (!srv.working)
         link_working_on(0, 0);
@@ -149,8 +153,13 @@ static int batch_submit(struct member *m, struct err *e)
 
     if (m->n_tasks == 0)
         return 0; /* every one of it was refused */
-    if (srv.backend->submit(m->comm, m->tasks, m->n_tasks, &why) != 0)
+    if (m->tasks[0]->mask != MASK_NONE) {
+        m->masking = mask_begin(m->tasks[0]);
+        if (!m->masking)
+            return batch_fails(m, "no_memory", "the blocks of a mask", NULL, NULL, e);
+    } else if (srv.backend->submit(m->comm, m->tasks, m->n_tasks, &why) != 0) {
         return batch_fails(m, err_name(why.code), why.detail, NULL, NULL, e);
+    }
     batch_begins(m);
     return 0;
 }
@@ -202,7 +211,7 @@ static void on_leave(const struct frame_leave *f)
 
 static bool reduces(const struct task *t)
 {
-    return t->op->reduce == REDUCE_NONE || srv.backend->reduces(t->dtype);
+    return t->op->reduce == REDUCE_NONE || t->mask != MASK_NONE || srv.backend->reduces(t->dtype);
 }
 
 /* Into the batch of its group; or FAILED, and why. */
@@ -216,6 +225,10 @@ static int gather(struct member *m, const struct frame_run *f, struct err *e)
     t = task_new(f, m->n, m->rank, &why);
     if (!t)
         return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
+    if (t->mask != MASK_NONE && (f->more || m->n_tasks > 0)) {
+        free(t);
+        return report_failed(f->job, f->attempt, "worker_failed", "a masked task is alone", e);
+    }
     if (!reduces(t) || ((t->held || t->keep) && !srv.backend->fetch)) {
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed",
@@ -269,7 +282,8 @@ static int on_cancel(const struct frame_cancel *f, struct err *e)
 
             if (t->job != f->job || t->attempt != f->attempt)
                 continue;
-            srv.backend->abort(m->comm);
+            if (!m->masking)
+                srv.backend->abort(m->comm);
             return batch_fails(m, "aborted", "stopped by the server", t, "cancelled", e);
         }
     }
@@ -344,8 +358,10 @@ static int work_on(struct member *m, struct err *e)
     int rc;
 
     failpoint("worker.mid_run");
-    rc = srv.backend->poll(m->comm, &d, e);
-    atomic_store_explicit(&srv.progress, srv.backend->progress(m->comm), memory_order_relaxed);
+    rc = m->masking ? mask_poll(m->masking, &d) : srv.backend->poll(m->comm, &d, e);
+    atomic_store_explicit(&srv.progress,
+                          m->masking ? mask_progress(m->masking) : srv.backend->progress(m->comm),
+                          memory_order_relaxed);
     return rc == 1 ? task_ended(m, &d, e) : rc;
 }
 

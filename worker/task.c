@@ -4,6 +4,26 @@
 
 #include <stdlib.h>
 
+/* Of gradients, and so of linear operations, whose gradients have a mask in turn. */
+static int check_mask(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
+{
+    bool fits = t->op->reduce == REDUCE_NONE || t->op->reduce == REDUCE_SUM;
+
+    t->mask = (enum mask_when)run->mask;
+    t->mask_reduce = (enum reduction)run->mask_reduce;
+    if (run->mask == MASK_NONE)
+        return 0;
+    if (run->mask == MASK_AFTER)
+        fits &= t->op->dim == DIM_SAME || t->op->dim == DIM_GROW;
+    else
+        fits &= run->mask == MASK_BEFORE && t->op->reduce == REDUCE_SUM &&
+                (t->op->dim == DIM_SAME || t->op->dim == DIM_SHRINK);
+    if (fits && run->n_masks == n && run->n_held == 0 && run->n_keep == 0 &&
+        (t->mask_reduce == REDUCE_MAX || t->mask_reduce == REDUCE_MIN))
+        return 0;
+    return err_set(e, ERR_worker_failed, "a mask that %s has not", t->op->name);
+}
+
 static int check_parameters(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
 {
     if (run->op >= OP_COUNT || run->dtype >= DTYPE_COUNT)
@@ -23,7 +43,7 @@ static int check_parameters(const struct frame_run *run, uint32_t n, struct task
         op_out_shape(t->op, &t->params, n, &t->in, &t->out, e) != 0 ||
         shape_measure(&t->out, t->dtype, NULL, &t->out_bytes, e) != 0)
         return -1;
-    return 0;
+    return check_mask(run, n, t, e);
 }
 
 static uint64_t resident(const uint64_t *list, uint32_t n_list, uint32_t r)
@@ -45,6 +65,12 @@ static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, s
                 return err_set(e, ERR_worker_failed, "output %u lies outside the arena", r);
         }
     }
+    for (uint32_t r = 0; r < run->n_masks && r < n; r++) {
+        t->masks[r] = arena_map_at(run->masks[r],
+                                   t->mask == MASK_AFTER ? t->out_bytes : t->in_bytes);
+        if (!t->masks[r])
+            return err_set(e, ERR_worker_failed, "mask %u lies outside the arena", r);
+    }
     t->resident = run->n_keep > 0;
     t->all_held = true;
     for (uint32_t r = 0; r < n; r++)
@@ -58,7 +84,8 @@ static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, s
 
 struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, struct err *e)
 {
-    struct task *t = calloc(1, sizeof *t + n * (sizeof *t->inputs + sizeof *t->outputs));
+    struct task *t = calloc(1, sizeof *t +
+                                   n * (sizeof *t->inputs + sizeof *t->outputs + sizeof *t->masks));
     void *behind;
 
     if (!t) {
@@ -73,6 +100,8 @@ struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, st
     t->outputs = behind;
     behind = t->outputs + n;
     t->inputs = behind;
+    behind = t->inputs + n;
+    t->masks = behind;
     if (check_parameters(run, n, t, e) == 0 && find_bytes(run, n, t, e) == 0)
         return t;
     free(t);

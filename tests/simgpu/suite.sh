@@ -18,7 +18,7 @@ readelf -d "$build/tutti-worker" | grep -qE 'NEEDED.*libcuda\.so' && fail 'tutti
 
 export LD_LIBRARY_PATH=$PWD/${build#"$PWD"/}/simgpu SIMGPU_DEVICES=16 SIMGPU_TAG=$tag SIMGPU_REPORT=$work
 export TUTTI_TEST_BACKEND=nccl SIMGPU_IN_PROGRESS=1
-tests/run.sh -t 600 tests/http/[0-9]*.sh tests/conformance/conformance.py >"$work/out" 2>&1 || failed=$((failed + 1))
+tests/run.sh -t 600 tests/http/[0-9]*.sh tests/conformance/conformance.py tests/conformance/gradients.py >"$work/out" 2>&1 || failed=$((failed + 1))
 grep -E '^(FAIL| +\|)' "$work/out"
 tail -n 1 "$work/out"
 

@@ -563,6 +563,14 @@ static void each_op_gets_the_outputs_of_its_row(void **state)
         }
         for (uint32_t i = 0; i < WORLD; i++)
             tensor_unref(tensor_remove(&r->wait.job->outputs[i]));
+        assert_int_equal(r->wait.job->kept != NULL, op_keeps_inputs(op));
+        for (uint32_t i = 0; r->wait.job->kept && i < WORLD; i++) {
+            struct tensor *t = tensor_remove(&r->wait.job->kept[i]);
+
+            assert_non_null(t);
+            assert_true(id_equal(&t->job, &r->wait.job->id));
+            tensor_unref(t);
+        }
         request_free(r);
         assert_extents(0);
     }

@@ -21,6 +21,7 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define OUTPUT WHERE_OUTPUT
 #define CALL WHERE_CALL
 #define BARRIER WHERE_BARRIER
+#define BACKWARD WHERE_BACKWARD
 static const struct {
     const char *name;
     enum type type;
