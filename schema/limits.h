@@ -47,7 +47,7 @@
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400
 #define LIMIT_TIMEOUT_DEFAULT_S 60
-#define LIMIT_CALL_WAIT_S 60        /* of a call that says nothing else */
+#define LIMIT_CALL_WAIT_S 65        /* of a call that says nothing else: past its timeout */
 #define LIMIT_PRIORITY 100          /* -100 .. 100 */
 #define LIMIT_STREAM 63             /* 0 .. 63 */
 #define LIMIT_RETAIN_DEFAULT_S 3600 /* tensors, after their job ended */

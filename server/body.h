@@ -15,6 +15,7 @@ enum body_kind {
     BODY_NONE,    /* a body is refused unless empty */
     BODY_JSON,    /* JSON only, at most LIMIT_JSON_PARAM_BYTES */
     BODY_TENSORS, /* JSON, npy, safetensors or raw */
+    BODY_MAYBE,   /* one of these, or none */
 };
 
 struct body {

@@ -25,7 +25,7 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/tensors/{id}", api_tensor_get, NONE, WHERE_READ_TENSOR,
           "A tensor's metadata, elements or bytes."),
     ROUTE(DELETE, "/v1/tensors/{id}", api_tensor_delete, NONE, 0, "Forget a tensor."),
-    ROUTE(POST, "/v1/groups/{name}/ranks/{rank}/calls", api_call_create, TENSORS, WHERE_CALL,
+    ROUTE(POST, "/v1/groups/{name}/ranks/{rank}/calls", api_call_create, MAYBE, WHERE_CALL,
           "One rank's own call of a collective."),
     ROUTE(POST, "/v1/groups/{name}/barrier", api_barrier, NONE, WHERE_BARRIER,
           "Answers when every rank has come."),

@@ -91,3 +91,15 @@ done
 wait $!
 sleep 0.2
 answer 1 200 .output.data '[0,1,2]'
+
+# Where a rank gives nothing it needs no body.
+for rank in 1 2; do
+    curl -sS --max-time 30 -X POST -o "$here/rank$rank" -w '%{http_code}' "$url$calls/$rank/calls?op=broadcast" >"$here/status$rank" &
+    eval "pid$rank=$!"
+done
+call 0 '{"op": "broadcast", "input": [4, 5]}'
+# shellcheck disable=SC2154
+wait "$pid1" "$pid2" $!
+for rank in 0 1 2; do
+    answer $rank 200 .output.data '[4,5]'
+done

@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+"""notebook.py - the example of web/notebook, executed as people do: four notebooks at once, each a rank by calls. Their
+weights are the same bits, and within 1e-6 of those of one process with all the data."""
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from service import ROOT, Service
+
+NOTEBOOK = os.path.join(ROOT, "web", "notebook", "logistic_regression.ipynb")
+RANKS = 4
+
+
+def single():
+    """One process, all the data, the notebook's own model."""
+    with open(NOTEBOOK) as f:
+        cells = json.load(f)["cells"]
+    model = {"np": np}
+    exec("".join(next(c for c in cells if c["metadata"].get("tags") == ["model"])["source"]), model)
+    shards = [model["shard"](r) for r in range(RANKS)]
+    x, y = np.concatenate([s[0] for s in shards]), np.concatenate([s[1] for s in shards])
+    w = 0.01 * np.random.default_rng(99).standard_normal(model["FEATURES"])
+    for _ in range(model["STEPS"]):
+        w = w - model["RATE"] * model["gradient"](w, x, y)[1] / len(y)
+    return w
+
+
+def execute(service, directory):
+    """What each notebook printed."""
+    processes = []
+    for rank in range(RANKS):
+        environment = {**os.environ, "TUTTI_URL": "http://%s:%d" % (service.host, service.port), "RANK": str(rank),
+                       "RANKS": str(RANKS), "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1"}
+        processes.append(subprocess.Popen(
+            ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
+             "--ExecutePreprocessor.timeout=240", NOTEBOOK],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=directory))
+    printed = []
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err.decode()[-2000:]
+        printed.append("".join("".join(o.get("text", "")) for c in json.loads(out)["cells"] for o in c.get("outputs", [])))
+    return printed
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="tutti-test-") as directory, Service(workers=RANKS) as service:
+        printed = execute(service, directory)
+    weights = [np.array(ast.literal_eval(text.split("weights: ")[1].strip())) for text in printed]
+    assert all(w.tobytes() == weights[0].tobytes() for w in weights), "the ranks have different weights"
+    apart = np.abs(weights[0] - single()).max()
+    assert apart < 1e-6, "%g from the single process" % apart
+    print("NOTE %s; %.1e from the single process" % (printed[0].splitlines()[0], apart))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
