@@ -126,16 +126,46 @@ uint64_t op_view_offset(const struct op *op, const struct op_params *p, uint32_t
     return l.outer ? r * (l.axis / n) * l.inner : 0;
 }
 
+const char *const reduction_plural[REDUCTION_COUNT] = {
+#define X(REDUCTION, plural) [REDUCE_##REDUCTION] = plural,
+    REDUCTIONS(X)
+#undef X
+};
+
+/* Why this reduction does not take this dtype; NULL: it does. */
+static const char *unfit(enum reduction r, enum dtype d)
+{
+    enum dtype_class kind = dtypes[d].kind;
+
+    switch (r) {
+    case REDUCE_SUM:
+        return kind != CLASS_BOOL
+                   ? NULL
+                   : "cannot add bool; use all_reduce_max for or, all_reduce_min for "
+                     "and, or an integer dtype to count";
+    case REDUCE_PROD:
+        return kind != CLASS_BOOL ? NULL : "cannot multiply bool; use all_reduce_and";
+    case REDUCE_AVG:
+        return kind == CLASS_FLOAT ? NULL
+                                   : "gives means, which are no integers; use a float dtype, or "
+                                     "all_reduce_sum and divide";
+    case REDUCE_AND:
+    case REDUCE_OR:
+    case REDUCE_XOR:
+        return kind != CLASS_FLOAT ? NULL : "works on bits; use an integer dtype or bool";
+    default:
+        return NULL;
+    }
+}
+
 int op_check_dtype(const struct op *op, enum dtype d, struct err *e)
 {
-    if (op->reduce == REDUCE_SUM && dtypes[d].kind == CLASS_BOOL) {
-        err_set(e, ERR_dtype_op,
-                "%s cannot add bool; use all_reduce_max for or, all_reduce_min for and, or an "
-                "integer dtype to count",
-                op->name);
-        return err_pointer(e, "/dtype");
-    }
-    return 0;
+    const char *why = unfit(op->reduce, d);
+
+    if (!why)
+        return 0;
+    err_set(e, ERR_dtype_op, "%s %s", op->name, why);
+    return err_pointer(e, "/dtype");
 }
 
 int op_check_peers(const struct op *op, const struct op_params *p, uint32_t n, struct err *e)

@@ -7,6 +7,7 @@
 
 #include "schema/dtype.h"
 #include "schema/error.h"
+#include "schema/reduction.h"
 #include "schema/shape.h"
 
 #include <stdbool.h>
@@ -41,7 +42,6 @@ enum kind {
         KIND_COUNT
 };
 
-enum reduction { REDUCE_NONE, REDUCE_SUM, REDUCE_MAX, REDUCE_MIN, REDUCTION_COUNT };
 enum party { PARTY_EACH, PARTY_ROOT, PARTY_SRC, PARTY_DST, PARTY_NOBODY };
 enum dim_rule { DIM_SAME, DIM_GROW, DIM_SHRINK, DIM_SHUFFLE };
 
@@ -100,7 +100,8 @@ bool op_is_view(const struct op *op, const struct op_params *p, uint32_t n, cons
 uint64_t op_view_offset(const struct op *op, const struct op_params *p, uint32_t n, uint32_t r,
                         const struct shape *in);
 
-/* May this dtype be used? Sums take all but bool; max/min and moves take all.
+/* May this dtype be used? Sums and products take all but bool, means floats, bitwise operations
+ * integers and bool; max, min and moves take all.
  * Returns 0, or -1 with ERR_dtype_op. */
 int op_check_dtype(const struct op *op, enum dtype d, struct err *e);
 

@@ -100,7 +100,9 @@ void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hell
 {
     pthread_mutex_lock(&lock);
     w->info.epoch = epoch;
-    w->info.reduces = hello->reduces;
+    w->info.says_reduces = hello->n_reduces == REDUCTION_COUNT;
+    for (uint32_t r = 0; r < hello->n_reduces && r < REDUCTION_COUNT; r++)
+        w->info.reduces[r] = hello->reduces[r];
     w->info.by_ticket = hello->by_ticket;
     copy_text(w->info.backend, sizeof w->info.backend, hello->backend);
     copy_text(w->info.device, sizeof w->info.device, hello->device);
@@ -123,12 +125,13 @@ int workers_check(const struct job_record *r, struct err *e)
                 e, ERR_group_invalid,
                 "rank %u runs on %s and rank %u on %s: a group's ranks need the same backend",
                 first->rank, first->backend, info->rank, info->backend);
-        if (r->op->reduce != REDUCE_NONE && info->reduces && !(info->reduces >> r->dtype & 1))
+        if (r->op->reduce != REDUCE_NONE && info->says_reduces &&
+            !(info->reduces[r->op->reduce] >> r->dtype & 1))
             return err_set(
                 e, ERR_dtype_op,
-                "the %s backend of rank %u does not reduce %s: use int32 or wider, or CPU "
-                "ranks",
-                info->backend, info->rank, dtypes[r->dtype].name);
+                "the %s backend of rank %u makes no %s of %s: use another dtype (int32 or wider, "
+                "for sums), or CPU ranks",
+                info->backend, info->rank, reduction_plural[r->op->reduce], dtypes[r->dtype].name);
     }
     return 0;
 }

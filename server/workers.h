@@ -68,7 +68,8 @@ struct worker_info {
     uint32_t pid;
     uint64_t epoch;
     char backend[16], device[64], host[64], version[32];
-    uint32_t reduces; /* a bit per dtype; 0: nobody has held the rank yet */
+    uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype */
+    bool says_reduces;                 /* false: nobody has held the rank yet */
     bool by_ticket;
     struct worker_gpu gpu;
     uint64_t resident_bytes; /* of tensors on its device */

@@ -81,8 +81,8 @@ struct backend {
     /* The facts of the device called "gpu:N". Returns 0, or -1 with ERR_option when there is no
      * such device and ERR_worker_failed when it does not answer. NULL: it runs on the CPU. */
     int (*describe)(const char *device, struct gpu_facts *out, struct err *e);
-    /* Does it reduce this dtype (where the operation does)? */
-    bool (*reduces)(enum dtype d);
+    /* Does it reduce this dtype so (where the operation does)? */
+    bool (*reduces)(enum reduction r, enum dtype d);
     /* How the ranks of the next communicator with this rank first will find each other; every
      * ticket serves once. NULL: they need none. Returns 0, or -1 with e. */
     int (*ticket)(struct device *d, char *out, size_t size, struct err *e);

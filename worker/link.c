@@ -77,8 +77,9 @@ static int say_hello(const struct link_options *o, struct err *e)
     f.hello = (struct frame_hello){.schema_hash = schema_hash(),
                                    .rank = o->rank,
                                    .pid = (uint32_t)getpid(),
-                                   .reduces = o->reduces,
+                                   .n_reduces = REDUCTION_COUNT,
                                    .by_ticket = o->by_ticket};
+    memcpy(f.hello.reduces, o->reduces, sizeof o->reduces);
     snprintf(f.hello.version, sizeof f.hello.version, "%s", TUTTI_VERSION);
     read_boot_id(f.hello.boot_id, sizeof f.hello.boot_id);
     gethostname(f.hello.host, sizeof f.hello.host - 1);

@@ -17,8 +17,8 @@ struct link_options {
     const char *server; /* "unix:PATH" */
     uint32_t rank;      /* FRAME_ANY_RANK: whichever is free */
     const char *backend, *device;
-    uint32_t reduces; /* a bit per dtype that the backend reduces */
-    bool by_ticket;   /* its ranks find each other by tickets */
+    uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype that the backend reduces so */
+    bool by_ticket;                    /* its ranks find each other by tickets */
     struct gpu_facts gpu;
 };
 

@@ -83,8 +83,11 @@ static int check_values(const char *const value[], struct worker_options *o, str
         return err_set(e, ERR_option, "--backend must be auto or one of: %s", backend_names());
     if (!o->backend->devices && strcmp(value[OPT_device], "cpu") != 0)
         return err_set(e, ERR_option, "--device must be cpu for --backend %s", o->backend->name);
-    for (int d = 0; d < DTYPE_COUNT; d++)
-        o->link.reduces |= (uint32_t)o->backend->reduces((enum dtype)d) << d;
+    for (int r = REDUCE_SUM; r < REDUCTION_COUNT; r++) {
+        for (int d = 0; d < DTYPE_COUNT; d++)
+            o->link.reduces[r] |= (uint32_t)o->backend->reduces((enum reduction)r, (enum dtype)d)
+                                  << d;
+    }
     o->link.by_ticket = o->backend->ticket != NULL;
     if (log_level_find(value[OPT_log_level], &o->level) != 0)
         return err_set(e, ERR_option, "--log-level is error, warn, info or debug");

@@ -1,10 +1,10 @@
-/* reduce.h - element-wise sum, max and min of n arrays, in rank order.
+/* reduce.h - element-wise reductions of n arrays, in rank order.
  *
  * Pure but for reduce_init; safe from any thread after it. Bit for bit the same on every processor:
  * ((x0 + x1) + x2) + ..., no contraction, no reassociation. Integers wrap around. float16 and
- * bfloat16 sums accumulate in float32 and round once, to nearest even. max and min follow IEEE
- * 754-2008 maxNum: a number beats NaN; the sign of a zero is not promised. bool: max is or, min is
- * and; any nonzero byte counts as true, results are 0 or 1.
+ * bfloat16 accumulate in float32 and round once, to nearest even. A mean is the sum / n. max and
+ * min follow IEEE 754-2008 maxNum: a number beats NaN; the sign of a zero is not promised. bool:
+ * max is or, min is and; any nonzero byte counts as true, results are 0 or 1.
  */
 #ifndef TUTTI_WORKER_REDUCE_H
 #define TUTTI_WORKER_REDUCE_H
@@ -24,7 +24,7 @@ typedef void reduce_fn(uint8_t *out, const uint8_t *const in[], uint32_t n, size
  * plain ones (for tests). */
 void reduce_init(void);
 
-/* The kernel, or NULL where there is none: sums of bool, and REDUCE_NONE. */
+/* The kernel, or NULL where there is none: what op_check_dtype refuses, and REDUCE_NONE. */
 reduce_fn *reduce_find(enum dtype d, enum reduction r);
 
 /* May the AVX2 and F16C kernels run here? Any thread. */

@@ -6,6 +6,7 @@
  *
  * This file is long because the kernels and their table are one template.
  */
+#include "schema/limits.h"
 #include "worker/reduce.h"
 
 #include <string.h>
@@ -25,6 +26,12 @@ UNALIGNED(uint64_t, u64_t);
 UNALIGNED(int64_t, i64_t);
 
 #define SUM(a, b) ((a) + (b))
+/* Small integers would be multiplied as int, which must not overflow; unsigned wraps. */
+#define PROD(a, b) ((a) * (b))
+#define IPROD(a, b) (1u * (a) * (b))
+#define AND(a, b) ((a) & (b))
+#define OR(a, b) ((a) | (b))
+#define XOR(a, b) ((a) ^ (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 /* A number beats NaN: when b is NaN, a; when a is NaN the comparison fails and b is taken. */
@@ -73,8 +80,28 @@ UNALIGNED(int64_t, i64_t);
         }                                                                                      \
     }
 
-/* 16-bit floats: a block of float32 accumulators, filled by the first input, rounded once. */
-#define KERNEL16(name, load, store, op)                                                        \
+/* The sum of a block, and then its n-th part. */
+#define MEAN(name, type)                                                               \
+    static void LOOP(name##_avg)(uint8_t * out, const uint8_t *const in[], uint32_t n, \
+                                 size_t count)                                         \
+    {                                                                                  \
+        for (size_t at = 0; at < count; at += BLOCK) {                                 \
+            size_t m = count - at < BLOCK ? count - at : BLOCK;                        \
+            type *o = (type *)out + at;                                                \
+            const uint8_t *part[LIMIT_RANKS];                                          \
+            for (uint32_t i = 0; i < n; i++)                                           \
+                part[i] = in[i] + at * sizeof *o;                                      \
+            LOOP(name##_sum)((uint8_t *)o, part, n, m);                                \
+            for (size_t k = 0; k < m; k++)                                             \
+                o[k] /= (type)n;                                                       \
+        }                                                                              \
+    }
+
+/* 16-bit floats: a block of float32 accumulators, filled by the first input, brought to its end,
+ * rounded once. */
+#define AS_IT_IS(x) (x)
+#define PER_RANK(x) ((x) / (float)n)
+#define KERNEL16(name, load, store, op, end)                                                   \
     static void LOOP(name)(uint8_t * out, const uint8_t *const in[], uint32_t n, size_t count) \
     {                                                                                          \
         float sum[BLOCK], x[BLOCK];                                                            \
@@ -86,6 +113,8 @@ UNALIGNED(int64_t, i64_t);
                 for (size_t k = 0; k < m; k++)                                                 \
                     sum[k] = op(sum[k], x[k]);                                                 \
             }                                                                                  \
+            for (size_t k = 0; k < m; k++)                                                     \
+                sum[k] = end(sum[k]);                                                          \
             store((u16_t *)out + at, sum, m);                                                  \
         }                                                                                      \
     }
@@ -127,19 +156,30 @@ static void LOOP(bf16_store)(u16_t *to, const float *from, size_t m)
     X(uint64, u64_t, u64_t)
 
 #define FLOAT_KERNELS(name, type, sum, max, min) \
-    KERNEL(name##_sum, type, sum) KERNEL(name##_max, type, max) KERNEL(name##_min, type, min)
+    KERNEL(name##_sum, type, sum)                \
+    KERNEL(name##_max, type, max)                \
+    KERNEL(name##_min, type, min)                \
+    KERNEL(name##_prod, type, PROD)              \
+    MEAN(name, type)
 #define INTEGER_KERNELS(name, wrapping, type) \
-    KERNEL(name##_sum, wrapping, SUM) KERNEL(name##_max, type, MAX) KERNEL(name##_min, type, MIN)
+    KERNEL(name##_sum, wrapping, SUM)         \
+    KERNEL(name##_max, type, MAX)             \
+    KERNEL(name##_min, type, MIN)             \
+    KERNEL(name##_prod, wrapping, IPROD)      \
+    KERNEL(name##_and, wrapping, AND)         \
+    KERNEL(name##_or, wrapping, OR)           \
+    KERNEL(name##_xor, wrapping, XOR)
+#define SHORT_KERNELS(name, load, store)               \
+    KERNEL16(name##_sum, load, store, SUM, AS_IT_IS)   \
+    KERNEL16(name##_max, load, store, FMAX, AS_IT_IS)  \
+    KERNEL16(name##_min, load, store, FMIN, AS_IT_IS)  \
+    KERNEL16(name##_prod, load, store, PROD, AS_IT_IS) \
+    KERNEL16(name##_avg, load, store, SUM, PER_RANK)
 
 NUMBERS(FLOAT_KERNELS)
 INTEGERS(INTEGER_KERNELS)
-
-KERNEL16(float16_sum, F16_LOAD, F16_STORE, SUM)
-KERNEL16(float16_max, F16_LOAD, F16_STORE, FMAX)
-KERNEL16(float16_min, F16_LOAD, F16_STORE, FMIN)
-KERNEL16(bfloat16_sum, LOOP(bf16_load), LOOP(bf16_store), SUM)
-KERNEL16(bfloat16_max, LOOP(bf16_load), LOOP(bf16_store), FMAX)
-KERNEL16(bfloat16_min, LOOP(bf16_load), LOOP(bf16_store), FMIN)
+SHORT_KERNELS(float16, F16_LOAD, F16_STORE)
+SHORT_KERNELS(bfloat16, LOOP(bf16_load), LOOP(bf16_store))
 
 /* Unlike the others these must also normalise a single input. */
 #define BOOL_KERNEL(name, op)                                                                  \
@@ -158,15 +198,21 @@ KERNEL16(bfloat16_min, LOOP(bf16_load), LOOP(bf16_store), FMIN)
     }
 BOOL_KERNEL(bool_max, |)
 BOOL_KERNEL(bool_min, &)
+BOOL_KERNEL(bool_xor, ^)
 
-#define ROW(name)                                      \
-    [DTYPE_##name] = {[REDUCE_SUM] = LOOP(name##_sum), \
-                      [REDUCE_MAX] = LOOP(name##_max), \
-                      [REDUCE_MIN] = LOOP(name##_min)},
-#define FLOAT_ROW(name, type, sum, max, min) ROW(name)
-#define INTEGER_ROW(name, wrapping, type) ROW(name)
+#define ROW(name)                                                     \
+    [REDUCE_SUM] = LOOP(name##_sum), [REDUCE_MAX] = LOOP(name##_max), \
+    [REDUCE_MIN] = LOOP(name##_min), [REDUCE_PROD] = LOOP(name##_prod)
+#define FLOAT_ROW(name, ...) [DTYPE_##name] = {ROW(name), [REDUCE_AVG] = LOOP(name##_avg)},
+#define INTEGER_ROW(name, ...)                                                                   \
+    [DTYPE_##name] = {ROW(name), [REDUCE_AND] = LOOP(name##_and), [REDUCE_OR] = LOOP(name##_or), \
+                      [REDUCE_XOR] = LOOP(name##_xor)},
 
 const reduce_table LOOP(table) = {
-    NUMBERS(FLOAT_ROW) INTEGERS(INTEGER_ROW) ROW(float16)
-        ROW(bfloat16)[DTYPE_bool] = {[REDUCE_MAX] = LOOP(bool_max), [REDUCE_MIN] = LOOP(bool_min)},
+    NUMBERS(FLOAT_ROW) INTEGERS(INTEGER_ROW) FLOAT_ROW(float16)
+        FLOAT_ROW(bfloat16)[DTYPE_bool] = {[REDUCE_MAX] = LOOP(bool_max),
+                                           [REDUCE_MIN] = LOOP(bool_min),
+                                           [REDUCE_AND] = LOOP(bool_min),
+                                           [REDUCE_OR] = LOOP(bool_max),
+                                           [REDUCE_XOR] = LOOP(bool_xor)},
 };

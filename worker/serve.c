@@ -211,7 +211,8 @@ static void on_leave(const struct frame_leave *f)
 
 static bool reduces(const struct task *t)
 {
-    return t->op->reduce == REDUCE_NONE || t->mask != MASK_NONE || srv.backend->reduces(t->dtype);
+    return t->op->reduce == REDUCE_NONE || t->mask != MASK_NONE ||
+           srv.backend->reduces(t->op->reduce, t->dtype);
 }
 
 /* Into the batch of its group; or FAILED, and why. */

@@ -12,10 +12,10 @@ import reference
 from service import Service
 
 OPS = ("reduce_sum", "broadcast", "all_gather", "reduce_scatter_sum", "all_reduce_sum", "all_reduce_max",
-       "all_reduce_min", "reduce_max", "reduce_min", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter", "all_to_all", "remote_send", "remote_recv")
+       "all_reduce_min", "all_reduce_prod", "all_reduce_avg", "all_reduce_and", "all_reduce_or", "all_reduce_xor", "reduce_max", "reduce_min", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter", "all_to_all", "remote_send", "remote_recv")
 SUMS = ("reduce_sum", "reduce_scatter_sum", "all_reduce_sum")
-REDUCTIONS = SUMS + ("all_reduce_max", "all_reduce_min", "reduce_max", "reduce_min", "reduce_scatter_max",
-                     "reduce_scatter_min")
+REDUCTIONS = tuple(op for op in OPS if op.startswith(("reduce", "all_reduce")))
+SCALED = os.environ.get("TUTTI_TEST_BACKEND") == "nccl"  # NCCL scales before it adds: other bits
 ONE_AXIS = ("all_gather", "reduce_scatter_sum", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter")
 PEERS = ("remote_send", "remote_recv")
 GROUPS = ([0, 1, 2, 3], [3, 1], [2, 0, 1], [1])
@@ -147,7 +147,7 @@ class Driver:
             for r, (g, w) in enumerate(zip(got, want, strict=True)):
                 assert (g is None) == (w is None), "rank %d" % r
                 right = w is None or reference.same(g, w, dtype, op.endswith(("_max", "_min"))) or (
-                    ANY_ORDER and op in SUMS and dtype in reference.FLOATS and reference.close(g, w, inputs, dtype))
+                    (ANY_ORDER and op in SUMS or SCALED and op == "all_reduce_avg") and dtype in reference.FLOATS and reference.close(g, w, inputs, dtype))
                 assert right, "rank %d\n got %s\nwant %s" % (r, g, w)
         except Exception as e:  # every combination is tried
             self.failures.append((op, dtype))
@@ -176,7 +176,8 @@ class Driver:
             self.one(op, [draw(rng, (size_n,), dtype) for _ in group], dtype, group, "raw", {}, {})
 
 
-# What NCCL has no type for is refused before anything runs.
+# What NCCL has no type or reduction for is refused before anything runs.
+UNMADE = tuple(reference.BITWISE) if os.environ.get("TUTTI_TEST_BACKEND") == "nccl" else ()
 UNREDUCED = ("int16", "uint16") if os.environ.get("TUTTI_TEST_BACKEND") == "nccl" else ()
 
 
@@ -192,11 +193,11 @@ def main():
         driver = Driver(service)
         for op in OPS:
             for dtype in reference.DTYPES:
-                if op in SUMS and dtype == "bool":
+                if not reference.takes(op, dtype):
                     continue
                 rng = np.random.default_rng([seed, OPS.index(op), list(reference.DTYPES).index(dtype)])
                 pairs += 1
-                if op in REDUCTIONS and dtype in UNREDUCED:
+                if op in REDUCTIONS and dtype in UNREDUCED or op in UNMADE:
                     if not refused(service, op, dtype):
                         driver.failures.append((op, dtype))
                     continue

@@ -51,6 +51,47 @@ def total(inputs, dtype):
         return sum_.astype(DTYPES[dtype])
 
 
+def mean(inputs, dtype):
+    """The sum in rank order by the number of ranks; 16-bit floats are rounded once, at the end."""
+    if dtype in ("float16", "bfloat16"):
+        wide = [widen(x) if dtype == "bfloat16" else x.astype(np.float32) for x in inputs]
+        with np.errstate(all="ignore"):
+            exact = mean(wide, "float32")
+            return narrow(exact) if dtype == "bfloat16" else exact.astype(np.float16)
+    sum_ = inputs[0].copy()
+    with np.errstate(all="ignore"):
+        for x in inputs[1:]:
+            sum_ = sum_ + x
+        return sum_ / DTYPES[dtype](len(inputs))
+
+
+def product(inputs, dtype):
+    """As total."""
+    short = dtype in ("float16", "bfloat16")
+    wide = [widen(x) if dtype == "bfloat16" else x.astype(np.float32) if short else x for x in inputs]
+    back = (lambda x: x) if not short else narrow if dtype == "bfloat16" else (lambda x: x.astype(np.float16))
+    again = {"bfloat16": widen, "float16": lambda x: x.astype(np.float32)}.get(dtype, lambda x: x)
+    result = wide[0].copy()
+    with np.errstate(all="ignore"):
+        for x in wide[1:]:
+            result = result * x
+            if STEPWISE and short:
+                result = again(back(result))
+        return back(result)
+
+
+BITWISE = {"all_reduce_and": np.bitwise_and, "all_reduce_or": np.bitwise_or, "all_reduce_xor": np.bitwise_xor}
+
+
+def takes(op, dtype):
+    """Is there such a reduction of this dtype?"""
+    if op.endswith("_sum") or op.endswith("_prod"):
+        return dtype != "bool"
+    if op.endswith("_avg"):
+        return dtype in FLOATS
+    return op not in BITWISE or dtype not in FLOATS
+
+
 def extreme(inputs, dtype, largest):
     """The largest or smallest: a number beats NaN."""
     if dtype == "bfloat16":
@@ -84,6 +125,15 @@ def outputs(op, inputs, dtype, axis=0, split_axis=0, concat_axis=0, src=0, dst=1
         return np.split(total(inputs, dtype), n, axis)
     if op == "all_reduce_sum":
         return [total(inputs, dtype)] * n
+    if op == "all_reduce_prod":
+        return [product(inputs, dtype)] * n
+    if op == "all_reduce_avg":
+        return [mean(inputs, dtype)] * n
+    if op in BITWISE:
+        result = inputs[0]
+        for x in inputs[1:]:
+            result = BITWISE[op](result, x)
+        return [result] * n
     if op == "all_reduce_max":
         return [extreme(inputs, dtype, True)] * n
     if op == "all_reduce_min":

@@ -18,4 +18,4 @@ get "/v1/jobs/$last?wait=20"
 get '/v1/jobs?label=last'
 get "/v1/jobs/$(value '.jobs[0].id')?wait=20"
 get /v1/jobs
-expect '[.jobs | sort_by(.timeline.finished_at)[].label]' '["first", "second", "third", "fourth", "last"]'
+expect '[.jobs | sort_by(.timeline.finished_at, .id)[].label]' '["first", "second", "third", "fourth", "last"]'

@@ -66,6 +66,9 @@ expect_status 404
 job '{"op": "all_reduce_max", "inputs": [[true], [false], [true]], "dtype": "bool"}'
 backward 422 '{"grads": [[true], null, null]}'
 expect '[.code]' '["dtype_op"]'
+job '{"op": "all_reduce_prod", "inputs": [[2], [3], [4]]}'
+backward 422 '{"grads": [[1], null, null]}'
+expect .code '"no_gradient"'
 job '{"op": "barrier"}'
 backward 200 '{"grads": [null, null, null]}'
 

@@ -84,6 +84,7 @@ static void receive(const struct ncclComm *c, const struct sim_call *call, uint3
     const uint8_t *from = c->shared->slot[r].chunk;
     uint32_t size = sim_dtype_bytes(call->is.dtype);
     uint64_t part = call->is.count * size, at = 0; /* of one block; where lo belongs */
+    bool reduces;
 
     if (!call->recv_bytes)
         return;
@@ -109,9 +110,12 @@ static void receive(const struct ncclComm *c, const struct sim_call *call, uint3
     default:
         at = lo;
     }
-    if (r > 0 && (call->is.kind == SIM_ALL_REDUCE || call->is.kind == SIM_REDUCE ||
-                  call->is.kind == SIM_REDUCE_SCATTER))
-        sim_reduce(call->recv + at, from, (hi - lo) / size, call->is.dtype, call->is.redop);
+    reduces = call->is.kind == SIM_ALL_REDUCE || call->is.kind == SIM_REDUCE ||
+              call->is.kind == SIM_REDUCE_SCATTER;
+    if (reduces && r == 0 && call->is.redop == ncclAvg)
+        memset(call->recv + at, 0, hi - lo); /* the first one is scaled, too */
+    if (reduces && (r > 0 || call->is.redop == ncclAvg))
+        sim_reduce(call->recv + at, from, (hi - lo) / size, call->is.dtype, call->is.redop, c->n);
     else
         memcpy(call->recv + at, from, hi - lo);
 }

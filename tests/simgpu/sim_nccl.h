@@ -100,7 +100,8 @@ bool sim_wait(struct ncclComm *c, const atomic_ullong *value, uint64_t at_least,
 /* nccl_reduce.c */
 uint32_t sim_dtype_bytes(uint32_t dtype);
 /* into = into OP from, count elements, rounded to the type at each step as NCCL does. */
-void sim_reduce(uint8_t *into, const uint8_t *from, uint64_t count, uint32_t dtype, uint32_t redop);
+void sim_reduce(uint8_t *into, const uint8_t *from, uint64_t count, uint32_t dtype, uint32_t redop,
+                uint32_t n);
 
 /* nccl.c */
 void sim_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

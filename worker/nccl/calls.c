@@ -19,12 +19,19 @@ static const struct {
     [DTYPE_bool] = {ncclUint8, true},
 };
 
-static const ncclRedOp_t redops[REDUCTION_COUNT] = {
-    [REDUCE_SUM] = ncclSum, [REDUCE_MAX] = ncclMax, [REDUCE_MIN] = ncclMin};
+/* NCCL has no bitwise ones. */
+static const struct {
+    ncclRedOp_t op;
+    bool there;
+} redops[REDUCTION_COUNT] = {
+    [REDUCE_SUM] = {ncclSum, true}, [REDUCE_MAX] = {ncclMax, true},
+    [REDUCE_MIN] = {ncclMin, true}, [REDUCE_PROD] = {ncclProd, true},
+    [REDUCE_AVG] = {ncclAvg, true},
+};
 
-bool nccl_reduces(enum dtype d)
+bool nccl_reduces(enum reduction r, enum dtype d)
 {
-    return types[d].reduces;
+    return redops[r].there && types[d].reduces;
 }
 
 static uint64_t elements(const struct chunk *c)
@@ -39,7 +46,7 @@ static ncclDataType_t type_of(const struct chunk *c)
 
 static ncclRedOp_t redop_of(const struct chunk *c)
 {
-    return redops[c->task->op->reduce];
+    return redops[c->task->op->reduce].op;
 }
 
 static ncclResult_t nccl_all_reduce(const struct chunk *c)

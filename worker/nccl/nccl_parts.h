@@ -98,7 +98,7 @@ struct chunk {
 ncclResult_t nccl_launch(const struct chunk *c);
 
 /* Does NCCL reduce this type? bool as the bytes 0 and 1; 16-bit integers it does not. */
-bool nccl_reduces(enum dtype d);
+bool nccl_reduces(enum reduction r, enum dtype d);
 
 /* ---- plan.c ---- */
 

@@ -34,9 +34,9 @@ static shm_plan_fn *const plans[KIND_COUNT] = {
 #undef X
 };
 
-static bool shm_reduces(enum dtype d)
+static bool shm_reduces(enum reduction r, enum dtype d)
 {
-    return reduce_find(d, REDUCE_MAX) != NULL;
+    return reduce_find(d, r) != NULL;
 }
 
 static int shm_open_device(struct device **out, const struct place *at, struct err *e)
