@@ -39,6 +39,7 @@ API(api_job_create);
 /* api_calls.c */
 API(api_call_create);
 API(api_job_backward);
+API(api_bcast);
 API(api_barrier); /* a call without a tensor */
 /* api_jobs_read.c */
 API(api_job_list);

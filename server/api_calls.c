@@ -12,6 +12,7 @@
 struct call_request {
     struct job_request jr; /* first: rq->state is taken for one */
     uint32_t rank;
+    bool value;          /* a JSON value comes and goes */
     struct call *call;   /* until it is posted */
     struct call *posted; /* then; back when its key was stale */
     struct store_key key;
@@ -61,6 +62,30 @@ static int succeeded(struct request *rq, const struct job_record *r, uint32_t ra
     return reply_json(rq, 200);
 }
 
+/* The text is what rank 0 sent, checked when it came. */
+static int value_reply(struct request *rq, const struct job_record *r, uint32_t rank, struct err *e)
+{
+    struct tensor *x = tensor_find(&r->outputs[rank]);
+    const uint8_t *bytes = x ? tensor_data(x) : NULL;
+    struct text *t = &rq->reply.text;
+    char id[ID_TEXT];
+
+    if (!bytes) {
+        tensor_unref(x);
+        return err_set(e, ERR_tensor_lost, "the value is gone");
+    }
+    reply_header(rq, "Tutti-Job", "%s", id_format('j', &r->id, id));
+    text_object(t, NULL);
+    text_string(t, "job", id);
+    text_uint(t, "seq", r->call_seq);
+    text_name(t, "value");
+    text_raw(t, (const char *)bytes, x->size_bytes);
+    text_value_end(t);
+    text_end_object(t);
+    tensor_unref(x);
+    return reply_json(rq, 200);
+}
+
 static int called(struct request *rq, struct err *e)
 {
     struct call_request *cr = rq->state;
@@ -69,6 +94,8 @@ static int called(struct request *rq, struct err *e)
 
     if (job_settle(w, &w->id, e) != 0)
         return -1;
+    if (w->job->state == JOB_succeeded && cr->value)
+        return value_reply(rq, w->job, cr->rank, e);
     if (w->job->state == JOB_succeeded)
         return succeeded(rq, w->job, cr->rank, e);
     id_format('j', &w->job->id, id);
@@ -124,6 +151,28 @@ static int read_input(struct request *rq, const struct json_span *input, bool ha
     return err_pointer(e, "/input");
 }
 
+/* Rank 0's value as bytes; the others bring none. */
+static int read_value(const struct request *rq, uint32_t rank, struct tensor **out, struct err *e)
+{
+    const struct json_span *text = &rq->body.json;
+    struct shape shape = {.ndim = 1, .dim = {text->len}};
+    struct extent *x;
+
+    if (rank > 0)
+        return rq->has_body ? err_set(e, ERR_inputs_invalid, "the value is rank 0's: bring no body")
+                            : 0;
+    if (!rq->has_body)
+        return err_set(e, ERR_inputs_invalid, "rank 0 brings the value: a JSON body");
+    if (extent_alloc(text->len, &x, e) != 0)
+        return -1;
+    *out = tensor_new(DTYPE_uint8, &shape, x, 0);
+    extent_unref(x); /* the tensor has its own reference */
+    if (!*out)
+        return err_set(e, ERR_no_memory, "a value");
+    memcpy(tensor_data(*out), text->at, text->len);
+    return 0;
+}
+
 static int take_shape(struct call *c, struct err *e)
 {
     struct job_record *r = c->record;
@@ -157,6 +206,7 @@ static int read_key(const struct request *rq, struct call *c, struct err *e)
         return err_set(e, ERR_no_memory, "a call");
     all[c->rank] = c->input;
     rc = submit_digest(c->record, all, c->digest, e);
+    c->digest[0] ^= c->record->value;
     free(all);
     return rc;
 }
@@ -193,24 +243,39 @@ static int read_what(struct request *rq, const struct group *g, struct call *c,
     return err_set(e, ERR_rank_invalid, "rank %u was neither src nor dst of the job", c->rank);
 }
 
-static struct call *read_call(struct request *rq, const struct job_record *of, struct err *e)
+static int read_tensor(struct request *rq, struct call *c, const struct job_record *of,
+                       const struct group *g, struct err *e)
+{
+    struct json_span input;
+    bool has_input = false;
+
+    if ((rq->has_body &&
+         submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0) ||
+        read_what(rq, g, c, of, e) != 0)
+        return -1;
+    return read_input(rq, &input, has_input, c->record, c->rank, &c->input, e);
+}
+
+/* of: the job whose gradient it is, or NULL. value: it is a JSON value. */
+static struct call *read_call(struct request *rq, const struct job_record *of, bool value,
+                              struct err *e)
 {
     struct call *c = calloc(1, sizeof *c);
     struct group *g = malloc(sizeof *g);
-    struct json_span input;
     enum format f;
-    bool has_input = false;
 
     if (!c || !g) {
         err_set(e, ERR_no_memory, "a call");
         goto fail;
     }
-    if (find_place(rq, g, &c->rank, e) != 0 ||
-        (rq->has_body &&
-         submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0) ||
-        outputs_format(rq, &f, e) != 0 || read_what(rq, g, c, of, e) != 0 ||
-        read_input(rq, &input, has_input, c->record, c->rank, &c->input, e) != 0 ||
-        take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || read_key(rq, c, e) != 0)
+    if (find_place(rq, g, &c->rank, e) != 0 || outputs_format(rq, &f, e) != 0)
+        goto fail;
+    if (!value && read_tensor(rq, c, of, g, e) != 0)
+        goto fail;
+    if (value && (read_what(rq, g, c, of, e) != 0 || read_value(rq, c->rank, &c->input, e) != 0))
+        goto fail;
+    c->record->value = value;
+    if (take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || read_key(rq, c, e) != 0)
         goto fail;
     c->pair = op_takes_peers(c->record->op);
     c->rejoin = params_int(rq->params, PARAM_rejoin, 0) != 0;
@@ -270,9 +335,9 @@ static int post_call(struct request *rq, struct err *e)
     return SUSPENDED;
 }
 
-static int create(struct request *rq, const struct job_record *of, struct err *e)
+static int create(struct request *rq, const struct job_record *of, bool value, struct err *e)
 {
-    struct call *c = read_call(rq, of, e);
+    struct call *c = read_call(rq, of, value, e);
     struct call_request *cr = c ? calloc(1, sizeof *cr) : NULL;
 
     if (!c)
@@ -284,6 +349,7 @@ static int create(struct request *rq, const struct job_record *of, struct err *e
     }
     cr->call = c;
     cr->rank = c->rank;
+    cr->value = value;
     job_request_init(&cr->jr, rq,
                      params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
     request_state(rq, cr, state_free);
@@ -297,7 +363,7 @@ static int parent_there(struct request *rq, struct err *e)
 
     if (parent_found(rq, &of, e) != 0)
         return -1;
-    rc = create(rq, of, e);
+    rc = create(rq, of, false, e);
     record_free(of);
     return rc;
 }
@@ -315,7 +381,7 @@ int api_call_create(struct request *rq, struct err *e)
     job = params_text(rq->params, PARAM_job);
     if (!op || strcmp(op, "backward") != 0) {
         if (!job)
-            return create(rq, NULL, e);
+            return create(rq, NULL, false, e);
         err_set(e, ERR_axis_not_taken, "job goes with op=backward");
         return err_pointer(e, "/job");
     }
@@ -338,7 +404,8 @@ static const struct op *row_of(enum kind kind)
     return op;
 }
 
-int api_barrier(struct request *rq, struct err *e)
+/* A call in other words: the rank is in the query, and the operation that of this kind. */
+static int as_call(struct request *rq, enum kind kind, struct err *e)
 {
     if (!params_has(rq->params, PARAM_rank)) {
         err_set(e, ERR_missing_parameter, "say which rank has come: ?rank=0");
@@ -346,7 +413,15 @@ int api_barrier(struct request *rq, struct err *e)
     }
     snprintf(rq->args[1], sizeof rq->args[1], "%lld",
              (long long)params_int(rq->params, PARAM_rank, 0));
-    if (params_from_query(rq->params, WHERE_CALL, "op", row_of(KIND_BARRIER)->name, e) != 0)
-        return -1;
-    return api_call_create(rq, e);
+    return params_from_query(rq->params, WHERE_CALL, "op", row_of(kind)->name, e);
+}
+
+int api_barrier(struct request *rq, struct err *e)
+{
+    return as_call(rq, KIND_BARRIER, e) != 0 ? -1 : create(rq, NULL, false, e);
+}
+
+int api_bcast(struct request *rq, struct err *e)
+{
+    return as_call(rq, KIND_BROADCAST, e) != 0 ? -1 : create(rq, NULL, true, e);
 }

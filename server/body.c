@@ -52,7 +52,9 @@ static int reserve(struct body *b, size_t need, struct err *e)
 static int begin_json(struct body *b, enum body_kind kind, const struct codec_head *head,
                       struct err *e)
 {
-    b->text_max = kind != BODY_JSON ? LIMIT_JSON_BODY_BYTES : LIMIT_JSON_PARAM_BYTES;
+    b->text_max = kind == BODY_JSON    ? LIMIT_JSON_PARAM_BYTES
+                  : kind == BODY_VALUE ? LIMIT_VALUE_BYTES
+                                       : LIMIT_JSON_BODY_BYTES;
     if (head->length_bytes < 0)
         return 0;
     if ((uint64_t)head->length_bytes > b->text_max)
@@ -71,11 +73,11 @@ int body_begin(struct body *b, enum body_kind kind, const char *content_type,
             return 0;
         return err_set(e, ERR_unsupported_media, "this endpoint takes no body");
     }
-    if (head->length_bytes == 0 && kind == BODY_MAYBE)
+    if (head->length_bytes == 0 && (kind == BODY_MAYBE || kind == BODY_VALUE))
         return 0;
     if (head->length_bytes == 0)
         return err_set(e, ERR_empty_body, "the body is empty; this endpoint needs one");
-    if (kind != BODY_JSON)
+    if (kind != BODY_JSON && kind != BODY_VALUE)
         mask |= 1u << FORMAT_npy | 1u << FORMAT_safetensors | 1u << FORMAT_raw;
     if (negotiate_in(content_type, mask, &b->format, e) != 0)
         return -1;

@@ -16,6 +16,7 @@ enum body_kind {
     BODY_JSON,    /* JSON only, at most LIMIT_JSON_PARAM_BYTES */
     BODY_TENSORS, /* JSON, npy, safetensors or raw */
     BODY_MAYBE,   /* one of these, or none */
+    BODY_VALUE,   /* JSON only, at most LIMIT_VALUE_BYTES, or none */
 };
 
 struct body {

@@ -36,7 +36,7 @@ static void say(const struct call *c, char *out)
     if (c->shaped)
         shape_format(&r->in_shape, shape, sizeof shape);
     if (id_is_zero(&r->parent))
-        len = (size_t)snprintf(out, SAID_BYTES, "%s", r->op->name);
+        len = (size_t)snprintf(out, SAID_BYTES, "%s%s", r->op->name, r->value ? " of JSON" : "");
     else
         len = (size_t)snprintf(out, SAID_BYTES, "backward of %s", id_format('j', &r->parent, id));
     if (c->shaped)
@@ -62,7 +62,7 @@ static bool agrees(const struct gather *g, const struct call *c)
         return false;
     if (a->params.split_axis != b->params.split_axis ||
         a->params.concat_axis != b->params.concat_axis || a->stream != b->stream ||
-        a->resident != b->resident || !id_equal(&a->parent, &b->parent))
+        a->resident != b->resident || a->value != b->value || !id_equal(&a->parent, &b->parent))
         return false;
     return !a->shaped || !c->shaped ||
            (a->dtype == b->dtype && shape_equal(&a->in_shape, &b->in_shape));

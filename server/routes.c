@@ -29,6 +29,8 @@ static const struct route routes[] = {
           "One rank's own call of a collective."),
     ROUTE(POST, "/v1/groups/{name}/barrier", api_barrier, NONE, WHERE_BARRIER,
           "Answers when every rank has come."),
+    ROUTE(POST, "/v1/groups/{name}/bcast", api_bcast, VALUE, WHERE_BARRIER,
+          "A JSON value from rank 0 to all."),
     ROUTE(GET, "/v1/jobs", api_job_list, NONE, WHERE_LIST_JOBS, "Jobs, newest first."),
     ROUTE(POST, "/v1/jobs", api_job_create, TENSORS, WHERE_JOB, "Run a collective."),
     ROUTE(GET, "/v1/jobs/{id}", api_job_get, NONE, WHERE_READ_JOB, "One job; waits for its end."),

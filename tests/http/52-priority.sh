@@ -4,8 +4,13 @@
 export TUTTI_FAILPOINTS=worker.before_run=sleep:1200
 start_server
 
+# Too large to run together: then they would end together, too.
+head -c 80000 /dev/zero >"$here/zeros"
+tensor=$(curl -sS -H 'Content-Type: application/octet-stream' --data-binary @"$here/zeros" \
+    "$url/v1/tensors?dtype=float32&shape=20000" | jq -r .tensor)
+
 job() {
-    post "/v1/jobs?priority=$1" "{\"op\": \"all_reduce_sum\", \"label\": \"$2\", \"inputs\": [[1], [2]]}"
+    post "/v1/jobs?priority=$1" "{\"op\": \"all_reduce_sum\", \"label\": \"$2\", \"inputs\": [{\"tensor\": \"$tensor\"}, {\"tensor\": \"$tensor\"}]}"
     expect_status 202
     last=$(value .id)
 }
@@ -18,4 +23,4 @@ get "/v1/jobs/$last?wait=20"
 get '/v1/jobs?label=last'
 get "/v1/jobs/$(value '.jobs[0].id')?wait=20"
 get /v1/jobs
-expect '[.jobs | sort_by(.timeline.finished_at, .id)[].label]' '["first", "second", "third", "fourth", "last"]'
+expect '[.jobs | sort_by(.timeline.finished_at)[].label]' '["first", "second", "third", "fourth", "last"]'
