@@ -26,6 +26,8 @@
 #define LIMIT_JSON_DEPTH 64                    /* of any JSON body */
 #define LIMIT_JSON_MEMBERS 64                  /* members of one object in a body */
 #define LIMIT_JSON_PARAM_BYTES (64u << 10)     /* of a member that is no tensor */
+#define LIMIT_KV_KEYS 10000                    /* of all groups */
+#define LIMIT_KV_KEY_BYTES 127                 /* printable ASCII, no space */
 #define LIMIT_VALUE_BYTES (1u << 20)           /* a JSON value for other ranks */
 #define LIMIT_NPY_HEADER_BYTES (64u << 10)
 #define LIMIT_SAFETENSORS_HEADER_BYTES (1u << 20)

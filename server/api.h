@@ -40,6 +40,10 @@ API(api_job_create);
 API(api_call_create);
 API(api_job_backward);
 API(api_bcast);
+API(api_kv_list);
+API(api_kv_get);
+API(api_kv_put);
+API(api_kv_delete);
 API(api_barrier); /* a call without a tensor */
 /* api_jobs_read.c */
 API(api_job_list);

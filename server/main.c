@@ -7,6 +7,7 @@
 #include "server/guard.h"
 #include "server/http.h"
 #include "server/job.h"
+#include "server/kv.h"
 #include "server/launch.h"
 #include "server/options.h"
 #include "server/recovery.h"
@@ -251,6 +252,7 @@ static void run_drain(struct core_msg *m)
 {
     (void)m;
     job_drain();
+    kv_drain();
 }
 
 static void run_drain_waits(struct core_msg *m)

@@ -27,6 +27,9 @@ static const struct row {
 #define CALL WHERE_CALL
 #define BARRIER WHERE_BARRIER
 #define BACKWARD WHERE_BACKWARD
+#define KV WHERE_KV
+#define PUT_KV WHERE_PUT_KV
+#define LIST_KV WHERE_LIST_KV
 #define PARAM(name, type, where, min, max, deflt, sentence) \
     [PARAM_##name] = {#name, TYPE_##type, where, min, max, #type, deflt, sentence},
 #include "schema/params.def"

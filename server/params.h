@@ -29,7 +29,10 @@ enum param_where {
     WHERE_OUTPUT = 64,
     WHERE_CALL = 128,
     WHERE_BARRIER = 256,
-    WHERE_BACKWARD = 512
+    WHERE_BACKWARD = 512,
+    WHERE_KV = 1024,
+    WHERE_PUT_KV = 2048,
+    WHERE_LIST_KV = 4096
 };
 
 struct params_group {

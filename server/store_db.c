@@ -55,7 +55,8 @@ static void harden(sqlite3 *sql)
         sqlite3_db_config(sql, on[i], 1, NULL);
     for (size_t i = 0; i < sizeof off / sizeof off[0]; i++)
         sqlite3_db_config(sql, off[i], 0, NULL);
-    sqlite3_limit(sql, SQLITE_LIMIT_LENGTH, 1 << 20);
+    sqlite3_limit(sql, SQLITE_LIMIT_LENGTH,
+                  2 * LIMIT_VALUE_BYTES); /* a row: the value, and the rest */
     sqlite3_limit(sql, SQLITE_LIMIT_ATTACHED, 0);
     sqlite3_busy_timeout(sql, BUSY_MS);
     sqlite3_wal_autocheckpoint(sql, 0);

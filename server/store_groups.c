@@ -1,5 +1,6 @@
 /* store_groups.c - rows of named groups, and single facts. */
 #include "server/store_internal.h"
+#include "server/store_kv.h"
 
 static int insert(struct store_msg *m, struct err *e)
 {
@@ -29,7 +30,7 @@ static int delete (struct store_msg *m, struct err *e)
     if (!s)
         return -1;
     bind_text(s, 1, ((struct store_group_delete *)m)->name);
-    return db_run(db, s, e);
+    return db_run(db, s, e) != 0 ? -1 : store_kv_forget(((struct store_group_delete *)m)->name, e);
 }
 
 void store_group_delete_init(struct store_group_delete *m)

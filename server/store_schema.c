@@ -16,7 +16,8 @@
 #define QUICK_BYTES (64 << 20)    /* checked at every start up to this size */
 
 static const char *const migrations[] = {embed_0001_init_sql, embed_0002_resident_sql,
-                                         embed_0003_calls_sql, embed_0004_backward_sql};
+                                         embed_0003_calls_sql, embed_0004_backward_sql,
+                                         embed_0005_kv_sql};
 #define NEWEST ((int)(sizeof migrations / sizeof migrations[0]))
 
 /* How a person looks at a database that we refuse. */

@@ -22,6 +22,9 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define CALL WHERE_CALL
 #define BARRIER WHERE_BARRIER
 #define BACKWARD WHERE_BACKWARD
+#define KV WHERE_KV
+#define PUT_KV WHERE_PUT_KV
+#define LIST_KV WHERE_LIST_KV
 static const struct {
     const char *name;
     enum type type;
@@ -34,8 +37,9 @@ static const struct {
 #undef PARAM
 };
 
-#define ALL_WHERE \
-    (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL | BARRIER)
+#define ALL_WHERE                                                                         \
+    (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL | BARRIER | \
+     BACKWARD | KV | PUT_KV | LIST_KV)
 
 static struct params *p;
 static struct err e;

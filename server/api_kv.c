@@ -1,0 +1,326 @@
+/* api_kv.c - JSON values that ranks of a group leave for each other under keys. */
+#include "schema/clock.h"
+#include "server/api.h"
+#include "server/group.h"
+#include "server/kv.h"
+#include "server/store_kv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct kv_request {
+    struct request *rq;
+    struct kv_wait wait;
+    uint64_t deadline_us, seen;
+    struct store_kv_put put;
+    struct store_kv_take take;
+    struct core_msg msg;
+    int rc;
+    struct err err;
+};
+
+static void state_free(void *state)
+{
+    struct kv_request *k = state;
+
+    free(k->take.value.text);
+    free(k);
+}
+
+/* ---- the question ---- */
+
+static int check_group(const struct request *rq, struct err *e)
+{
+    struct group *g = malloc(sizeof *g);
+    int rc = g ? group_find(rq->args[0], strlen(rq->args[0]), g, e)
+               : err_set(e, ERR_no_memory, "a group");
+
+    free(g);
+    return rc;
+}
+
+static int check_key(const char *key, bool may_be_empty, struct err *e)
+{
+    size_t len = strlen(key), good = 0;
+
+    while (key[good] > 0x20 && key[good] < 0x7f)
+        good++;
+    if (good == len && (len > 0 || may_be_empty) && len <= LIMIT_KV_KEY_BYTES)
+        return 0;
+    return err_set(e, ERR_key_invalid, "a key is 1 to %d printable ASCII characters, no space",
+                   LIMIT_KV_KEY_BYTES);
+}
+
+/* "v_..." in quotes, or *. */
+static int read_condition(const struct request *rq, struct kv_condition *when, struct err *e)
+{
+    const char *is = request_header(rq, "If-Match"), *none = request_header(rq, "If-None-Match");
+    size_t len = is ? strlen(is) : 0;
+
+    *when = (struct kv_condition){.match = KV_ANY, .now_us = clock_wall_us()};
+    if (none && (is || strcmp(none, "*") != 0))
+        return err_set(e, ERR_bad_header, "If-None-Match is *, and without If-Match");
+    if (none)
+        when->match = KV_ABSENT;
+    if (!is)
+        return 0;
+    when->match = strcmp(is, "*") == 0 ? KV_THERE : KV_IS;
+    if (when->match == KV_THERE)
+        return 0;
+    if (len > 2 && is[0] == '"' && is[len - 1] == '"' &&
+        id_parse('v', is + 1, len - 2, &when->version) == 0)
+        return 0;
+    return err_set(e, ERR_bad_header, "If-Match is *, or the ETag of a value: \"v_...\"");
+}
+
+static struct kv_request *begin(struct request *rq, struct err *e)
+{
+    struct kv_request *k;
+
+    if (check_group(rq, e) != 0 || check_key(rq->args[1], false, e) != 0)
+        return NULL;
+    k = calloc(1, sizeof *k);
+    if (!k) {
+        err_set(e, ERR_no_memory, "a request");
+        return NULL;
+    }
+    k->rq = rq;
+    k->deadline_us = clock_us() + params_us(rq->params, PARAM_wait, 0);
+    request_state(rq, k, state_free);
+    return k;
+}
+
+/* ---- the answer ---- */
+
+static void etag(struct request *rq, const struct id *version)
+{
+    char id[ID_TEXT];
+
+    reply_header(rq, "ETag", "\"%s\"", id_format('v', version, id));
+}
+
+static int value_reply(struct request *rq, const struct kv_value *v)
+{
+    etag(rq, &v->version);
+    text_raw(&rq->reply.text, v->text, v->len);
+    return reply_json(rq, 200);
+}
+
+/* ---- waiting ---- */
+
+static void woken(struct kv_wait *w)
+{
+    http_resume(CORE_OWNER(w, struct kv_request, wait)->rq);
+}
+
+static void client_gone(struct request *rq)
+{
+    kv_wait_drop(&((struct kv_request *)rq->state)->wait);
+}
+
+/* There is no value yet: waits, and then `again`; or the time is over. */
+static int wait_for(struct kv_request *k, int (*again)(struct request *, struct err *),
+                    struct err *e)
+{
+    struct request *rq = k->rq;
+
+    if (k->deadline_us <= clock_us())
+        return err_set(e, ERR_key_unknown, "the key %s has no value", rq->args[1]);
+    if (kv_draining())
+        return err_set(e, ERR_draining, "the service stops before the key has a value");
+    k->wait = (struct kv_wait){.wake = woken,
+                               .group = rq->args[0],
+                               .key = rq->args[1],
+                               .seen = k->seen,
+                               .deadline_us = k->deadline_us};
+    rq->resume = again;
+    http_suspend(rq, client_gone);
+    kv_wait(&k->wait);
+    return SUSPENDED;
+}
+
+/* ---- GET ---- */
+
+static int look(struct request *rq, struct err *e)
+{
+    struct kv_request *k = rq->state;
+    struct kv_value v;
+    int rc;
+
+    k->seen = kv_generation();
+    rc = store_kv_read(rq->args[0], rq->args[1], clock_wall_us(), &v, e);
+    if (rc == 0) {
+        rc = value_reply(rq, &v);
+        free(v.text);
+        return rc;
+    }
+    return rc < 0 ? -1 : wait_for(k, look, e);
+}
+
+int api_kv_get(struct request *rq, struct err *e)
+{
+    return begin(rq, e) ? look(rq, e) : -1;
+}
+
+/* ---- PUT ---- */
+
+static void on_core(struct core_msg *m)
+{
+    struct kv_request *k = CORE_OWNER(m, struct kv_request, msg);
+
+    kv_wake(k->rq->args[0], k->rq->args[1]);
+    http_resume(k->rq);
+}
+
+/* Store thread. */
+static void put_done(struct store_msg *m, const struct err *e)
+{
+    struct kv_request *k = CORE_OWNER(m, struct kv_request, put.msg);
+
+    k->rc = e ? -1 : 0;
+    if (e) {
+        k->err = *e;
+        http_resume(k->rq);
+        return;
+    }
+    kv_committed();
+    k->msg.run = on_core;
+    core_post(&k->msg);
+}
+
+static int stored(struct request *rq, struct err *e)
+{
+    struct kv_request *k = rq->state;
+
+    if (k->rc != 0) {
+        *e = k->err;
+        return -1;
+    }
+    etag(rq, &k->put.version);
+    return reply_empty(rq, k->put.created ? 201 : 204);
+}
+
+int api_kv_put(struct request *rq, struct err *e)
+{
+    struct kv_request *k = begin(rq, e);
+    uint64_t ttl_us = params_us(rq->params, PARAM_ttl, 0);
+
+    if (!k)
+        return -1;
+    if (!rq->has_body)
+        return err_set(e, ERR_empty_body, "the body is the value, as JSON");
+    if (read_condition(rq, &k->put.when, e) != 0)
+        return -1;
+    k->put.group = rq->args[0];
+    k->put.key = rq->args[1];
+    k->put.text = rq->body.json.at;
+    k->put.len = rq->body.json.len;
+    k->put.version = id_new();
+    k->put.expires_us = ttl_us ? k->put.when.now_us + ttl_us : UINT64_MAX;
+    k->put.msg.done = put_done;
+    store_kv_put_init(&k->put);
+    rq->resume = stored;
+    http_suspend(rq, NULL);
+    store_post(&k->put.msg);
+    return SUSPENDED;
+}
+
+/* ---- DELETE ---- */
+
+static int taken(struct request *rq, struct err *e);
+
+static void take_done(struct store_msg *m, const struct err *e)
+{
+    struct kv_request *k = CORE_OWNER(m, struct kv_request, take.msg);
+
+    k->rc = e ? -1 : 0;
+    if (e)
+        k->err = *e;
+    http_resume(k->rq);
+}
+
+static int take(struct request *rq, struct err *e)
+{
+    struct kv_request *k = rq->state;
+
+    (void)e;
+    k->seen = kv_generation();
+    k->take.when.now_us = clock_wall_us();
+    rq->resume = taken;
+    http_suspend(rq, NULL);
+    store_post(&k->take.msg);
+    return SUSPENDED;
+}
+
+static int taken(struct request *rq, struct err *e)
+{
+    struct kv_request *k = rq->state;
+
+    if (k->rc == 0)
+        return value_reply(rq, &k->take.value);
+    if (k->err.code == ERR_key_unknown)
+        return wait_for(k, take, e);
+    *e = k->err;
+    return -1;
+}
+
+int api_kv_delete(struct request *rq, struct err *e)
+{
+    struct kv_request *k = begin(rq, e);
+
+    if (!k || read_condition(rq, &k->take.when, e) != 0)
+        return -1;
+    k->take.group = rq->args[0];
+    k->take.key = rq->args[1];
+    k->take.msg.done = take_done;
+    store_kv_take_init(&k->take);
+    return take(rq, e);
+}
+
+/* ---- list ---- */
+
+static void row_write(struct text *t, const struct kv_row *row)
+{
+    char id[ID_TEXT];
+
+    text_object(t, NULL);
+    text_string(t, "key", row->key);
+    text_string(t, "version", id_format('v', &row->version, id));
+    text_uint(t, "size_bytes", row->size_bytes);
+    if (row->expires_us == UINT64_MAX)
+        text_null(t, "expires_at");
+    else
+        text_time(t, "expires_at", row->expires_us);
+    text_end_object(t);
+}
+
+int api_kv_list(struct request *rq, struct err *e)
+{
+    uint32_t limit = (uint32_t)params_int(rq->params, PARAM_limit, LIMIT_PAGE_DEFAULT), n;
+    const char *prefix = params_text(rq->params, PARAM_prefix);
+    const char *after = params_text(rq->params, PARAM_after);
+    struct text *t = &rq->reply.text;
+    struct kv_row *page;
+
+    prefix = prefix ? prefix : "";
+    after = after ? after : "";
+    if (check_group(rq, e) != 0 || check_key(prefix, true, e) != 0 ||
+        check_key(after, true, e) != 0)
+        return -1;
+    page = malloc((limit + 1) * sizeof *page);
+    if (!page)
+        return err_set(e, ERR_no_memory, "a page of keys");
+    if (store_kv_list(rq->args[0], prefix, after, clock_wall_us(), page, limit + 1, &n, e) != 0) {
+        free(page);
+        return -1;
+    }
+    text_object(t, NULL);
+    text_array(t, "keys");
+    for (uint32_t i = 0; i < n && i < limit; i++)
+        row_write(t, &page[i]);
+    text_end_array(t);
+    text_string(t, "next", n > limit ? page[limit - 1].key : NULL);
+    text_end_object(t);
+    free(page);
+    return reply_json(rq, 200);
+}
