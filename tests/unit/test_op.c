@@ -21,6 +21,8 @@ static void adjoint_gives_back_the_shape_the_op_took(void **state)
         struct shape took = {.ndim = 2, .dim = {12, 8}}, gave, back;
         struct err e;
 
+        if (op->adjoint == OP_none)
+            continue;
         assert_int_equal(op_out_shape(op, &p, 4, &took, &gave, &e), 0);
         assert_int_equal(op_out_shape(adjoint, &q, 4, &gave, &back, &e), 0);
         assert_true(shape_equal(&took, &back));
