@@ -36,15 +36,17 @@ API(api_tensor_get);
 API(api_tensor_delete);
 /* api_jobs.c */
 API(api_job_create);
+/* api_backward.c */
+API(api_job_backward);
 /* api_calls.c */
 API(api_call_create);
-API(api_job_backward);
-API(api_bcast);
+API(api_barrier); /* a call without a tensor */
+API(api_bcast);   /* of a JSON value */
+/* api_kv.c */
 API(api_kv_list);
 API(api_kv_get);
 API(api_kv_put);
 API(api_kv_delete);
-API(api_barrier); /* a call without a tensor */
 /* api_jobs_read.c */
 API(api_job_list);
 API(api_job_get);

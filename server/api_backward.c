@@ -1,4 +1,5 @@
 /* api_backward.c - the gradient of a finished job. */
+#include "server/api_refs.h"
 #include "server/api_submit.h"
 #include "server/backward.h"
 
@@ -64,12 +65,13 @@ static int found(struct request *rq, struct err *e)
         return -1;
     s = read_gradient(rq, of, e);
     record_free(of);
-    return s ? submission_post(rq, s, e) : -1;
+    return s ? submission_post(rq, s, e) : refs_find(rq, api_job_backward, e);
 }
 
 int api_job_backward(struct request *rq, struct err *e)
 {
     struct id id;
 
-    return job_id_read(rq, &id, e) != 0 ? -1 : parent_find(rq, &id, found, e);
+    return job_id_read(rq, &id, e) != 0 || refs_begin(rq, e) != 0 ? -1
+                                                                  : parent_find(rq, &id, found, e);
 }

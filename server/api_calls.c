@@ -1,5 +1,6 @@
 /* api_calls.c - one rank's own call: its tensor in, its output back. */
 #include "schema/clock.h"
+#include "server/api_refs.h"
 #include "server/api_submit.h"
 #include "server/backward.h"
 #include "server/call.h"
@@ -143,7 +144,9 @@ static int read_input(struct request *rq, const struct json_span *input, bool ha
         return 0;
     if (rq->body.codec)
         return from_payload(rq, out, e);
-    if (has_input && json_tensor_read(input, d, "/input", out, &named, e) != 0)
+    if (rq->jobs)
+        rq->jobs->rank = rank;
+    if (has_input && json_tensor_read(input, d, "/input", rq->jobs, out, &named, e) != 0)
         return -1;
     if (*out || !id_is_zero(&r->parent))
         return 0;
@@ -341,8 +344,9 @@ static int create(struct request *rq, const struct job_record *of, bool value, s
     struct call_request *cr = c ? calloc(1, sizeof *cr) : NULL;
 
     if (!c)
-        return -1;
+        return refs_find(rq, api_call_create, e);
     body_fini(&rq->body); /* the tensor holds what it needs */
+    refs_end(rq);
     if (!cr) {
         call_free(c);
         return err_set(e, ERR_no_memory, "a call");
@@ -375,7 +379,8 @@ int api_call_create(struct request *rq, struct err *e)
     struct id id;
     bool has_input;
 
-    if (rq->has_body && submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0)
+    if (refs_begin(rq, e) != 0 ||
+        (rq->has_body && submit_read_members(rq, WHERE_CALL, "input", &input, &has_input, e) != 0))
         return -1;
     op = params_text(rq->params, PARAM_op);
     job = params_text(rq->params, PARAM_job);

@@ -1,5 +1,6 @@
 /* api_inputs.c - a job's inputs: from the body to one checked tensor a rank. */
 #include "server/api_submit.h"
+#include "server/promise.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static int from_list(struct request *rq, const char *name, const struct json_spa
 {
     enum dtype d = submit_json_dtype(rq, r);
     struct json_span element;
+    bool wanted = false;
     size_t pos = 0;
     uint32_t n = 0;
 
@@ -35,12 +37,20 @@ static int from_list(struct request *rq, const char *name, const struct json_spa
         bool named;
 
         snprintf(pointer, sizeof pointer, "/%s/%u", name, n);
-        if (record_gives(r, n) && /* what others send is ignored */
-            json_tensor_read(&element, d, pointer, &out[n], &named, e) != 0)
+        if (!record_gives(r, n)) /* what others send is ignored */
+            continue;
+        if (wanted && json_kind(&element) != JSON_OBJECT) /* it will be read again */
+            continue;
+        if (rq->jobs)
+            rq->jobs->rank = n;
+        if (json_tensor_read(&element, d, pointer, rq->jobs, &out[n], &named, e) == 0)
+            continue;
+        if (e->code != ERR_input_wanted)
             return -1;
+        wanted = true;
     }
     if (n == r->n && !json_next(inputs, &pos, &element))
-        return 0;
+        return wanted ? err_set(e, ERR_input_wanted, "jobs are to be looked up") : 0;
     err_set(e, ERR_inputs_invalid, "the group has %u ranks, and %s has %s%u", r->n, name,
             n == r->n ? "more than " : "", n);
     return err_pointer(e, "/%s", name);
@@ -234,8 +244,14 @@ static void add_inputs(XXH3_state_t *s, const struct job_record *r, struct tenso
 {
     XXH3_128bits_update(s, r->parent.b, sizeof r->parent.b);
     for (uint32_t i = 0; i < r->n; i++) {
+        const struct promise *p = tensors[i] ? tensors[i]->promise : NULL;
+
         add_u64(s, tensors[i] != NULL);
-        if (tensors[i] && tensors[i]->home) /* its bytes may be elsewhere: its name will do */
+        if (p) { /* by name, so that it means the same when the job has ended */
+            XXH3_128bits_update(s, p->job.b, sizeof p->job.b);
+            add_u64(s, p->rank);
+        } else if (tensors[i] &&
+                   tensors[i]->home) /* its bytes may be elsewhere: its name will do */
             XXH3_128bits_update(s, tensors[i]->id.b, sizeof tensors[i]->id.b);
         else if (tensors[i] && tensors[i]->size_bytes > 0)
             XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);

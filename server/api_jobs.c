@@ -1,5 +1,6 @@
 /* api_jobs.c - submit a job, and answer with what became of it. */
 #include "schema/clock.h"
+#include "server/api_refs.h"
 #include "server/api_submit.h"
 #include "server/problem.h"
 
@@ -58,6 +59,8 @@ void submission_free(struct job_submission *s)
 {
     if (!s)
         return;
+    while (s->promised)
+        promise_leave(s->promised);
     for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
@@ -87,7 +90,7 @@ static int check_answer(const struct request *rq, const struct job_record *r, en
     return 0;
 }
 
-static struct job_submission *read_submission(struct request *rq, struct err *e)
+struct job_submission *submission_read(struct request *rq, unsigned where, struct err *e)
 {
     struct job_submission *s = calloc(1, sizeof *s);
     struct json_span inputs;
@@ -97,7 +100,7 @@ static struct job_submission *read_submission(struct request *rq, struct err *e)
         err_set(e, ERR_no_memory, "a job");
         return NULL;
     }
-    if (submit_read_members(rq, WHERE_JOB, "inputs", &inputs, &has_inputs, e) != 0 ||
+    if (submit_read_members(rq, where, "inputs", &inputs, &has_inputs, e) != 0 ||
         submit_read_record(rq, &s->record, e) != 0)
         goto out;
     s->inputs = calloc(s->record->n, sizeof *s->inputs);
@@ -135,6 +138,7 @@ int submission_post(struct request *rq, struct job_submission *s, struct err *e)
     struct job_request *jr;
 
     body_fini(&rq->body); /* the tensors hold what they need */
+    refs_end(rq);
     jr = check_submission(rq, s, e) != 0
              ? NULL
              : job_request_new(rq, params_us(rq->params, PARAM_wait, 0), submitted, e);
@@ -151,7 +155,7 @@ int submission_post(struct request *rq, struct job_submission *s, struct err *e)
 
 int api_job_create(struct request *rq, struct err *e)
 {
-    struct job_submission *s = read_submission(rq, e);
+    struct job_submission *s = refs_begin(rq, e) != 0 ? NULL : submission_read(rq, WHERE_JOB, e);
 
-    return s ? submission_post(rq, s, e) : -1;
+    return s ? submission_post(rq, s, e) : refs_find(rq, api_job_create, e);
 }

@@ -50,6 +50,10 @@ int submit_check_grad(const struct job_record *r, const struct tensor *t, uint32
 int submission_post(struct request *rq, struct job_submission *s, struct err *e);
 void submission_free(struct job_submission *s); /* NULL is ignored */
 
+/* What the request's parameters, and its body's members of `where`, ask for; NULL with e. Two of a
+ * batch that one links are freed the later one first. api_jobs.c. */
+struct job_submission *submission_read(struct request *rq, unsigned where, struct err *e);
+
 /* Suspends until the job is looked up; then `then` runs, and parent_found gives the record, the
  * caller's, or -1 with ERR_job_unknown. api_backward.c. */
 int parent_find(struct request *rq, const struct id *id,

@@ -31,7 +31,7 @@ static int from_json(struct request *rq, struct tensor **out, struct err *e)
 
     if (json_tensor_read(&rq->body.json,
                          params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32,
-                         "", out, &named, e) != 0)
+                         "", NULL, out, &named, e) != 0)
         return -1;
     if (*out && !named)
         return 0;

@@ -239,6 +239,7 @@ static void not_recorded(struct gather *g, const struct err *why)
 {
     struct job *j = g->job;
 
+    promises_break(&j->promised, why);
     while (j->waits)
         job_wait_refuse(j->waits, why);
     entomb(g, why);
@@ -258,7 +259,7 @@ static void on_recorded(struct core_msg *m)
         not_recorded(g, &g->insert.msg.err);
         return;
     }
-    job_move(g->job, JOB_queued, NULL);
+    promises_wait(g->job);
     scheduler_next();
 }
 
@@ -287,12 +288,21 @@ static bool all_missing(const struct gather *g)
 void gather_record(struct gather *g)
 {
     struct store_key *keys = calloc(g->series->n, sizeof *keys);
+    struct err why;
+    int left;
 
     core_timer_clear(&g->deadline);
     if (!id_is_zero(&g->job->record->parent) && all_missing(g))
         backward_nothing(g->job->record, g->job->inputs);
     if (!g->job->record->shaped)
         record_no_tensor(g->job->record);
+    left = promises_take(g->job, &why);
+    if (left < 0) {
+        free(keys);
+        gather_end(g, JOB_failed, &why);
+        return;
+    }
+    g->job->awaits = (uint32_t)left;
     g->whole = true;
     store_job_insert_init(&g->insert);
     g->insert.record = g->job->record;

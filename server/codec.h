@@ -92,18 +92,36 @@ int codec_check_out(const struct codec_out *what, bool alike, const char *format
 /* For codecs: an extent's bytes as a bool tensor holds them, each 0 or 1. */
 void codec_normalise_bool(uint8_t *bytes, uint64_t n);
 
+/* {"job": ..., "rank": ...} in the place of a tensor: the output of a job. */
+struct json_output {
+    bool by_line; /* of an earlier line of the same body */
+    struct id job;
+    int64_t line; /* from 0; below 0: so many before this one */
+    uint32_t rank;
+};
+
+/* Whoever knows the jobs whose outputs a body may name. */
+struct json_jobs {
+    uint32_t rank; /* the group rank whose input is read: the rank where none is named */
+    /* A new reference in *out. Returns 0, or -1. */
+    int (*find)(struct json_jobs *jobs, const struct json_output *what, struct tensor **out,
+                struct err *e);
+    void (*free)(struct json_jobs *jobs);
+};
+
 /* A JSON tensor as API.md states it: nested list, number, object with dtype/shape/data,
- * {"tensor":"t_..."}, or null (then *out is NULL). span must come from a json_check'd document; the
- * numbers go straight into an extent, no tree is built.
+ * {"tensor":"t_..."}, {"job":"j_...","rank":0}, or null (then *out is NULL). span must come from a
+ * json_check'd document; the numbers go straight into an extent, no tree is built.
  *
  *   dtype    of plain lists, and what an object without dtype has
  *   pointer  where span stands in the document, for errors: "/inputs/0"
+ *   jobs     finds outputs of jobs; NULL: they may not be named here
  *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_input_unknown when
  *            there is none, ERR_tensor_lost when its bytes are gone)
  *
  * Returns 0 or -1 with a pointer in e. The reference in *out is the caller's. */
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,
-                     struct tensor **out, bool *named, struct err *e);
+                     struct json_jobs *jobs, struct tensor **out, bool *named, struct err *e);
 
 /* A shape as a JSON list of integers. Returns 0, or -1 with ERR_shape_invalid and a pointer. */
 int json_shape_read(const struct json_span *value, const char *pointer, struct shape *out,

@@ -1,5 +1,5 @@
-/* codec_json.c - tensors as JSON: nested lists and objects in, nested lists out. Two passes over
- * the text, the first for the shape and the second for the numbers, and no tree. */
+/* codec_json.c - tensors from JSON: nested lists and objects. Two passes over the text, the first
+ * for the shape and the second for the numbers, and no tree. */
 #include "server/codec.h"
 #include "server/number.h"
 
@@ -307,8 +307,42 @@ static int point_member(const char *pointer, const char *name, struct err *e)
 }
 
 struct object {
-    const struct json_span *dtype, *shape, *data, *tensor;
+    const struct json_span *dtype, *shape, *data, *tensor, *job, *rank;
 };
+
+static int read_rank(const struct json_span *value, const char *pointer, uint32_t *out,
+                     struct err *e)
+{
+    if (json_kind(value) == JSON_NUMBER &&
+        number_read(value->at, value->len, DTYPE_uint32, (uint8_t *)out, e) == 0)
+        return 0;
+    err_set(e, ERR_input_unknown, "rank is a group rank of the job, from 0 on, not %.*s",
+            json_shown(value, 40), value->at);
+    return err_pointer(e, "%s/rank", pointer);
+}
+
+static int read_output(const struct object *o, const char *pointer, struct json_jobs *jobs,
+                       struct tensor **out, struct err *e)
+{
+    struct json_output what = {0};
+    char text[65];
+    long len = json_kind(o->job) == JSON_STRING ? json_string(o->job, text, sizeof text) : -1;
+
+    if (!jobs) {
+        err_set(e, ERR_inputs_invalid, "the output of a job cannot be named here");
+        return err_pointer(e, "%s/job", pointer);
+    }
+    what.rank = jobs->rank;
+    if (o->rank && read_rank(o->rank, pointer, &what.rank, e) != 0)
+        return -1;
+    what.by_line = json_kind(o->job) == JSON_NUMBER;
+    if (what.by_line ? number_read(o->job->at, o->job->len, DTYPE_int64, (uint8_t *)&what.line, e)
+                     : len < 0 || id_parse('j', text, (size_t)len, &what.job) != 0) {
+        err_set(e, ERR_input_unknown, "there is no job %.*s", json_shown(o->job, 64), o->job->at);
+        return err_pointer(e, "%s/job", pointer);
+    }
+    return jobs->find(jobs, &what, out, e) != 0 ? err_pointer(e, "%s", pointer) : 0;
+}
 
 static int sort_members(const struct json_member *m, uint32_t n, const char *pointer,
                         struct object *o, struct err *e)
@@ -322,23 +356,28 @@ static int sort_members(const struct json_member *m, uint32_t n, const char *poi
             o->data = &m[i].value;
         else if (strcmp(m[i].name, "tensor") == 0)
             o->tensor = &m[i].value;
+        else if (strcmp(m[i].name, "job") == 0)
+            o->job = &m[i].value;
+        else if (strcmp(m[i].name, "rank") == 0)
+            o->rank = &m[i].value;
         else {
             err_set(e, ERR_unknown_parameter,
-                    "a tensor has dtype, shape and data, or tensor; not \"%s\"", m[i].name);
+                    "a tensor has dtype, shape and data, or tensor, or job and rank; not \"%s\"",
+                    m[i].name);
             return point_member(pointer, m[i].name, e);
         }
     }
-    if (o->tensor ? n > 1 : !o->data) {
+    if (o->tensor ? n > 1 : o->job ? n > 1 + (o->rank != NULL) : !o->data || o->rank) {
         err_set(e, ERR_inputs_invalid,
-                "a tensor object is {\"tensor\": \"t_...\"} alone, or {\"data\": ...} with dtype "
-                "and shape if you like");
+                "a tensor object is {\"tensor\": \"t_...\"} alone, {\"job\": \"j_...\", \"rank\": "
+                "0}, or {\"data\": ...} with dtype and shape if you like");
         return err_pointer(e, "%s", pointer);
     }
     return 0;
 }
 
 static int read_object(const struct json_span *span, enum dtype dtype, const char *pointer,
-                       struct tensor **out, bool *named, struct err *e)
+                       struct json_jobs *jobs, struct tensor **out, bool *named, struct err *e)
 {
     struct json_member members[8];
     struct object o = {0};
@@ -353,6 +392,8 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
     *named = o.tensor != NULL;
     if (o.tensor)
         return read_named(o.tensor, pointer, out, e);
+    if (o.job)
+        return read_output(&o, pointer, jobs, out, e);
     if (o.dtype && read_dtype(o.dtype, pointer, &dtype, e) != 0)
         return -1;
     snprintf(at, sizeof at, "%s/shape", pointer);
@@ -363,7 +404,7 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
 }
 
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,
-                     struct tensor **out, bool *named, struct err *e)
+                     struct json_jobs *jobs, struct tensor **out, bool *named, struct err *e)
 {
     *named = false;
     *out = NULL;
@@ -371,124 +412,8 @@ int json_tensor_read(const struct json_span *span, enum dtype dtype, const char 
     case JSON_NULL:
         return 0;
     case JSON_OBJECT:
-        return read_object(span, dtype, pointer, out, named, e);
+        return read_object(span, dtype, pointer, jobs, out, named, e);
     default:
         return read_data(span, dtype, pointer, NULL, out, e);
     }
 }
-
-/* ---- writing ---- */
-
-#define ROOM (16 * 1024)
-
-/* Opening (or closing) brackets at element i of `ndim` axes: one for every inner block that begins
- * (ends) there. */
-static char *brackets(char *p, const uint64_t *dim, uint32_t ndim, uint64_t i, char bracket)
-{
-    uint64_t block = 1;
-
-    for (uint32_t d = ndim; d-- > 0;) {
-        block *= dim[d];
-        if (i % block != 0)
-            break;
-        *p++ = bracket;
-    }
-    return p;
-}
-
-/* Units in all their brackets; a unit is an element, or an empty list where an axis is 0. */
-static void write_units(struct text *out, const struct tensor *t, uint32_t ndim, uint64_t units)
-{
-    const uint8_t *data = tensor_data(t);
-    const uint64_t *dim = t->shape.dim;
-    char *p = NULL;
-    size_t left = 0;
-
-    for (uint64_t i = 0; i < units; i++) {
-        char *from;
-
-        if (left < NUMBER_TEXT + 2 * LIMIT_NDIM + 2) {
-            if (p)
-                out->len = (size_t)(p - out->data);
-            p = text_room(out, ROOM);
-            if (!p)
-                return;
-            left = ROOM;
-        }
-        from = p;
-        p = brackets(p, dim, ndim, i, '[');
-        if (ndim < t->shape.ndim) {
-            *p++ = '[';
-            *p++ = ']';
-        } else {
-            p += number_write(t->dtype, data + i * dtypes[t->dtype].size_bytes, p);
-        }
-        p = brackets(p, dim, ndim, i + 1, ']');
-        if (i + 1 < units)
-            *p++ = ',';
-        left -= (size_t)(p - from);
-    }
-    if (!p)
-        return;
-    out->len = (size_t)(p - out->data);
-    out->data[out->len] = '\0';
-}
-
-void json_tensor_write(struct text *out, const struct tensor *t)
-{
-    uint32_t ndim = 0;
-    uint64_t units = 1;
-
-    while (ndim < t->shape.ndim && t->shape.dim[ndim] != 0)
-        units *= t->shape.dim[ndim++];
-    write_units(out, t, ndim, units);
-    text_value_end(out);
-}
-
-static void write_one(struct text *text, const struct tensor *t)
-{
-    text_object(text, NULL);
-    text_string(text, "dtype", dtypes[t->dtype].name);
-    text_array(text, "shape");
-    for (uint32_t d = 0; d < t->shape.ndim; d++)
-        text_uint(text, NULL, t->shape.dim[d]);
-    text_end_array(text);
-    text_name(text, "data");
-    json_tensor_write(text, t);
-    text_end_object(text);
-}
-
-static int json_write(const struct codec_out *what, struct parts *out, struct err *e)
-{
-    struct text text;
-
-    if (codec_check_out(what, false, "json", e) != 0)
-        return -1;
-    text_init(&text);
-    if (what->stacked)
-        text_array(&text, NULL);
-    for (uint32_t i = 0; i < what->n; i++) {
-        if (what->t[i])
-            write_one(&text, what->t[i]);
-        else
-            text_null(&text, NULL);
-    }
-    if (what->stacked)
-        text_end_array(&text);
-    *out = (struct parts){.part = calloc(1, sizeof *out->part), .heap = text.data};
-    if (text.failed || !out->part) {
-        parts_fini(out);
-        return err_set(e, ERR_no_memory, "the tensors as JSON; ask for npy");
-    }
-    out->part[0] = (struct part){.bytes = text.data, .len = text.len};
-    out->n = 1;
-    out->total_bytes = text.len;
-    return 0;
-}
-
-const struct codec codec_json = {
-    .format = FORMAT_json,
-    .name = "json",
-    .media = "application/json",
-    .write = json_write,
-};

@@ -101,6 +101,8 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **context,
     if (c->rq.state_free)
         c->rq.state_free(c->rq.state);
     body_fini(&c->rq.body);
+    if (c->rq.jobs)
+        c->rq.jobs->free(c->rq.jobs);
     text_fini(&c->rq.reply.text);
     parts_fini(&c->rq.reply.parts);
     free(c->rq.params);

@@ -62,6 +62,7 @@ struct request {
     uint64_t received_us;    /* wall */
     uint64_t received_at_us; /* clock_us() */
     struct body body;
+    struct json_jobs *jobs; /* finds outputs of jobs that the body names; freed with the request */
     struct reply reply;
 
     /* A handler's own, from suspend to resume. free is called once, when the request ends. */

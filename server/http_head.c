@@ -135,7 +135,7 @@ static int read_prefer(struct request *rq, unsigned where, struct err *e)
             at++;
             len--;
         }
-        if (len > 5 && strncasecmp(at, "wait=", 5) == 0 && where & (WHERE_JOB | WHERE_READ_JOB)) {
+        if (len > 5 && strncasecmp(at, "wait=", 5) == 0 && params_taken(where, PARAM_wait)) {
             size_t n = strcspn(at + 5, ",; ");
 
             if (n >= sizeof value)

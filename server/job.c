@@ -3,6 +3,7 @@
 #include "server/job.h"
 #include "server/call.h"
 #include "server/job_parts.h"
+#include "server/promise.h"
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/workers.h"
@@ -11,18 +12,28 @@
 #include "schema/log.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RETRY_US 1000000 /* an end that could not be recorded is tried again */
 
 /* ---- the way in ---- */
 
+/* What the jobs of a batch share until the last is recorded. */
+struct batch {
+    struct store_batch store;
+    uint32_t left;
+};
+
 /* A submission while the store has it. */
 struct admission {
     struct store_job_insert insert;
+    struct store_key line_key; /* of a batch's line, when the batch has a key */
     struct core_msg recorded;
     struct job *job;
     struct job_submission *submission;
+    struct batch *batch; /* NULL: it is alone */
     bool failed;
 };
 
@@ -30,6 +41,10 @@ static uint32_t admissions; /* with the store now */
 
 static void submission_refuse(struct job_submission *s, const struct err *e)
 {
+    struct err why;
+
+    err_set(&why, ERR_input_failed, "the job whose output it takes was refused: %.300s", e->detail);
+    promises_break(&s->promised, &why);
     for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
@@ -40,6 +55,7 @@ static void submission_refuse(struct job_submission *s, const struct err *e)
 
 static void admission_refuse(struct admission *a, const struct err *e)
 {
+    promises_break(&a->job->promised, e);
     job_count_out();
     job_free(a->job);
     job_wait_refuse(a->submission->wait, e);
@@ -71,7 +87,7 @@ static void admission_accept(struct admission *a)
 
     j->record->attempts = 0; /* here, where it is known that none has begun */
     job_enter(j);
-    job_move(j, JOB_queued, NULL);
+    promises_wait(j);
     scheduler_next();
     failpoint("job.before_ack");
     job_wait_attach(j, a->submission->wait);
@@ -88,6 +104,8 @@ static void on_recorded(struct core_msg *m)
         admission_replay(a);
     else
         admission_accept(a);
+    if (a->batch && --a->batch->left == 0)
+        free(a->batch);
     free(a->submission);
     free(a);
 }
@@ -104,26 +122,38 @@ static void insert_done(struct store_msg *m, const struct err *e)
     core_post(&a->recorded);
 }
 
-static void admit(struct admission *a, struct job *j, struct job_submission *s)
+static void fill_insert(struct admission *a)
 {
-    /* A job that will start the moment it is recorded is recorded as started: one commit less where
-     * latency counts most. A crash in between counts one run too many, never one too few. */
-    j->attempt_stored = admissions++ == 0 && scheduler_idle(j->record);
-    j->record->attempts = j->attempt_stored;
-    j->event_us = s->posted_us;
-    j->received_at_us = s->posted_us - j->record->validated_us;
-    a->job = j;
-    a->submission = s;
-    store_job_insert_init(&a->insert);
-    a->insert.record = j->record;
-    a->insert.inputs = j->inputs;
-    a->insert.key = s->key;
-    a->insert.digest = s->digest;
-    a->insert.msg.done = insert_done;
-    store_post(&a->insert.msg);
+    const struct job_submission *s = a->submission;
+    struct store_job_insert *m = &a->insert;
+
+    store_job_insert_init(m);
+    m->record = a->job->record;
+    m->inputs = a->job->inputs;
+    m->key = s->key;
+    m->digest = s->digest;
+    m->msg.done = insert_done;
+    if (!a->batch)
+        return;
+    m->batch = &a->batch->store;
+    m->leads = a->batch->left++ == 0;
+    snprintf(a->line_key.key, sizeof a->line_key.key, "\x1e%s\x1e%u", s->key, s->line);
+    memcpy(a->line_key.digest, s->digest, sizeof a->line_key.digest);
+    m->keys = &a->line_key;
+    m->n_keys = 1;
 }
 
-void job_admit(struct job_submission *s)
+/* Its inputs that are there already are no promises any more. */
+static int look_at_inputs(struct job *j, struct err *e)
+{
+    int left = promises_take(j, e);
+
+    j->awaits = left < 0 ? 0 : (uint32_t)left;
+    return left < 0 ? -1 : 0;
+}
+
+/* On its way to the database; NULL: it was refused. Takes s. */
+static struct admission *admit(struct job_submission *s, struct batch *batch)
 {
     struct admission *a;
     struct job *j;
@@ -131,7 +161,7 @@ void job_admit(struct job_submission *s)
 
     if (workers_check(s->record, &e) != 0 || job_count_in(&e) != 0) {
         submission_refuse(s, &e);
-        return;
+        return NULL;
     }
     s->record->state = JOB_waiting;
     a = calloc(1, sizeof *a);
@@ -141,9 +171,51 @@ void job_admit(struct job_submission *s)
         job_count_out();
         free(a);
         submission_refuse(s, &e);
-        return;
+        return NULL;
     }
-    admit(a, j, s);
+    promises_share(j, s);
+    *a = (struct admission){.job = j, .submission = s, .batch = batch};
+    if (look_at_inputs(j, &e) != 0) {
+        admission_refuse(a, &e);
+        free(s);
+        free(a);
+        return NULL;
+    }
+    /* A job that will start the moment it is recorded is recorded as started: one commit less where
+     * latency counts most. A crash in between counts one run too many, never one too few. */
+    j->attempt_stored = admissions++ == 0 && j->awaits == 0 && scheduler_idle(j->record);
+    j->record->attempts = j->attempt_stored;
+    j->event_us = s->posted_us;
+    j->received_at_us = s->posted_us - j->record->validated_us;
+    fill_insert(a);
+    return a;
+}
+
+void job_admit(struct job_submission *first)
+{
+    struct batch *batch = first->batch && first->key[0] ? calloc(1, sizeof *batch) : NULL;
+    struct store_msg *head = NULL, **tail = &head;
+
+    for (struct job_submission *s = first, *next; s; s = next) {
+        struct admission *a;
+        struct err e;
+
+        next = s->next;
+        if (s->batch && s->key[0] && !batch) {
+            err_set(&e, ERR_no_memory, "a batch");
+            submission_refuse(s, &e);
+            continue;
+        }
+        a = admit(s, batch);
+        if (!a)
+            continue;
+        *tail = &a->insert.msg;
+        tail = &a->insert.msg.next;
+    }
+    if (head)
+        store_post_joined(head);
+    else
+        free(batch);
 }
 
 /* ---- the way out ---- */
@@ -306,6 +378,8 @@ void job_move(struct job *j, enum job_state to, const struct err *why)
     } else {
         r->error = copy_reason(why);
     }
+    promises_drop(j);
     job_count_ending(1);
     record_end(j);
+    promises_over(j);
 }

@@ -54,6 +54,12 @@ struct job_submission {
     uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
     struct job_wait *wait;
     uint64_t posted_us; /* clock_us(); job_submit's */
+
+    /* Of several that are submitted together. */
+    struct job_submission *next;
+    struct promise *promised; /* its outputs that later ones take: job_promise.h */
+    bool batch;               /* key is the batch's, the digest of all of it */
+    uint32_t line;            /* which of the batch, from 0 */
 };
 
 /* Any thread. Takes s (malloc'd) and what it holds. Answers with the job's record when it is
@@ -69,6 +75,12 @@ struct job_submission {
  * While the service drains, waits for jobs that will not run any more are answered with the job's
  * present state, as if their deadline had come: an accepted job is never called refused. */
 void job_submit(struct job_submission *s);
+
+/* Any thread. Several at once, linked by next, each as by job_submit; recorded in one transaction
+ * and in this order. One may take the outputs of those before it. With a key: the first of them
+ * finds out whether the batch came before; then every one is a watch on the job of its own line, or
+ * is refused with ERR_idempotency_key_reused when that line was refused then. */
+void job_submit_batch(struct job_submission *first);
 
 /* Any thread. Waits for an unfinished job. -1 with ERR_job_unknown when no unfinished job has this
  * id (the caller then asks the store). */
@@ -124,14 +136,19 @@ struct job {
     uint32_t done;      /* ranks whose DONE has come */
     uint64_t first_start_ns, last_end_ns;
     struct gather *gather; /* call.c's: the calls that make it; NULL: one request did */
-    struct comm *comm;     /* workers.c's: the group as the workers know it */
-    bool attempt_stored;   /* the database counts the next run already */
-    bool batched;          /* this attempt runs together with other jobs */
-    bool alone;            /* no attempt does any more: one that did went wrong */
-    bool again;            /* this attempt has failed for no fault of the job's: run again */
-    bool crashed;          /* in this attempt a rank's worker died */
-    uint32_t spared;       /* attempts that do not count: they failed for another job's sake */
-    bool cancelling;       /* CANCEL was sent; end and why hold how it will end */
+    struct promise
+        *promised;   /* job_promise.c's, as are the next four: its outputs that others wait for */
+    uint32_t awaits; /* its inputs that are promises, as the database knows it */
+    bool held;       /* recorded, and waiting for them */
+    struct job *next_unsettled;
+    struct comm *comm;   /* workers.c's: the group as the workers know it */
+    bool attempt_stored; /* the database counts the next run already */
+    bool batched;        /* this attempt runs together with other jobs */
+    bool alone;          /* no attempt does any more: one that did went wrong */
+    bool again;          /* this attempt has failed for no fault of the job's: run again */
+    bool crashed;        /* in this attempt a rank's worker died */
+    uint32_t spared;     /* attempts that do not count: they failed for another job's sake */
+    bool cancelling;     /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
     struct err *why;                 /* owned; NULL unless something went wrong in this attempt */
     struct job *next_id, *next_seq;  /* in the tables' buckets */
@@ -174,6 +191,10 @@ void job_count_late(void);
 /* Recovery: an unfinished job from the store, queued again. Takes record and inputs, also on
  * failure. */
 int job_restore(struct job_record *record, struct tensor **inputs, struct err *e);
+
+/* Recovery, when all unfinished jobs are there: those that take outputs of others wait for them, or
+ * are queued. */
+void job_restore_waiting(void);
 
 /* A finished job's record as failed without running (inputs lost at recovery). Takes record. */
 int job_restore_failed(struct job_record *record, const struct err *why, struct err *e);

@@ -154,6 +154,17 @@ static void calls_write(struct text *out, const struct job_record *r)
     text_end_array(out);
 }
 
+/* As long as it waits for jobs whose outputs it takes. */
+static void awaits_write(struct text *out, const struct job_record *r)
+{
+    if (!r->awaits)
+        return;
+    text_array(out, "waits_for");
+    for (uint32_t i = 0; i < r->n_awaits; i++)
+        id_write(out, NULL, 'j', &r->awaits[i]);
+    text_end_array(out);
+}
+
 void job_doc_write(struct text *out, const struct job_record *r, int data)
 {
     text_object(out, NULL);
@@ -168,6 +179,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     text_string(out, "dtype", r->called && !r->shaped ? NULL : dtypes[r->dtype].name);
     if (r->called)
         calls_write(out, r);
+    awaits_write(out, r);
     text_string(out, "state", job_state_name(r->state));
     text_string(out, "label", r->label[0] ? r->label : NULL);
     text_int(out, "priority", r->priority);

@@ -37,6 +37,31 @@ uint64_t job_retain_us(void);
 /* A submission reached the core. Takes s. */
 void job_admit(struct job_submission *s);
 
+/* ---- job_promise.c ---- */
+
+/* Puts outputs that are there by now in the place of their promises. Returns how many are still
+ * promised, or -1 with ERR_input_failed and the rank. */
+int promises_take(struct job *j, struct err *e);
+
+/* j is recorded: it is queued, or waits for its inputs, or fails because one will never be. */
+void promises_wait(struct job *j);
+
+/* Says in r, a copy of its record, whose outputs j waits for; nothing when memory is short. */
+void promises_name(const struct job *j, struct job_record *r);
+
+/* j waits no more. */
+void promises_drop(struct job *j);
+
+/* j has come to its end, or will not be: those that wait for its outputs have them, or fail. */
+void promises_over(struct job *j);
+void promises_break(struct promise **list, const struct err *why);
+
+/* What waits for the submission waits for the job that it became. */
+void promises_share(struct job *j, struct job_submission *s);
+
+/* Recovery: finds what its inputs were promised; then as promises_wait. */
+void promises_restore(struct job *j);
+
 /* ---- job_run.c ---- */
 
 /* Ends a running attempt early, as `end` with why, once every rank has answered. */

@@ -2,6 +2,7 @@
  */
 #include "server/call.h"
 #include "server/job_parts.h"
+#include "server/promise.h"
 #include "server/scheduler.h"
 #include "schema/clock.h"
 
@@ -89,6 +90,9 @@ void job_free(struct job *j)
 {
     if (!job_state_terminal(j->shown))
         add(&counts.shown[j->shown], -1);
+    while (j->promised)
+        promise_leave(j->promised);
+    promises_drop(j);
     job_outputs_drop(j);
     job_inputs_drop(j);
     job_kept_drop(j);
@@ -182,6 +186,8 @@ struct job_record *job_snapshot(const struct job *j)
         r->state = j->shown;
         r->finished_us = r->total_us = 0;
     }
+    if (r && j->held)
+        promises_name(j, r);
     return r;
 }
 
@@ -216,7 +222,7 @@ uint64_t job_retain_us(void)
 
 bool job_stuck(const struct job *j)
 {
-    return table.drained || (table.draining && j->record->state == JOB_queued);
+    return table.drained || (table.draining && (j->record->state == JOB_queued || j->held));
 }
 
 static void answer_stuck(void)
@@ -322,11 +328,20 @@ static struct job *restore(struct job_record *record, struct tensor **inputs, st
     return j;
 }
 
+static bool takes_promises(const struct job_record *r, struct tensor *const *inputs)
+{
+    for (uint32_t i = 0; inputs && i < r->n; i++) {
+        if (inputs[i] && inputs[i]->promise)
+            return true;
+    }
+    return false;
+}
+
 int job_restore(struct job_record *record, struct tensor **inputs, struct err *e)
 {
     struct job *j;
 
-    record->state = JOB_queued;
+    record->state = takes_promises(record, inputs) ? JOB_waiting : JOB_queued;
     j = restore(record, inputs, e);
     if (!j) {
         for (uint32_t i = 0; inputs && i < record_needs(record); i++)
@@ -335,8 +350,17 @@ int job_restore(struct job_record *record, struct tensor **inputs, struct err *e
         record_free(record);
         return -1;
     }
-    scheduler_add(j);
+    if (record->state == JOB_queued)
+        scheduler_add(j);
     return 0;
+}
+
+void job_restore_waiting(void)
+{
+    for (struct job *j = table.oldest; j; j = j->next_all) {
+        if (j->record->state == JOB_waiting)
+            promises_restore(j);
+    }
 }
 
 int job_restore_failed(struct job_record *record, const struct err *why, struct err *e)
@@ -364,6 +388,8 @@ static int check_one(const struct job *j, struct err *e)
         answered += j->links[i].answered;
     if (job_find(&r->id) != j || job_find_seq(j->seq) != j)
         return err_set(e, ERR_internal, "it is not in the tables");
+    if (j->held != (r->state == JOB_waiting && j->awaits > 0))
+        return err_set(e, ERR_internal, "it awaits %u inputs, and is not held", j->awaits);
     if (j->place.queued != (r->state == JOB_queued))
         return err_set(e, ERR_internal, "its queues disagree with its state");
     if (r->state == JOB_running &&

@@ -110,6 +110,9 @@ static void cancel(struct job *j)
     } else if (j->record->state == JOB_running) {
         err_set(&why, ERR_cancelled, "cancelled while it ran");
         job_stop_run(j, JOB_cancelled, &why);
+    } else if (j->held) {
+        err_set(&why, ERR_cancelled, "cancelled while it waited for its inputs");
+        job_move(j, JOB_cancelled, &why);
     } else if (j->record->state == JOB_waiting && j->gather) {
         err_set(&why, ERR_cancelled, "cancelled while it waited for ranks to call");
         call_cancel(j, &why);
@@ -142,12 +145,22 @@ static void post(struct job_wait *w, enum what what)
     core_post(&w->msg);
 }
 
+void job_submit_batch(struct job_submission *first)
+{
+    uint64_t now = clock_us();
+
+    for (struct job_submission *s = first; s; s = s->next) {
+        s->posted_us = now;
+        s->wait->id = s->record->id;
+        s->wait->submission = s;
+    }
+    post(first->wait, WHAT_submit);
+}
+
 void job_submit(struct job_submission *s)
 {
-    s->posted_us = clock_us();
-    s->wait->id = s->record->id;
-    s->wait->submission = s;
-    post(s->wait, WHAT_submit);
+    s->next = NULL;
+    job_submit_batch(s);
 }
 
 void job_watch(const struct id *id, struct job_wait *w)

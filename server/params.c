@@ -30,6 +30,8 @@ static const struct row {
 #define KV WHERE_KV
 #define PUT_KV WHERE_PUT_KV
 #define LIST_KV WHERE_LIST_KV
+#define BATCH WHERE_BATCH
+#define LINE WHERE_LINE
 #define PARAM(name, type, where, min, max, deflt, sentence) \
     [PARAM_##name] = {#name, TYPE_##type, where, min, max, #type, deflt, sentence},
 #include "schema/params.def"
@@ -41,6 +43,14 @@ static const struct row {
 #undef LIST
 #undef READ_TENSOR
 #undef OUTPUT
+#undef CALL
+#undef BARRIER
+#undef BACKWARD
+#undef KV
+#undef PUT_KV
+#undef LIST_KV
+#undef BATCH
+#undef LINE
 };
 
 void params_init(struct params *p)
@@ -51,6 +61,11 @@ void params_init(struct params *p)
 bool params_has(const struct params *p, enum param_id id)
 {
     return p->has >> id & 1;
+}
+
+bool params_taken(unsigned where, enum param_id id)
+{
+    return (rows[id].where & where) != 0;
 }
 
 /* ---- unknown names ---- */

@@ -32,7 +32,9 @@ enum param_where {
     WHERE_BACKWARD = 512,
     WHERE_KV = 1024,
     WHERE_PUT_KV = 2048,
-    WHERE_LIST_KV = 4096
+    WHERE_LIST_KV = 4096,
+    WHERE_BATCH = 8192,
+    WHERE_LINE = 16384
 };
 
 struct params_group {
@@ -56,6 +58,9 @@ struct params {
 void params_init(struct params *p);
 
 bool params_has(const struct params *p, enum param_id id);
+
+/* Do routes of `where` take it? */
+bool params_taken(unsigned where, enum param_id id);
 
 /* One name=value of the query, decoded. Returns 0, or -1 with ERR_unknown_parameter (suggesting the
  * nearest name), ERR_conflicting_parameter (given twice), ERR_bad_parameter (not of its type),

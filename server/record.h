@@ -55,8 +55,11 @@ struct job_record {
 
     struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until
                            succeeded. Ranks that get the same bytes name the same tensor. */
-    struct id *kept;    /* n tensor ids that its gradient needs, once it succeeded; owned; NULL:
-                           none */
+    struct id *awaits;  /* unfinished jobs whose outputs it takes, each once; owned; of a copy for
+                           outsiders alone. Not recorded */
+    uint32_t n_awaits;
+    struct id *kept; /* n tensor ids that its gradient needs, once it succeeded; owned; NULL:
+                        none */
 };
 
 /* An empty record with room for n ranks (and outputs), or NULL. */

@@ -78,6 +78,7 @@ int recover(bool arena_kept, struct err *e)
         return -1;
     if (store_recover(&r, e) != 0)
         return -1;
+    job_restore_waiting();
     if (n.lost > 0)
         log_warn("recovery: the bytes of %llu tensors did not survive; they answer 410", n.lost);
     log_info("recovery: groups=%llu tensors=%llu lost=%llu unfinished=%llu failed=%llu", n.groups,

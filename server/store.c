@@ -194,14 +194,14 @@ struct db *store_reader(struct err *e)
 
 /* ---- the thread ---- */
 
-/* Under the lock: up to BATCH messages. */
+/* Under the lock: up to BATCH messages, and those that are joined to the last. */
 static struct store_msg *take(void)
 {
     struct store_msg *first = store.head, *last = first;
 
     if (!first)
         return NULL;
-    for (int i = 1; i < BATCH && last->next; i++)
+    for (int i = 1; (i < BATCH || last->joined) && last->next; i++)
         last = last->next;
     store.head = last->next;
     last->next = NULL;
@@ -271,14 +271,24 @@ void store_stop(void)
 }
 
 /* Before store_start messages only gather; its thread finds them. */
-void store_post(struct store_msg *m)
+void store_post_joined(struct store_msg *first)
 {
-    m->next = NULL;
+    struct store_msg *last = first;
+
+    for (; last->next; last = last->next)
+        last->joined = true;
+    last->joined = false;
     pthread_mutex_lock(&store.lock);
     if (!store.head)
         store.tail = &store.head;
-    *store.tail = m;
-    store.tail = &m->next;
+    *store.tail = first;
+    store.tail = &last->next;
     pthread_mutex_unlock(&store.lock);
     pthread_cond_signal(&store.wake);
+}
+
+void store_post(struct store_msg *m)
+{
+    m->next = NULL;
+    store_post_joined(m);
 }

@@ -33,7 +33,8 @@ struct store_msg {
      * ERR_outcome_unknown: the process is about to exit with status 70. */
     void (*done)(struct store_msg *m, const struct err *e);
     struct store_msg *next;
-    int rc; /* the store's */
+    bool joined; /* the store's: the next one belongs to the same transaction */
+    int rc;      /* the store's */
     struct err err;
 };
 
@@ -53,6 +54,9 @@ void store_close(void);
 /* Any thread; never blocks. */
 void store_post(struct store_msg *m);
 
+/* The same for several, linked by next: in this order, and in one transaction. */
+void store_post_joined(struct store_msg *first);
+
 /* ---- messages: fill in the fields, call init, set msg.done, post msg ---- */
 
 /* The Idempotency-Key of one rank's call. */
@@ -61,14 +65,23 @@ struct store_key {
     uint8_t digest[16];
 };
 
+/* What the jobs of one batch that has a key find out together. */
+struct store_batch {
+    bool existed; /* the batch came before */
+    int rc;
+    struct err err;
+};
+
 struct store_job_insert {
     struct store_msg msg;
     const struct job_record *record;
     struct tensor *const *inputs; /* record->n */
     const char *key;              /* "" when none */
     const uint8_t *digest;        /* 16 bytes when there is a key */
-    const struct store_key *keys; /* of its ranks' calls, beside */
+    const struct store_key *keys; /* of its ranks' calls, beside; of a batch, the line's own */
     uint32_t n_keys;
+    struct store_batch *batch; /* key is that of the batch; NULL: it is alone */
+    bool leads;                /* the first of the batch */
     bool existed;       /* out: the key's job was there, with the same digest; nothing stored */
     struct id existing; /* out: that job */
 };
@@ -92,6 +105,20 @@ struct store_job_attempt { /* a run begins: attempts */
     uint32_t attempts;
 };
 void store_job_attempt_init(struct store_job_attempt *m);
+
+/* Inputs that were promises are there. */
+struct store_job_inputs {
+    struct store_msg msg;
+    struct id id;
+    uint32_t attempts; /* as of store_job_attempt; 0 changes nothing */
+    uint8_t *inputs;   /* as the row has them; the message's own */
+    size_t size;
+};
+/* Copies what is to be written of inputs (record_needs(record)), which may change from then on.
+ * Returns 0, or -1 out of memory. */
+int store_job_inputs_init(struct store_job_inputs *m, const struct job_record *record,
+                          struct tensor *const *inputs);
+void store_job_inputs_fini(struct store_job_inputs *m);
 
 /* apply: ERR_job_unknown, ERR_job_running. */
 struct store_job_delete { /* a terminal job's record and key */

@@ -123,7 +123,8 @@ int key_delete_of(const struct id *job, struct err *e);
 
 /* ---- of both store_jobs.c and store_recover.c: one rank's input ---- */
 
-#define INPUT_BYTES 40       /* tensor id, extent offset, extent bytes, offset */
-#define NO_EXTENT UINT64_MAX /* its bytes were on a device only */
+#define INPUT_BYTES 40            /* tensor id, extent offset, extent bytes, offset */
+#define NO_EXTENT UINT64_MAX      /* its bytes were on a device only */
+#define PROMISED (UINT64_MAX - 1) /* the output of a job: that one's id, this, its rank, 0 */
 
 #endif

@@ -2,7 +2,9 @@
 #include "server/store_internal.h"
 
 #include "schema/log.h"
+#include "server/promise.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* One rank's part of `inputs`: enough to find the bytes again after a restart. */
@@ -13,6 +15,12 @@ static void put_input(uint8_t *out, const struct tensor *t)
     memset(out, 0, INPUT_BYTES);
     if (!t)
         return;
+    if (t->promise) {
+        memcpy(out, t->promise->job.b, sizeof t->promise->job.b);
+        put_u64(out + 16, PROMISED);
+        put_u64(out + 24, t->promise->rank);
+        return;
+    }
     memcpy(out, t->id.b, sizeof t->id.b);
     put_u64(out + 16, x ? extent_offset(x) : NO_EXTENT);
     put_u64(out + 24, x ? extent_size(x) : t->size_bytes);
@@ -91,7 +99,7 @@ static int insert(struct store_msg *msg, struct err *e)
     bind_gradient(s, r);
     if (db_run(db, s, e) != 0 || keys_add(m, e) != 0)
         return -1;
-    return m->key[0] ? key_insert(m, e) : 0;
+    return m->key[0] && (!m->batch || m->leads) ? key_insert(m, e) : 0;
 }
 
 void store_job_insert_init(struct store_job_insert *m)
@@ -219,6 +227,38 @@ static int attempt(struct store_msg *msg, struct err *e)
 void store_job_attempt_init(struct store_job_attempt *m)
 {
     m->msg.apply = attempt;
+}
+
+/* A job that ended meanwhile has no inputs any more. */
+static int set_inputs(struct store_msg *msg, struct err *e)
+{
+    struct store_job_inputs *m = (struct store_job_inputs *)msg;
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_job_inputs, e);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, &m->id);
+    bind_blob(s, 2, m->inputs, m->size);
+    bind_u64(s, 3, m->attempts);
+    return db_run(db, s, e);
+}
+
+int store_job_inputs_init(struct store_job_inputs *m, const struct job_record *record,
+                          struct tensor *const *inputs)
+{
+    m->msg.apply = set_inputs;
+    m->id = record->id;
+    m->size = (size_t)INPUT_BYTES * record_needs(record);
+    m->inputs = malloc(m->size);
+    for (uint32_t i = 0; m->inputs && i < record_needs(record); i++)
+        put_input(m->inputs + (size_t)INPUT_BYTES * i, inputs[i]);
+    return m->inputs ? 0 : -1;
+}
+
+void store_job_inputs_fini(struct store_job_inputs *m)
+{
+    free(m->inputs);
 }
 
 /* 0 when the job is there and terminal. */

@@ -30,10 +30,37 @@ static int key_look_up(struct db *db, const char *key, const uint8_t *mine, stru
     return 1;
 }
 
+/* The first of a batch asks for its key, the others for what it found; then each for its own line.
+ */
+static int batch_check(struct store_job_insert *m, struct err *e)
+{
+    struct store_batch *b = m->batch;
+    int rc;
+
+    if (m->leads) {
+        rc = key_look_up(store_writer(), m->key, m->digest, &m->existing, &b->err);
+        b->existed = rc == 1;
+        b->rc = rc < 0 ? -1 : 0;
+    }
+    if (b->rc != 0)
+        *e = b->err;
+    if (b->rc != 0 || !b->existed)
+        return b->rc;
+    rc = key_look_up(store_writer(), m->keys->key, m->keys->digest, &m->existing, e);
+    m->existed = rc == 1;
+    return rc != 0 ? rc < 0 ? -1 : 0
+                   : err_set(e, ERR_idempotency_key_reused,
+                             "the batch of this Idempotency-Key came before, and this line was "
+                             "refused then: take a new key");
+}
+
 int key_check(struct store_job_insert *m, struct err *e)
 {
-    int rc = key_look_up(store_writer(), m->key, m->digest, &m->existing, e);
+    int rc;
 
+    if (m->batch)
+        return batch_check(m, e);
+    rc = key_look_up(store_writer(), m->key, m->digest, &m->existing, e);
     m->existed = rc == 1;
     return rc < 0 ? -1 : 0;
 }
@@ -56,7 +83,7 @@ int keys_add(const struct store_job_insert *m, struct err *e)
     struct db *db = store_writer();
 
     for (uint32_t i = 0; i < m->n_keys; i++) {
-        sqlite3_stmt *s = db_stmt(db, STMT_key_add, e);
+        sqlite3_stmt *s = db_stmt(db, m->batch ? STMT_key_put : STMT_key_add, e);
 
         if (!s)
             return -1;

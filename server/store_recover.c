@@ -3,6 +3,7 @@
 #include "server/store_internal.h"
 
 #include "schema/failpoint.h"
+#include "server/promise.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,10 @@ static int input_from_blob(const uint8_t *in, enum dtype d, const struct shape *
     *out = NULL;
     if (id_is_zero(&id))
         return 0;
+    if (at == PROMISED) {
+        *out = promise_new(&id, (uint32_t)bytes, d, shape);
+        return *out ? 0 : err_set(e, ERR_no_memory, "a job's input");
+    }
     if (!lies_inside(d, shape, offset, bytes))
         return store_damaged("a job's input", e);
     t = tensor_find(&id);

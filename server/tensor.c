@@ -2,6 +2,7 @@
 #include "server/tensor.h"
 
 #include "schema/clock.h"
+#include "server/promise.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -82,6 +83,8 @@ void tensor_unref(struct tensor *t)
     extent_unref(t->extent);
     if (t->home)
         t->home->gone(t->home);
+    if (t->promise)
+        promise_gone(t->promise);
     free(t);
 }
 

@@ -31,6 +31,7 @@ struct tensor {
     struct extent *_Atomic extent; /* one reference is the tensor's; NULL when lost, or (yet) on
                                       devices only: it comes once, from the core thread */
     struct residence *home;        /* NULL: it never was on a device */
+    struct promise *promise;       /* promise.h; NULL: it is a tensor */
     uint64_t offset;               /* of the first byte, within the extent */
     struct id job;                 /* that made it; zero when uploaded */
     uint64_t created_us;           /* wall */

@@ -6,6 +6,14 @@ calls=/v1/groups/world/ranks
 call() {
     curl -sS -g --max-time 60 -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' ${4:+-H "$4"} \
         -d "$2" "$url$calls/$1/calls${3:-}" >"$here/status$1" &
+    callers="${callers:-} $!"
+}
+
+# calls_over: waits for the answers of all calls
+calls_over() {
+    # shellcheck disable=SC2086 # process ids
+    wait $callers
+    callers=
 }
 
 # answer RANK STATUS JQ WANT: what it was, when it has come

@@ -19,7 +19,7 @@ static inline int read_as(const char *text, enum dtype d, struct tensor **out, b
     *out = NULL;
     if (json_check(copy, strlen(text), &doc, e) != 0)
         fail_msg("%.80s: %s", text, e->detail);
-    rc = json_tensor_read(&doc, d, "/inputs/0", out, named, e);
+    rc = json_tensor_read(&doc, d, "/inputs/0", NULL, out, named, e);
     free(copy);
     return rc;
 }

@@ -15,7 +15,7 @@ static void a_full_arena_is_told_before_a_number_is_read(void **state)
         memcpy(text + 2 * i, i ? ",0" : "[0", 2);
     text[2 * n] = ']';
     assert_int_equal(json_check(text, 2 * n + 1, &doc, &e), 0);
-    assert_int_equal(json_tensor_read(&doc, DTYPE_float64, IN, &t, &named, &e), -1);
+    assert_int_equal(json_tensor_read(&doc, DTYPE_float64, IN, NULL, &t, &named, &e), -1);
     assert_int_equal(e.code, ERR_arena_full);
     assert_int_equal(e.asked_bytes, 8 * n);
     free(text);
@@ -54,7 +54,7 @@ static void six_mebibytes_of_empty_containers_cost_no_memory(void **state)
         p[-1] = ']';
         before = resident_kib();
         assert_int_equal(json_check(text, (size_t)(p - text), &doc, &e), 0);
-        assert_int_equal(json_tensor_read(&doc, DTYPE_uint8, IN, &t, &named, &e) == 0, taken[i]);
+        assert_int_equal(json_tensor_read(&doc, DTYPE_uint8, IN, NULL, &t, &named, &e) == 0, taken[i]);
         assert_true(resident_kib() - before < 8 * 1024);
         tensor_unref(t);
         free(text);

@@ -25,6 +25,8 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define KV WHERE_KV
 #define PUT_KV WHERE_PUT_KV
 #define LIST_KV WHERE_LIST_KV
+#define BATCH WHERE_BATCH
+#define LINE WHERE_LINE
 static const struct {
     const char *name;
     enum type type;
@@ -39,7 +41,7 @@ static const struct {
 
 #define ALL_WHERE                                                                         \
     (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL | BARRIER | \
-     BACKWARD | KV | PUT_KV | LIST_KV)
+     BACKWARD | KV | PUT_KV | LIST_KV | BATCH | LINE)
 
 static struct params *p;
 static struct err e;

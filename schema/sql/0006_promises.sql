@@ -1,0 +1,2 @@
+-- 0006_promises.sql - inputs that are outputs of jobs that have not finished. No table changes: in job.inputs a rank's
+-- part may be such a promise instead of a tensor: the other job's id, then u64: 2^64-2, the group rank there, 0.
