@@ -30,7 +30,7 @@ SERVER := options options_defaults options_values \
           text \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_backward api_calls api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
+          api_backward api_batch api_calls api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
           backward call call_gather group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler \
@@ -158,7 +158,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/load/calls.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
@@ -197,6 +197,7 @@ load: deps
 	@BUILD=$(BUILD) tests/load/jobs.py 20000
 	@BUILD=$(BUILD) tests/load/overlap.py 10000
 	@BUILD=$(BUILD) tests/load/calls.py 5000
+	@BUILD=$(BUILD) tests/load/chain.py 1000
 
 lint:
 	@tests/deps.sh build lint
@@ -215,7 +216,7 @@ tsan:
 tsan-tests: all simgpu
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
 	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py \
-	    tests/load/overlap.py tests/load/calls.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
+	    tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
 	    tests/simgpu/resident.py
 
 install: all

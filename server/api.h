@@ -36,6 +36,8 @@ API(api_tensor_get);
 API(api_tensor_delete);
 /* api_jobs.c */
 API(api_job_create);
+/* api_batch.c */
+API(api_jobs_batch);
 /* api_backward.c */
 API(api_job_backward);
 /* api_calls.c */

@@ -77,6 +77,13 @@ int body_begin(struct body *b, enum body_kind kind, const char *content_type,
         return 0;
     if (head->length_bytes == 0)
         return err_set(e, ERR_empty_body, "the body is empty; this endpoint needs one");
+    b->lines = kind == BODY_LINES;
+    if (b->lines) {
+        if (negotiate_lines_in(content_type, e) != 0)
+            return -1;
+        b->begun = true;
+        return begin_json(b, kind, head, e);
+    }
     if (kind != BODY_JSON && kind != BODY_VALUE)
         mask |= 1u << FORMAT_npy | 1u << FORMAT_safetensors | 1u << FORMAT_raw;
     if (negotiate_in(content_type, mask, &b->format, e) != 0)
@@ -108,6 +115,10 @@ int body_finish(struct body *b, struct err *e)
 {
     if (!b->begun)
         return 0;
+    if (b->lines) {
+        b->finished = true;
+        return 0;
+    }
     if (b->codec ? b->codec->finish(b->codec_state, &b->payload, e) != 0
                  : json_check(b->text ? b->text : "", b->text_len, &b->json, e) != 0)
         return -1;

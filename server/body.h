@@ -17,11 +17,13 @@ enum body_kind {
     BODY_TENSORS, /* JSON, npy, safetensors or raw */
     BODY_MAYBE,   /* one of these, or none */
     BODY_VALUE,   /* JSON only, at most LIMIT_VALUE_BYTES, or none */
+    BODY_LINES,   /* JSON documents, one a line: their text is not looked at */
 };
 
 struct body {
     enum format format;
     bool begun, finished;
+    bool lines;
     const struct codec *codec; /* NULL for JSON */
     void *codec_state;
     char *text; /* JSON */

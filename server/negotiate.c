@@ -166,3 +166,37 @@ int negotiate_out(const char *accept, const char *format, unsigned mask, enum fo
     return err_set(e, ERR_not_acceptable, "Accept names none of: %s",
                    list(mask, false, there, sizeof there));
 }
+
+static const char *const lines_media[] = {LINES_MEDIA, "application/ndjson", "application/jsonl"};
+#define LINES_MEDIAS (sizeof lines_media / sizeof lines_media[0])
+
+int negotiate_lines_in(const char *content_type, struct err *e)
+{
+    const char *type = content_type ? content_type : "";
+    size_t len = trimmed(&type, strcspn(type, ";"));
+
+    for (size_t i = 0; i < LINES_MEDIAS; i++) {
+        if (!same(type, len, lines_media[i]))
+            continue;
+        return foreign_charset(content_type)
+                   ? err_set(e, ERR_unsupported_media, "JSON is UTF-8 here")
+                   : 0;
+    }
+    return err_set(e, ERR_unsupported_media,
+                   "a batch is a JSON document a line: Content-Type is " LINES_MEDIA ", not %.*s",
+                   (int)(len < 64 ? len : 64), len ? type : "missing");
+}
+
+int negotiate_lines_out(const char *accept, struct err *e)
+{
+    bool exact;
+
+    for (size_t i = 0; accept && *accept && i < LINES_MEDIAS; i++) {
+        if (accept_quality(accept, lines_media[i], &exact) > 0)
+            return 0;
+    }
+    return !accept || !*accept
+               ? 0
+               : err_set(e, ERR_not_acceptable,
+                         "the answer to a batch is " LINES_MEDIA ": Accept does not name it");
+}

@@ -16,4 +16,10 @@ int negotiate_in(const char *content_type, unsigned mask, enum format *out, stru
 int negotiate_out(const char *accept, const char *format, unsigned mask, enum format fallback,
                   enum format *out, struct err *e);
 
+/* The same for JSON documents, one a line: application/x-ndjson, application/ndjson,
+ * application/jsonl; the first is what is answered with. */
+#define LINES_MEDIA "application/x-ndjson"
+int negotiate_lines_in(const char *content_type, struct err *e);
+int negotiate_lines_out(const char *accept, struct err *e);
+
 #endif

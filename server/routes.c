@@ -40,6 +40,8 @@ static const struct route routes[] = {
           "Take a key's value away, and give it; waits for it."),
     ROUTE(GET, "/v1/jobs", api_job_list, NONE, WHERE_LIST_JOBS, "Jobs, newest first."),
     ROUTE(POST, "/v1/jobs", api_job_create, TENSORS, WHERE_JOB, "Run a collective."),
+    ROUTE(POST, "/v1/jobs:batch", api_jobs_batch, LINES, WHERE_BATCH | WHERE_LINE,
+          "Run many collectives, one a line."),
     ROUTE(GET, "/v1/jobs/{id}", api_job_get, NONE, WHERE_READ_JOB, "One job; waits for its end."),
     ROUTE(DELETE, "/v1/jobs/{id}", api_job_delete, NONE, 0,
           "Forget a finished job and its tensors."),

@@ -1,0 +1,301 @@
+/* api_batch.c - many jobs in one request: a JSON document a line, and a document a line back, in
+ * order. Every line is by itself: one that is refused stops no other, but those that take its
+ * output. */
+#include "schema/clock.h"
+#include "server/api_refs.h"
+#include "server/api_submit.h"
+#include "server/negotiate.h"
+#include "server/problem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct batch;
+
+struct line {
+    struct batch *batch;
+    struct json_span text;
+    struct job_wait wait; /* without a wake: refused before it became a job, rc and err say why */
+};
+
+/* What the request keeps until its answer. */
+struct batch {
+    struct request *rq;
+    struct request *one;   /* a line, as a request of its own */
+    struct ref_line *made; /* n: what the lines became, until they are submitted */
+    uint32_t n, waiting;   /* waiting: core thread, once it is submitted */
+    struct line line[];
+};
+
+static void batch_free(void *state)
+{
+    struct batch *b = state;
+
+    if (b->one)
+        free(b->one->params);
+    free(b->one);
+    for (uint32_t i = b->n; i-- > 0;) {
+        if (b->made)
+            submission_free(b->made[i].s);
+        record_free(b->line[i].wait.job);
+    }
+    free(b->made);
+    free(b);
+}
+
+/* ---- lines ---- */
+
+/* The next one that is not blank. */
+static bool next_line(const char **at, const char *end, struct json_span *out)
+{
+    while (*at < end) {
+        const char *from = *at, *stop = memchr(from, '\n', (size_t)(end - from));
+        size_t len = stop ? (size_t)(stop - from) : (size_t)(end - from);
+
+        *at = stop ? stop + 1 : end;
+        while (len > 0 && strchr(" \t\r", from[len - 1]))
+            len--;
+        if (len == 0 || strspn(from, " \t\r") >= len)
+            continue;
+        *out = (struct json_span){.base = from, .at = from, .len = len};
+        return true;
+    }
+    return false;
+}
+
+static int split(struct batch **out, struct request *rq, struct err *e)
+{
+    const char *text = rq->body.text, *end = text + rq->body.text_len, *at = text;
+    struct json_span span;
+    uint32_t n = 0;
+    struct batch *b;
+
+    while (text && next_line(&at, end, &span))
+        n++;
+    if (n == 0)
+        return err_set(e, ERR_empty_body, "a batch has at least one line");
+    if (n > LIMIT_LINES)
+        return err_set(e, ERR_body_too_large, "a batch has at most %d lines, and this one %u",
+                       LIMIT_LINES, n);
+    b = calloc(1, sizeof *b + n * sizeof b->line[0]);
+    if (!b)
+        return err_set(e, ERR_no_memory, "a batch of %u lines", n);
+    at = text;
+    while (next_line(&at, end, &b->line[b->n].text))
+        b->line[b->n++].batch = b;
+    *out = b;
+    return 0;
+}
+
+static int prepare(struct batch *b, struct request *rq, struct err *e)
+{
+    b->rq = rq;
+    b->made = calloc(b->n, sizeof *b->made);
+    b->one = calloc(1, sizeof *b->one);
+    if (b->one)
+        b->one->params = malloc(sizeof *b->one->params);
+    if (!b->made || !b->one || !b->one->params)
+        return err_set(e, ERR_no_memory, "a batch of %u lines", b->n);
+    b->one->received_us = rq->received_us;
+    b->one->received_at_us = rq->received_at_us;
+    for (uint32_t i = 0; i < b->n; i++)
+        b->made[i].wanted = true;
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static struct job_submission *read_line(struct batch *b, uint32_t i, struct err *e)
+{
+    struct request *one = b->one;
+    struct job_submission *s;
+
+    *one->params = *b->rq->params; /* the query is everybody's */
+    one->jobs = b->rq->jobs;
+    refs_line(b->rq, i, b->made);
+    if (json_check(b->line[i].text.at, b->line[i].text.len, &one->body.json, e) != 0)
+        return NULL;
+    s = submission_read(one, WHERE_LINE, e);
+    if (s && job_doc_check(s->record, (int)params_int(b->rq->params, PARAM_data, -1), e) != 0) {
+        submission_free(s);
+        s = NULL;
+    }
+    return s;
+}
+
+/* Every line that is not read yet. Returns 0, or -1 with ERR_input_wanted when jobs have to be
+ * looked up first. */
+static int read_lines(struct batch *b, struct err *e)
+{
+    bool wanted = false;
+
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct ref_line *made = &b->made[i];
+        struct job_wait *w = &b->line[i].wait;
+
+        if (!made->wanted)
+            continue;
+        made->s = read_line(b, i, &w->err);
+        w->rc = made->s ? 0 : -1;
+        made->wanted = w->rc != 0 && w->err.code == ERR_input_wanted;
+        wanted |= made->wanted;
+    }
+    return wanted ? err_set(e, ERR_input_wanted, "jobs are to be looked up") : 0;
+}
+
+/* ---- the answer ---- */
+
+/* Returns true when the line is over: there will be no more to say of it. */
+static bool answer_line(struct text *t, const struct line *l, int data, uint64_t *elements)
+{
+    const struct job_record *r = l->wait.job;
+
+    if (!r) {
+        problem_write(t, &l->wait.err, NULL);
+        return true;
+    }
+    *elements += r->n * shape_count(&r->out_shape);
+    job_doc_write(t, r, *elements <= LIMIT_JSON_ELEMENTS ? data : 0);
+    return job_state_terminal(r->state);
+}
+
+/* Bytes on devices that are to be shown come first. */
+static int settle(struct request *rq, struct batch *b, int data, struct err *e)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct job_wait *w = &b->line[i].wait;
+        int rc = 0;
+
+        if (w->wake && job_settle(w, &w->id, &w->err) == 0 && data > 0)
+            rc = outputs_bring(rq, w->job, -1, e);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int answered(struct request *rq, struct err *e)
+{
+    struct batch *b = rq->state;
+    int data = (int)params_int(rq->params, PARAM_data, -1), rc = settle(rq, b, data, e);
+    struct text *t = &rq->reply.text;
+    uint64_t elements = 0;
+    bool over = true;
+
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; i < b->n; i++) {
+        over &= answer_line(t, &b->line[i], data, &elements);
+        text_raw(t, "\n", 1);
+        t->comma = false;
+    }
+    return reply_text(rq, over ? 200 : 202, LINES_MEDIA);
+}
+
+/* ---- submission ---- */
+
+static void woken(struct job_wait *w)
+{
+    struct batch *b = CORE_OWNER(w, struct line, wait)->batch;
+
+    if (--b->waiting == 0)
+        http_resume(b->rq);
+}
+
+static void client_gone(struct request *rq)
+{
+    struct batch *b = rq->state;
+
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (b->line[i].wait.wake)
+            job_wait_drop(&b->line[i].wait);
+    }
+}
+
+/* Of what the query says to all lines, and of the lines. */
+static void make_digest(const struct request *rq, uint8_t *digest)
+{
+    const struct params *p = rq->params;
+    XXH128_hash_t hash = XXH3_128bits(rq->body.text, rq->body.text_len);
+    XXH128_canonical_t canonical;
+
+    for (int id = 0; id < PARAM_COUNT; id++) {
+        if (!params_has(p, (enum param_id)id) || !params_taken(WHERE_LINE, (enum param_id)id))
+            continue;
+        hash = XXH3_128bits_withSeed(p->text[id], strlen(p->text[id]), hash.low64 + (uint64_t)id);
+        hash = XXH3_128bits_withSeed(p->from_query_text[id], strlen(p->from_query_text[id]),
+                                     hash.low64);
+    }
+    if (params_has(p, PARAM_group))
+        hash = XXH3_128bits_withSeed(&p->group, sizeof p->group, hash.low64);
+    XXH128_canonicalFromHash(&canonical, hash);
+    memcpy(digest, canonical.digest, sizeof canonical.digest);
+}
+
+/* The lines that are jobs, linked; NULL: there is none. */
+static struct job_submission *link_lines(struct batch *b, const char *key, const uint8_t *digest)
+{
+    uint64_t now = clock_us(), wait_us = params_us(b->rq->params, PARAM_wait, 0);
+    struct job_submission *first = NULL, **tail = &first;
+
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct job_submission *s = b->made[i].s;
+        struct job_wait *w = &b->line[i].wait;
+
+        b->made[i].s = NULL;
+        if (!s)
+            continue;
+        w->wake = woken;
+        w->deadline_us = wait_us ? now + wait_us : 0;
+        s->wait = w;
+        s->batch = true;
+        s->line = i;
+        s->record->validated_us = now - b->rq->received_at_us;
+        strcpy(s->key, key);
+        memcpy(s->digest, digest, sizeof s->digest);
+        b->waiting++;
+        *tail = s;
+        tail = &s->next;
+    }
+    return first;
+}
+
+static int post(struct request *rq, struct batch *b, struct err *e)
+{
+    char key[LIMIT_KEY_BYTES + 1];
+    uint8_t digest[16];
+    struct job_submission *first;
+
+    if (submit_read_key(rq, key, e) != 0)
+        return -1;
+    make_digest(rq, digest);
+    first = link_lines(b, key, digest);
+    body_fini(&rq->body); /* the tensors hold what they need */
+    refs_end(rq);
+    if (!first)
+        return answered(rq, e);
+    rq->resume = answered;
+    http_suspend(rq, client_gone);
+    job_submit_batch(first);
+    return SUSPENDED;
+}
+
+static int read_and_post(struct request *rq, struct err *e)
+{
+    struct batch *b = rq->state;
+
+    return read_lines(b, e) != 0 ? refs_find(rq, read_and_post, e) : post(rq, b, e);
+}
+
+int api_jobs_batch(struct request *rq, struct err *e)
+{
+    struct batch *b = NULL;
+
+    if (negotiate_lines_out(request_header(rq, "Accept"), e) != 0 || refs_begin(rq, e) != 0 ||
+        split(&b, rq, e) != 0)
+        return -1;
+    request_state(rq, b, batch_free);
+    return prepare(b, rq, e) != 0 ? -1 : read_and_post(rq, e);
+}

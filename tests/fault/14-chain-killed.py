@@ -1,0 +1,57 @@
+#!/usr/bin/python3
+"""kill -9 of the server while a chain of jobs runs, each taking the output of the one before: after the next start all of
+them run to the right end, whichever had ended, and the batch's key finds them."""
+import json
+import sys
+
+from invariants import RESET, Ledger, np
+from service import Service, until
+
+COUNT, LINES = 60, {"Content-Type": "application/x-ndjson", "Idempotency-Key": "chain"}
+
+
+def send(service, ledger, wait):
+    one = np.array([1, 2, 3], np.int32)
+    lines = [{"op": "all_reduce_sum", "dtype": "int32", "label": "chain%d" % n,
+              "inputs": [{"job": -1} if n else [0, 0, 0], one.tolist()]} for n in range(COUNT)]
+    a = service.post("/v1/jobs:batch?wait=%d" % wait, "".join(json.dumps(x) + "\n" for x in lines).encode(), LINES)
+    assert a.status in (200, 202), a
+    for n, line in enumerate(a.body.decode().splitlines()):
+        document = json.loads(line)
+        assert "id" in document, document
+        ledger.acknowledged(document["id"], "chain%d" % n, ("all_reduce_sum", [one * n, one], "int32", {}))
+
+
+failed = 0
+points = ["server"] + ["%s=kill@%d" % (point, n) for point in ("sched.before_record", "sched.after_run", "store.after_commit")
+                       for n in (1, 20)]
+for failpoint in points:
+    try:
+        with Service(workers=2) as service:
+            ledger = Ledger(service)
+            if failpoint == "server":
+                service.stop()
+                service.start(failpoints="worker.before_run=sleep:20")
+                send(service, ledger, 0)
+                until(lambda: service.metrics()["jobs"]["succeeded"] >= 10)
+                assert service.get("/v1/jobs?state=waiting").json["jobs"], "the chain was too fast"
+                service.kill()
+            else:
+                service.stop()
+                service.start(failpoints=failpoint, wait=False)
+                try:
+                    until(service.ready)
+                    send(service, ledger, 30)
+                    raise AssertionError("the failpoint should have been passed")
+                except RESET:
+                    service.wait_killed()
+            service.start(failpoints="")
+            send(service, ledger, 60)
+            assert len(ledger.ids) == COUNT
+            documents = ledger.close()
+            assert max(d["attempts"] for d in documents.values()) <= 2
+    except Exception as e:
+        failed += 1
+        print("%s: %r" % (failpoint, e), flush=True)
+print("CASES %d %d" % (len(points) - failed, failed))
+sys.exit(failed > 0)
