@@ -14,7 +14,8 @@
 #define LIMIT_KEY_BYTES 255       /* Idempotency-Key, printable ASCII */
 #define LIMIT_CALL_KEY_BYTES \
     (LIMIT_GROUP_NAME_BYTES + LIMIT_KEY_BYTES + 16) /* with group and rank */
-#define LIMIT_CALLS_BEHIND 10000 /* ended jobs of one group that some rank has not come to */
+#define LIMIT_CALLS_BEHIND 10000 /* ended jobs that some rank of their group has not come to */
+#define LIMIT_CALLS_AHEAD 10000  /* jobs of one group that still wait for some rank */
 #define LIMIT_UNFINISHED_JOBS 200000
 #define LIMIT_ATTEMPTS 3              /* runs of one job whose ranks keep dying */
 #define LIMIT_LINES 10000             /* of one body that submits many jobs */

@@ -110,6 +110,13 @@ int job_settle(struct job_wait *w, const struct id *id, struct err *e);
  */
 int job_failed_reply(struct request *rq, const struct job_record *r);
 
+/* Location of the job, relative to the request's own path: the service may be behind a prefix.
+ * api_jobs.c. */
+void job_location(struct request *rq, const struct job_record *r);
+
+/* Of ERR_not_acceptable. */
+#define NPY_BFLOAT16 ".npy has no bfloat16; ask for safetensors or raw, or add view=uint16"
+
 /* The answer to a finished or waiting job: document, outputs, or the problem it failed with. Takes
  * ownership of nothing. api_jobs.c. */
 int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e);

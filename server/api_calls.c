@@ -13,17 +13,13 @@
 struct call_request {
     struct job_request jr; /* first: rq->state is taken for one */
     uint32_t rank;
-    bool value;          /* a JSON value comes and goes */
-    struct call *call;   /* until it is posted */
-    struct call *posted; /* then; back when its key was stale */
-    struct store_key key;
+    bool value; /* a JSON value comes and goes */
 };
 
 static void state_free(void *state)
 {
     struct call_request *cr = state;
 
-    call_free(cr->call);
     record_free(cr->jr.wait.job);
     free(cr);
 }
@@ -33,8 +29,9 @@ static void state_free(void *state)
 static int succeeded(struct request *rq, const struct job_record *r, uint32_t rank, struct err *e)
 {
     bool gets = !id_is_zero(&r->outputs[rank]);
-    int64_t data = params_int(rq->params, PARAM_data,
-                              shape_count(&r->out_shape) <= LIMIT_INLINE_ELEMENTS);
+    uint64_t most = params_int(rq->params, PARAM_data, -1) > 0 ? LIMIT_JSON_ELEMENTS
+                                                               : LIMIT_INLINE_ELEMENTS;
+    bool data = params_int(rq->params, PARAM_data, 1) != 0 && shape_count(&r->out_shape) <= most;
     struct text *t = &rq->reply.text;
     char id[ID_TEXT];
     enum format f;
@@ -55,7 +52,7 @@ static int succeeded(struct request *rq, const struct job_record *r, uint32_t ra
     if (gets) {
         text_name(t, "output");
         t->comma = false;
-        output_doc_write(t, r, rank, data != 0);
+        output_doc_write(t, r, rank, data);
     } else {
         text_null(t, "output");
     }
@@ -94,7 +91,10 @@ static int called(struct request *rq, struct err *e)
     char id[ID_TEXT];
 
     if (job_settle(w, &w->id, e) != 0)
-        return -1;
+        return e->code != ERR_job_unknown
+                   ? -1
+                   : err_set(e, ERR_job_unknown,
+                             "the job of this call failed before it came, and was deleted");
     if (w->job->state == JOB_succeeded && cr->value)
         return value_reply(rq, w->job, cr->rank, e);
     if (w->job->state == JOB_succeeded)
@@ -104,7 +104,7 @@ static int called(struct request *rq, struct err *e)
     if (job_state_terminal(w->job->state))
         return job_failed_reply(rq, w->job);
     job_doc_write(&rq->reply.text, w->job, 0);
-    reply_header(rq, "Location", "../../../../jobs/%s", id);
+    job_location(rq, w->job);
     return reply_json(rq, 202);
 }
 
@@ -192,6 +192,30 @@ static int take_shape(struct call *c, struct err *e)
                : shape_measure(&r->out_shape, r->dtype, NULL, NULL, e);
 }
 
+/* Can its output be said as it is asked for? Better before the call counts than after. Ranks that
+ * bring no tensor do not know its shape. */
+static int check_output(const struct request *rq, const struct call *c, struct err *e)
+{
+    const struct job_record *r = c->record;
+    uint64_t elements = shape_count(&r->out_shape);
+    bool as_uint16;
+    enum format f;
+
+    if (outputs_format(rq, &f, e) != 0 || view_read(rq, &as_uint16, e) != 0)
+        return -1;
+    if (!(c->shaped || r->shaped) || !record_gets(r, c->rank))
+        return 0;
+    if (f == FORMAT_npy && viewed(r->dtype, as_uint16) == DTYPE_bfloat16)
+        return err_set(e, ERR_not_acceptable, NPY_BFLOAT16);
+    if (f != FORMAT_json || params_int(rq->params, PARAM_data, -1) < 1 ||
+        elements <= LIMIT_JSON_ELEMENTS)
+        return 0;
+    return err_set(e, ERR_not_acceptable,
+                   "the output has %llu elements, and JSON shows at most %u; ask for npy, "
+                   "safetensors or raw",
+                   (unsigned long long)elements, LIMIT_JSON_ELEMENTS);
+}
+
 /* A key is the rank's own. */
 static int read_key(const struct request *rq, struct call *c, struct err *e)
 {
@@ -265,22 +289,21 @@ static struct call *read_call(struct request *rq, const struct job_record *of, b
 {
     struct call *c = calloc(1, sizeof *c);
     struct group *g = malloc(sizeof *g);
-    enum format f;
 
     if (!c || !g) {
         err_set(e, ERR_no_memory, "a call");
         goto fail;
     }
-    if (find_place(rq, g, &c->rank, e) != 0 || outputs_format(rq, &f, e) != 0)
+    if (find_place(rq, g, &c->rank, e) != 0)
         goto fail;
     if (!value && read_tensor(rq, c, of, g, e) != 0)
         goto fail;
     if (value && (read_what(rq, g, c, of, e) != 0 || read_value(rq, c->rank, &c->input, e) != 0))
         goto fail;
     c->record->value = value;
-    if (take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || read_key(rq, c, e) != 0)
+    if (take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || check_output(rq, c, e) != 0 ||
+        read_key(rq, c, e) != 0)
         goto fail;
-    c->pair = op_takes_peers(c->record->op);
     c->rejoin = params_int(rq->params, PARAM_rejoin, 0) != 0;
     free(g);
     return c;
@@ -288,54 +311,6 @@ fail:
     free(g);
     call_free(c);
     return NULL;
-}
-
-static int post_call(struct request *rq, struct err *e);
-
-static int answered(struct request *rq, struct err *e)
-{
-    struct call_request *cr = rq->state;
-    struct job_wait *w = &cr->jr.wait;
-    uint64_t deadline_us = w->deadline_us;
-
-    rq->resume = called;
-    if (w->rc == 0 || w->err.code != ERR_call_key_stale)
-        return called(rq, e);
-    /* A job has ended since the database was asked for the key: it is asked again. */
-    *w = (struct job_wait){0};
-    job_request_init(&cr->jr, rq, 0);
-    w->deadline_us = deadline_us;
-    cr->call = cr->posted;
-    return post_call(rq, e);
-}
-
-static int post_call(struct request *rq, struct err *e)
-{
-    struct call_request *cr = rq->state;
-    struct call *c = cr->call;
-    struct id job;
-    int known = 1;
-
-    c->endings = call_endings();
-    if (c->key[0]) {
-        memcpy(cr->key.key, c->key, sizeof cr->key.key);
-        memcpy(cr->key.digest, c->digest, sizeof cr->key.digest);
-        known = store_key_read(&cr->key, &job, e);
-    }
-    if (known < 0)
-        return -1;
-    c->wait = &cr->jr.wait;
-    rq->resume = answered;
-    job_request_suspend(&cr->jr);
-    if (known == 0) {
-        cr->jr.wait.replayed = true;
-        job_watch(&job, &cr->jr.wait);
-        return SUSPENDED;
-    }
-    cr->call = NULL;
-    cr->posted = c;
-    call_post(c);
-    return SUSPENDED;
 }
 
 static int create(struct request *rq, const struct job_record *of, bool value, struct err *e)
@@ -351,13 +326,16 @@ static int create(struct request *rq, const struct job_record *of, bool value, s
         call_free(c);
         return err_set(e, ERR_no_memory, "a call");
     }
-    cr->call = c;
     cr->rank = c->rank;
     cr->value = value;
     job_request_init(&cr->jr, rq,
                      params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
     request_state(rq, cr, state_free);
-    return post_call(rq, e);
+    c->wait = &cr->jr.wait;
+    rq->resume = called;
+    job_request_suspend(&cr->jr);
+    call_post(c);
+    return SUSPENDED;
 }
 
 static int parent_there(struct request *rq, struct err *e)

@@ -3,6 +3,7 @@
 #include "server/api_refs.h"
 #include "server/api_submit.h"
 #include "server/problem.h"
+#include "server/routes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,16 @@ int job_failed_reply(struct request *rq, const struct job_record *r)
         err_set(&unknown, ERR_internal, "the job ended without a reason");
     problem_write(&rq->reply.text, r->error ? r->error : &unknown, id_format('j', &r->id, id));
     return reply_text(rq, err_status(r->error ? r->error->code : ERR_internal), PROBLEM_MEDIA);
+}
+
+void job_location(struct request *rq, const struct job_record *r)
+{
+    const char *at = strchr(rq->route->pattern + 1, '/'); /* behind /v1 */
+    char up[3 * 8 + 1] = "", id[ID_TEXT];
+
+    while ((at = strchr(at + 1, '/')) && strlen(up) + 3 < sizeof up)
+        strcat(up, "../");
+    reply_header(rq, "Location", "%sjobs/%s", up, id_format('j', &r->id, id));
 }
 
 int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e)
@@ -46,8 +57,7 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
         return -1;
     job_doc_write(&rq->reply.text, r, show_data(rq));
     if (submitted && !done) {
-        /* from /v1/jobs, or from /v1/jobs/{id}/backward */
-        reply_header(rq, "Location", "%s%s", id_is_zero(&r->parent) ? "jobs/" : "../", id);
+        job_location(rq, r);
         return reply_json(rq, 202);
     }
     return reply_json(rq, 200);
@@ -78,8 +88,7 @@ static int check_answer(const struct request *rq, const struct job_record *r, en
     if (view_read(rq, &as_uint16, e) != 0)
         return -1;
     if (f == FORMAT_npy && viewed(r->dtype, as_uint16) == DTYPE_bfloat16)
-        return err_set(e, ERR_not_acceptable,
-                       ".npy has no bfloat16; ask for safetensors or raw, or add view=uint16");
+        return err_set(e, ERR_not_acceptable, NPY_BFLOAT16);
     for (uint32_t i = 0; (f == FORMAT_npy || f == FORMAT_raw) && i < r->n; i++) {
         if (!record_gets(r, i))
             return err_set(e, ERR_not_acceptable,

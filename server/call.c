@@ -1,6 +1,8 @@
 /* call.c - one rank's call: to the job that it belongs to. */
 #include "server/call_parts.h"
+#include "server/group.h"
 #include "server/job_parts.h"
+#include "server/rank_list.h"
 #include "server/workers.h"
 #include "schema/clock.h"
 
@@ -68,73 +70,115 @@ static bool agrees(const struct gather *g, const struct call *c)
            (a->dtype == b->dtype && shape_equal(&a->in_shape, &b->in_shape));
 }
 
+/* Those who called the same as rank `as`. */
+struct alike {
+    const struct gather *g;
+    uint32_t as;
+};
+
+static bool called_alike(const void *arg, uint32_t rank)
+{
+    const struct alike *a = arg;
+
+    return a->g->came[rank] && strcmp(a->g->caller[rank].said, a->g->caller[a->as].said) == 0;
+}
+
+/* How many called the same, when it is the first of them; else 0. */
+static uint32_t count_alike(const struct gather *g, uint32_t rank)
+{
+    struct alike a = {.g = g, .as = rank};
+    uint32_t n = 1;
+
+    if (!g->came[rank])
+        return 0;
+    for (uint32_t i = 0; i < rank; i++) {
+        if (called_alike(&a, i))
+            return 0;
+    }
+    for (uint32_t i = rank + 1; i < g->series->n; i++)
+        n += called_alike(&a, i);
+    return n;
+}
+
+/* What each called, the fewest who agree first: it is they who look for it. Two rounds, since more
+ * than two different calls are rare: first those of less than half of who came. */
+static void say_all(const struct gather *g, char *text, size_t size)
+{
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < g->series->n; i++) {
+            uint32_t n = count_alike(g, i);
+            struct alike a = {.g = g, .as = i};
+            char ranks[64];
+
+            if (n == 0 || (2 * n > g->n_came) != (round == 1))
+                continue;
+            rank_list(ranks, sizeof ranks, g->series->n, called_alike, &a);
+            if (len + strlen(ranks) + strlen(g->caller[i].said) + 32 > size) {
+                snprintf(text + len, size - len, "; ...");
+                return;
+            }
+            len += (size_t)snprintf(text + len, size - len, "%srank%s %s called %s",
+                                    len ? "; " : "", n > 1 ? "s" : "", ranks, g->caller[i].said);
+        }
+    }
+}
+
 static void disagree(struct gather *g)
 {
-    char text[420] = "";
-    size_t len = 0;
+    char text[440];
     struct err why;
 
-    for (uint32_t i = 0; i < g->series->n && len < sizeof text; i++) {
-        if (g->caller[i].came)
-            len += (size_t)snprintf(text + len, sizeof text - len, "%srank %u called %s",
-                                    len ? "; " : "", i, g->caller[i].said);
-    }
+    say_all(g, text, sizeof text);
     err_set(&why, ERR_mismatch, "call %llu on the group: %s", (unsigned long long)g->turn, text);
     for (uint32_t i = 0; i < g->series->n; i++) {
-        if (g->caller[i].came)
+        if (g->came[i])
             err_rank(&why, i);
     }
     gather_end(g, JOB_failed, &why);
 }
 
-/* The first to come opens the job. Takes the call's record. */
+/* The first to come opens the job. Takes the call's record and mask. */
 static struct gather *open_gather(struct series *s, struct call *c, struct err *e)
 {
-    struct gather *g = calloc(1, sizeof *g + s->n * sizeof g->caller[0]);
+    struct job_record *r = c->record;
     struct tensor **inputs = c->inputs ? c->inputs : calloc(s->n, sizeof(struct tensor *));
+    struct gather *g = NULL;
 
-    if (job_count_in(e) != 0) {
-        free(g);
-        if (!c->inputs)
-            free(inputs);
-        return NULL;
+    r->came_us = calloc(s->n, sizeof *r->came_us);
+    r->state = JOB_waiting;
+    r->called = true;
+    r->shaped = false;
+    r->call_seq = *series_turn(s, c->rank);
+    if (inputs && r->came_us)
+        g = gather_new(s, r->call_seq, &r->id, e);
+    if (g)
+        g->job = job_new(r, inputs, e);
+    if (g && g->job) {
+        c->inputs = NULL; /* the job's */
+        g->job->gather = g;
+        g->job->event_us = g->job->received_at_us = clock_us();
+        job_enter(g->job);
+        return g;
     }
-    c->record->came_us = calloc(s->n, sizeof *c->record->came_us);
-    c->record->state = JOB_waiting;
-    c->record->called = true;
-    c->record->shaped = false;
-    c->record->call_seq = s->turn[c->rank];
-    if (g && inputs && c->record->came_us)
-        g->job = job_new(c->record, inputs, e);
-    if (!g || !g->job) {
-        err_set(e, ERR_no_memory, "a job of %u ranks", s->n);
-        job_count_out();
-        free(g);
-        if (!c->inputs)
-            free(inputs);
-        return NULL;
-    }
-    c->inputs = NULL; /* the job's */
-    g->series = s;
-    g->turn = s->turn[c->rank];
-    g->wanted = s->pair ? 2 : s->n;
-    g->job->gather = g;
-    g->job->event_us = g->job->received_at_us = clock_us();
-    g->next = s->gathers;
-    s->gathers = g;
-    job_enter(g->job);
-    return g;
+    err_set(e, ERR_no_memory, "a job of %u ranks", s->n);
+    if (g)
+        gather_free(g);
+    if (!c->inputs)
+        free(inputs);
+    return NULL;
 }
 
-static void set_deadline(struct gather *g, uint64_t timeout_us)
+/* May a rank be so far ahead, or there be one more job? Counts it. */
+static int check_room(const struct series *s, const struct call *c, struct err *e)
 {
-    uint64_t at = clock_us() + timeout_us;
-
-    if (g->deadline.slot && g->deadline.at_us <= at)
-        return;
-    core_timer_clear(&g->deadline);
-    g->deadline.fire = gather_late;
-    core_timer_set(&g->deadline, at);
+    if (s->open < LIMIT_CALLS_AHEAD)
+        return job_count_in(e);
+    return err_set(e, ERR_too_many_jobs,
+                   "rank %u has made %u calls that other ranks have not come to; wait for them",
+                   c->rank, s->open);
 }
 
 /* Its part of the job. own: the record is the job's. */
@@ -143,12 +187,12 @@ static void take_part(struct gather *g, struct call *c, bool own)
     struct job_record *r = g->job->record;
     struct caller *me = &g->caller[c->rank];
 
-    me->came = true;
+    g->came[c->rank] = true;
+    g->n_came++;
     me->missing = c->missing;
-    g->came++;
     say(c, me->said);
-    memcpy(me->key.key, c->key, sizeof me->key.key);
-    memcpy(me->key.digest, c->digest, sizeof me->key.digest);
+    if (c->key[0])
+        me->key = call_key_add(c, &g->id);
     r->came_us[c->rank] = clock_wall_us();
     if (c->shaped && !r->shaped) {
         r->dtype = c->record->dtype;
@@ -162,111 +206,173 @@ static void take_part(struct gather *g, struct call *c, bool own)
         c->record = NULL;
 }
 
+/* It ended before this rank came to it. */
+static void join_late(struct gather *g, struct call *c)
+{
+    struct call_key *key = c->key[0] ? call_key_add(c, &g->id) : NULL;
+
+    ++*series_turn(g->series, c->rank);
+    g->came[c->rank] = true;
+    g->n_came++;
+    gather_tell_late(g, key, c->wait);
+    if (g->n_came == g->wanted && !g->job)
+        gather_free(g);
+    call_free(c);
+}
+
 static void join(struct series *s, struct call *c)
 {
-    struct gather *g = gather_find(s, s->turn[c->rank]);
+    uint64_t turn = *series_turn(s, c->rank), timeout_us = c->record->timeout_us;
+    struct gather *g = series_find(s, turn);
     struct job_wait *wait = c->wait;
+    struct job *j;
     bool own = !g, fits;
-    uint64_t timeout_us = c->record->timeout_us;
     struct err e;
 
-    if (g && g->over) { /* it ended before this rank came */
-        struct err why = g->why ? *g->why : (struct err){.code = ERR_ranks_missing};
-
-        s->turn[c->rank]++;
-        g->caller[c->rank].came = true;
-        if (++g->came == g->wanted && !g->job)
-            gather_free(g);
-        refuse(c, &why);
+    if (g && g->over) {
+        join_late(g, c);
         return;
     }
-    if (!g)
+    if (!g && check_room(s, c, &e) == 0) {
         g = open_gather(s, c, &e);
+        if (!g)
+            job_count_out();
+    }
     if (!g) {
         refuse(c, &e);
         return;
     }
     fits = own || agrees(g, c);
-    s->turn[c->rank]++;
+    ++*series_turn(s, c->rank);
     take_part(g, c, own);
-    job_wait_attach(g->job, wait);
     call_free(c);
-    if (!fits)
-        disagree(g);
-    else if (g->came == g->wanted)
-        gather_record(g);
+    j = g->job;
+    wait->calls = true;
+    if (fits)
+        gather_next(g, timeout_us);
     else
-        set_deadline(g, timeout_us);
+        disagree(g);
+    job_wait_attach(j, wait);
 }
 
-/* The same call, sent again: it waits for the job that it was part of. 1: so it is. */
-static int join_again(struct series *s, struct call *c, struct err *e)
-{
-    for (struct gather *g = s->gathers; g && c->key[0]; g = g->next) {
-        const struct store_key *k = &g->caller[c->rank].key;
+/* ---- is it a new call? ---- */
 
-        if (!g->job || strcmp(k->key, c->key) != 0)
-            continue;
-        if (memcmp(k->digest, c->digest, sizeof c->digest) != 0)
-            return err_set(e, ERR_idempotency_key_reused,
-                           "this Idempotency-Key came with another call before: take a new key");
-        c->wait->replayed = true;
-        job_wait_attach(g->job, c->wait);
-        return 1;
-    }
-    if (c->key[0] && c->endings != call_endings())
-        return err_set(e, ERR_call_key_stale, "a job of calls has ended meanwhile");
-    return 0;
+/* It was made before, and belongs to this job. */
+static void join_again(const struct id *job, struct call *c)
+{
+    struct job *j = job_find(job);
+
+    c->wait->replayed = true;
+    c->wait->id = *job;
+    c->wait->calls = true;
+    if (j)
+        job_wait_attach(j, c->wait);
+    else
+        job_wait_refuse_unknown(c->wait);
+    call_free(c);
 }
 
-/* To the oldest that waits for this rank, or else to where the foremost rank is. */
-static void rejoin(struct series *s, uint32_t rank)
+static void call_anew(struct call *c)
 {
-    uint64_t to = 0;
+    struct err e;
+    struct series *s = series_of(c->record, &e);
 
-    for (uint32_t i = 0; i < s->n; i++)
-        to = s->turn[i] > to ? s->turn[i] : to;
-    for (const struct gather *g = s->gathers; g; g = g->next) {
-        if (!g->over && !g->caller[rank].came && series_wants(s, rank) && g->turn < to)
-            to = g->turn;
+    if (!s) {
+        refuse(c, &e);
+        return;
     }
-    while (s->turn[rank] < to) {
-        struct gather *g = gather_find(s, s->turn[rank]++);
+    if (c->rejoin)
+        series_rejoin(s, c->rank);
+    if (*series_turn(s, c->rank) >= s->forgotten || series_find(s, *series_turn(s, c->rank))) {
+        join(s, c);
+        return;
+    }
+    ++*series_turn(s, c->rank);
+    err_set(&e, ERR_ranks_missing,
+            "the other ranks gave up waiting for this call of rank %u so long ago that no more is "
+            "known of it; rejoin=1 goes on where they are now",
+            c->rank);
+    refuse(c, &e);
+}
 
-        if (!g)
-            continue;
-        g->caller[rank].came = true;
-        if (++g->came == g->wanted && !g->job)
-            gather_free(g);
+/* Does the key of an earlier call, whose job has not ended or is being recorded, answer it? */
+static bool answered_by_key(struct call *c)
+{
+    struct call_key *k = call_key_find(c->key);
+    struct err e;
+
+    if (!k)
+        return false;
+    if (memcmp(k->key.digest, c->digest, sizeof c->digest) == 0) {
+        join_again(&k->job, c);
+        return true;
     }
+    err_set(&e, ERR_idempotency_key_reused,
+            "this Idempotency-Key came with another call before: take a new key");
+    refuse(c, &e);
+    return true;
+}
+
+static void on_looked_up(struct core_msg *m)
+{
+    struct call *c = CORE_OWNER(m, struct call, msg);
+
+    if (answered_by_key(c)) /* twice at the same time */
+        return;
+    if (c->look.msg.rc != 0)
+        refuse(c, &c->look.msg.err);
+    else if (c->look.found)
+        join_again(&c->look.job, c);
+    else
+        call_anew(c);
+}
+
+/* Store thread. */
+static void looked_up(struct store_msg *m, const struct err *e)
+{
+    struct call *c = CORE_OWNER(m, struct call, look.msg);
+
+    m->rc = e ? -1 : 0;
+    if (e && e != &m->err)
+        m->err = *e;
+    c->msg.run = on_looked_up;
+    core_post(&c->msg);
+}
+
+/* The store's thread has the keys of all that was recorded before: it is asked, and no reader. */
+static void look_up(struct call *c)
+{
+    memcpy(c->look.key.key, c->key, sizeof c->look.key.key);
+    memcpy(c->look.key.digest, c->digest, sizeof c->look.key.digest);
+    c->look.msg.done = looked_up;
+    store_key_find_init(&c->look);
+    store_post(&c->look.msg);
+}
+
+/* The group may have gone since the api layer looked. */
+static int check_group(const struct job_record *r, struct err *e)
+{
+    static struct group group; /* large */
+
+    if (group_find(r->group, strlen(r->group), &group, e) != 0)
+        return -1;
+    if (group.n == r->n && memcmp(group.ranks, r->ranks, r->n * sizeof *r->ranks) == 0)
+        return 0;
+    return err_set(e, ERR_group_unknown, "the group %s was deleted", r->group);
 }
 
 static void on_call(struct core_msg *m)
 {
     struct call *c = CORE_OWNER(m, struct call, msg);
-    struct series *s = series_find(c);
     struct err e;
-    int again;
 
     assert(core_here());
-    if (!s)
-        s = series_make(c, &e);
-    if (!s || workers_check(c->record, &e) != 0) {
+    if (check_group(c->record, &e) != 0 || workers_check(c->record, &e) != 0)
         refuse(c, &e);
-        return;
-    }
-    again = join_again(s, c, &e);
-    if (again < 0 && e.code == ERR_call_key_stale) {
-        job_wait_refuse(c->wait, &e); /* the asker keeps the call */
-    } else if (again < 0) {
-        refuse(c, &e);
-    } else if (again > 0) {
-        call_free(c);
-    } else {
-        if (c->rejoin)
-            rejoin(s, c->rank);
-        join(s, c);
-    }
+    else if (!c->key[0])
+        call_anew(c);
+    else if (!answered_by_key(c))
+        look_up(c);
 }
 
 void call_post(struct call *c)

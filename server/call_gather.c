@@ -1,265 +1,210 @@
 /* call_gather.c - the calls of one job from the first to the last, and what becomes of those that
  * never make one. */
-#include "server/call_parts.h"
 #include "server/backward.h"
+#include "server/call_parts.h"
 #include "server/job_parts.h"
+#include "server/rank_list.h"
 #include "server/scheduler.h"
+#include "server/group.h"
 #include "schema/clock.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct series *all_series;
-static atomic_uint_least64_t endings;
+/* ---- those that are over, for the ranks that have not come to them ---- */
 
-uint64_t call_endings(void)
+static struct {
+    struct gather *oldest, *newest;
+    uint32_t n;
+} kept;
+
+void gather_keep_not(struct gather *g)
 {
-    return atomic_load(&endings);
+    if (!g->older && !g->newer && kept.oldest != g)
+        return;
+    *(g->older ? &g->older->newer : &kept.oldest) = g->newer;
+    *(g->newer ? &g->newer->older : &kept.newest) = g->older;
+    g->older = g->newer = NULL;
+    kept.n--;
 }
 
-/* ---- series ---- */
-
-/* As record_calls. */
-bool series_wants(const struct series *s, uint32_t rank)
+static void forget_oldest(void)
 {
-    return !s->pair || rank == s->src || rank == s->dst;
+    struct gather *g = kept.oldest;
+    struct series *s = g->series;
+
+    if (s->forgotten <= g->turn)
+        s->forgotten = g->turn + 1;
+    gather_tell_forgotten(g);
+    gather_free(g);
 }
 
-struct series *series_find(const struct call *c)
+void gather_keep(struct gather *g)
 {
-    const struct job_record *r = c->record;
-    struct series *s = all_series;
-
-    while (s && (s->gone || strcmp(s->group, r->group) != 0 || s->pair != c->pair || s->n != r->n ||
-                 memcmp(s->ranks, r->ranks, r->n * sizeof *r->ranks) != 0 ||
-                 (c->pair && (s->src != r->params.src || s->dst != r->params.dst))))
-        s = s->next;
-    return s;
+    g->older = kept.newest;
+    *(g->older ? &g->older->newer : &kept.oldest) = g;
+    kept.newest = g;
+    if (++kept.n > LIMIT_CALLS_BEHIND)
+        forget_oldest();
 }
 
-struct series *series_make(const struct call *c, struct err *e)
+void gather_pass(struct gather *g, uint32_t rank)
 {
-    const struct job_record *r = c->record;
-    struct series *s = calloc(1, sizeof *s + r->n * (sizeof s->turn[0] + sizeof *s->ranks));
-
-    if (!s) {
-        err_set(e, ERR_no_memory, "the calls of a group");
-        return NULL;
-    }
-    snprintf(s->group, sizeof s->group, "%s", r->group);
-    s->pair = c->pair;
-    s->src = r->params.src;
-    s->dst = r->params.dst;
-    s->n = r->n;
-    s->ranks = (uint32_t *)(s->turn + r->n);
-    memcpy(s->ranks, r->ranks, r->n * sizeof *r->ranks);
-    s->next = all_series;
-    all_series = s;
-    return s;
-}
-
-struct gather *gather_find(const struct series *s, uint64_t turn)
-{
-    struct gather *g = s->gathers;
-
-    while (g && g->turn != turn)
-        g = g->next;
-    return g;
-}
-
-void gather_free(struct gather *g)
-{
-    struct gather **at = &g->series->gathers;
-
-    while (*at != g)
-        at = &(*at)->next;
-    *at = g->next;
-    g->series->over -= g->over;
-    core_timer_clear(&g->deadline);
-    free(g->why);
-    free(g);
+    if (g->came[rank])
+        return;
+    g->came[rank] = true;
+    g->n_came++;
+    gather_tell_late(g, NULL, NULL);
+    if (g->n_came == g->wanted && !g->job)
+        gather_free(g);
 }
 
 /* ---- the end of a job that never ran ---- */
 
-static struct err *copy_of(const struct err *why)
-{
-    struct err *copy = malloc(sizeof *copy);
-
-    if (copy)
-        *copy = *why;
-    return copy;
-}
-
-static void forget_oldest(struct series *s)
-{
-    struct gather *oldest = NULL;
-
-    for (struct gather *g = s->gathers; g; g = g->next) {
-        if (g->over && !g->job && (!oldest || g->turn < oldest->turn))
-            oldest = g;
-    }
-    if (oldest)
-        gather_free(oldest);
-}
-
-/* Those who come late hear why. */
-static void entomb(struct gather *g, const struct err *why)
+void gather_end(struct gather *g, enum job_state to, const struct err *why)
 {
     core_timer_clear(&g->deadline);
     g->over = true;
-    g->series->over++;
-    g->why = copy_of(why);
+    g->series->open--;
+    job_move(g->job, to, why); /* recorded as it stands, by call_end_fill */
 }
 
-static void series_free_if_over(struct series *s)
+void call_end_fill(const struct job *j, struct store_job_finish *m)
 {
-    struct series **at = &all_series;
+    const struct gather *g = j->gather;
+    uint8_t *came;
 
-    if (!s->gone || s->gathers)
+    if (!g || !g->over)
         return;
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
-    free(s);
+    m->unrun = true;
+    m->keys = gather_keys(g, &m->n_keys);
+    if (g->n_came == g->wanted || g->series->gone)
+        return;
+    came = calloc(g->series->n, sizeof *came);
+    for (uint32_t i = 0; came && i < g->series->n; i++)
+        came[i] = g->came[i];
+    m->came = came;
 }
 
-/* Its job is gone. It stays for those who have not come, but not for ever. */
+void call_end_free(struct store_job_finish *m)
+{
+    free((void *)(uintptr_t)m->keys);
+    free((void *)(uintptr_t)m->came);
+}
+
+/* Nothing of the job is left but its place. */
 static void job_is_gone(struct gather *g)
 {
     struct series *s = g->series;
 
     g->job = NULL;
-    atomic_fetch_add(&endings, 1);
-    if (!g->over || g->came == g->wanted || s->gone)
+    if (!g->over || g->n_came == g->wanted || s->gone) {
         gather_free(g);
-    else if (s->over > LIMIT_CALLS_BEHIND)
-        forget_oldest(s);
-    series_free_if_over(s);
-}
-
-struct ending {
-    struct store_job_insert insert;
-    struct job_record *record; /* a copy: the job's own gets its end meanwhile */
-    uint32_t n;
-    struct store_key keys[];
-};
-
-static void ending_stored(struct store_msg *m, const struct err *e)
-{
-    struct ending *x = CORE_OWNER(m, struct ending, insert.msg);
-
-    (void)e; /* the finish behind it says so */
-    record_free(x->record);
-    free(x);
-}
-
-static uint32_t collect_keys(const struct gather *g, struct store_key *out)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < g->series->n; i++) {
-        if (g->caller[i].came && g->caller[i].key.key[0])
-            out[n++] = g->caller[i].key;
-    }
-    return n;
-}
-
-/* It is recorded as it stands, and then its end. */
-static void record_unrun(struct gather *g)
-{
-    struct ending *x = calloc(1, sizeof *x + g->series->n * sizeof x->keys[0]);
-
-    if (x)
-        x->record = record_copy(g->job->record);
-    if (!x || !x->record) {
-        free(x);
         return;
     }
-    store_job_insert_init(&x->insert);
-    x->insert.record = x->record;
-    x->insert.inputs = g->job->inputs;
-    x->insert.key = "";
-    x->insert.keys = x->keys;
-    x->insert.n_keys = collect_keys(g, x->keys);
-    x->insert.msg.done = ending_stored;
-    store_post(&x->insert.msg);
+    for (uint32_t i = 0; i < s->n; i++)
+        call_key_remove(g->caller[i].key);
+    free(g->caller);
+    g->caller = NULL;
+    gather_keep(g);
 }
 
-void gather_end(struct gather *g, enum job_state to, const struct err *why)
+void call_job_gone(struct job *j)
 {
-    struct job *j = g->job;
-
-    record_unrun(g);
-    entomb(g, why);
-    job_move(j, to, why);
+    if (j->gather)
+        job_is_gone(j->gather);
 }
 
 void call_cancel(struct job *j, const struct err *why)
 {
-    if (!j->gather->whole &&
-        !j->gather->over) /* else it is on its way to the queue, and is cancelled there */
-        gather_end(j->gather, JOB_cancelled, why);
+    struct gather *g = j->gather;
+
+    if (g->whole && !g->over)
+        g->cancelled = true; /* it is on its way to the queue, and is cancelled there */
+    else if (!g->over)
+        gather_end(g, JOB_cancelled, why);
 }
 
-/* "0, 2": the ranks that came, or that did not. */
-static void name_ranks(const struct gather *g, bool came, char *buf, size_t size)
+/* ---- the deadline ---- */
+
+static bool has_come(const void *arg, uint32_t rank)
 {
-    size_t len = 0;
+    const struct gather *g = arg;
 
-    buf[0] = '\0';
-    for (uint32_t i = 0; i < g->series->n && len < size; i++) {
-        if (series_wants(g->series, i) && g->caller[i].came == came)
-            len += (size_t)snprintf(buf + len, size - len, len ? ", %u" : "%u", i);
-    }
+    return g->came[rank];
 }
 
-void gather_late(struct core_timer *t)
+static bool is_missing(const void *arg, uint32_t rank)
+{
+    const struct gather *g = arg;
+
+    return series_wants(g->series, rank) && !g->came[rank];
+}
+
+static void too_late(struct core_timer *t)
 {
     struct gather *g = CORE_OWNER(t, struct gather, deadline);
     char came[150], missing[150];
     struct err why;
 
-    name_ranks(g, true, came, sizeof came);
-    name_ranks(g, false, missing, sizeof missing);
     err_set(&why, ERR_ranks_missing,
             "%u of %u ranks never made call %llu on the group: %s; these came: %s",
-            g->wanted - g->came, g->wanted, (unsigned long long)g->turn, missing, came);
+            g->wanted - g->n_came, g->wanted, (unsigned long long)g->turn,
+            rank_list(missing, sizeof missing, g->series->n, is_missing, g),
+            rank_list(came, sizeof came, g->series->n, has_come, g));
     for (uint32_t i = 0; i < g->series->n; i++) {
-        if (series_wants(g->series, i) && !g->caller[i].came)
+        if (is_missing(g, i))
             err_rank(&why, i);
     }
     gather_end(g, JOB_failed, &why);
 }
 
+/* The earliest timeout of those who came is that of all. */
+static void set_deadline(struct gather *g, uint64_t timeout_us)
+{
+    uint64_t at = clock_us() + timeout_us;
+
+    if (g->deadline.slot && g->deadline.at_us <= at)
+        return;
+    core_timer_clear(&g->deadline);
+    g->deadline.fire = too_late;
+    core_timer_set(&g->deadline, at);
+}
+
 /* ---- all have come ---- */
 
-static void not_recorded(struct gather *g, const struct err *why)
+/* There is no job, and no trace of one: the callers hear why. */
+static void refuse_all(struct gather *g, const struct err *why)
 {
     struct job *j = g->job;
 
     promises_break(&j->promised, why);
     while (j->waits)
         job_wait_refuse(j->waits, why);
-    entomb(g, why);
+    j->gather = NULL;
     job_leave(j);
     job_count_out();
     job_free(j);
-    job_is_gone(g);
+    gather_free(g);
 }
 
 static void on_recorded(struct core_msg *m)
 {
     struct gather *g = CORE_OWNER(m, struct gather, recorded);
+    struct job *j = g->job;
 
     free((void *)(uintptr_t)g->insert.keys);
     g->insert.keys = NULL;
     if (g->failed) {
-        not_recorded(g, &g->insert.msg.err);
+        struct err why = g->insert.msg.err;
+
+        refuse_all(g, &why);
         return;
     }
-    promises_wait(g->job);
+    promises_wait(j);
+    job_waits_told(j, UINT64_MAX, NULL);
+    if (g->cancelled)
+        job_cancel_now(j);
     scheduler_next();
 }
 
@@ -285,66 +230,50 @@ static bool all_missing(const struct gather *g)
     return all;
 }
 
-void gather_record(struct gather *g)
+static void record(struct gather *g)
 {
-    struct store_key *keys = calloc(g->series->n, sizeof *keys);
+    struct job *j = g->job;
     struct err why;
     int left;
 
     core_timer_clear(&g->deadline);
-    if (!id_is_zero(&g->job->record->parent) && all_missing(g))
-        backward_nothing(g->job->record, g->job->inputs);
-    if (!g->job->record->shaped)
-        record_no_tensor(g->job->record);
-    left = promises_take(g->job, &why);
+    if (!id_is_zero(&j->record->parent) && all_missing(g))
+        backward_nothing(j->record, j->inputs);
+    if (!j->record->shaped)
+        record_no_tensor(j->record);
+    left = promises_take(j, &why);
     if (left < 0) {
-        free(keys);
         gather_end(g, JOB_failed, &why);
         return;
     }
-    g->job->awaits = (uint32_t)left;
+    j->awaits = (uint32_t)left;
     g->whole = true;
     store_job_insert_init(&g->insert);
-    g->insert.record = g->job->record;
-    g->insert.inputs = g->job->inputs;
+    g->insert.record = j->record;
+    g->insert.inputs = j->inputs;
     g->insert.key = "";
-    g->insert.keys = keys;
-    g->insert.n_keys = keys ? collect_keys(g, keys) : 0;
+    g->insert.keys = gather_keys(g, &g->insert.n_keys);
+    g->insert.replaces = g->known;
     g->insert.msg.done = insert_done;
     store_post(&g->insert.msg);
 }
 
-void call_job_gone(struct job *j)
+void gather_next(struct gather *g, uint64_t timeout_us)
 {
-    if (j->gather)
-        job_is_gone(j->gather);
-    j->gather = NULL;
+    if (g->n_came == g->wanted)
+        record(g);
+    else
+        set_deadline(g, timeout_us);
 }
 
-void call_drain(void)
-{
-    struct err why;
+/* ---- when no more will come ---- */
 
-    err_set(&why, ERR_draining, "the service stops before every rank has called");
-    for (struct series *s = all_series; s; s = s->next) {
-        for (struct gather *g = s->gathers; g; g = g->next) {
-            if (!g->whole && !g->over)
-                gather_end(g, JOB_failed, &why);
-        }
-    }
-}
-
-static void series_end(struct series *s, const struct err *why)
+static void end_open(struct gather *g, const struct err *why)
 {
-    s->gone = true;
-    for (struct gather *g = s->gathers, *next; g; g = next) {
-        next = g->next;
-        if (!g->job)
-            gather_free(g); /* nobody will come to it any more */
-        else if (!g->whole && !g->over)
-            gather_end(g, JOB_cancelled, why);
-    }
-    series_free_if_over(s);
+    if (!g->whole && !g->over)
+        gather_end(g, JOB_cancelled, why);
+    else if (!g->job)
+        gather_free(g); /* nobody will come to it any more */
 }
 
 void call_group_gone(const char *name)
@@ -352,21 +281,67 @@ void call_group_gone(const char *name)
     struct err why;
 
     err_set(&why, ERR_cancelled, "the group was deleted");
-    for (struct series *s = all_series, *next; s; s = next) {
-        next = s->next;
-        if (!s->gone && strcmp(s->group, name) == 0)
-            series_end(s, &why);
+    series_end(name);
+    series_each(name, end_open, &why);
+}
+
+/* What nobody was told of is as if it had not been: after a restart it may come again. */
+static void drain(struct gather *g, const struct err *why)
+{
+    if (g->whole || g->over)
+        return;
+    if (g->known)
+        gather_end(g, JOB_failed, why);
+    else
+        refuse_all(g, why);
+}
+
+void call_drain(void)
+{
+    struct err why;
+
+    err_set(&why, ERR_draining, "the service stops before every rank has called");
+    series_each(NULL, drain, &why);
+}
+
+/* ---- recovery ---- */
+
+int call_restore(const struct job_record *r, const uint8_t *came, struct err *e)
+{
+    static struct group group; /* large */
+    struct series *s;
+    struct gather *g;
+
+    if (!r->group[0] || group_find(r->group, strlen(r->group), &group, NULL) != 0 ||
+        group.n != r->n || memcmp(group.ranks, r->ranks, r->n * sizeof *r->ranks) != 0)
+        return 0; /* nobody can come to it any more */
+    s = series_of(r, e);
+    if (!s)
+        return -1;
+    if (series_find(s, r->call_seq))
+        return 0;
+    g = gather_new(s, r->call_seq, &r->id, e);
+    if (!g)
+        return -1;
+    free(g->caller);
+    g->caller = NULL;
+    g->over = g->known = true;
+    s->open--;
+    for (uint32_t i = 0; i < r->n; i++) {
+        g->came[i] = came[i] != 0;
+        g->n_came += came[i] != 0;
     }
+    gather_keep(g);
+    return 0;
+}
+
+void call_restored(void)
+{
+    series_restore();
 }
 
 void call_fini(void)
 {
-    while (all_series) {
-        struct series *s = all_series;
-
-        all_series = s->next;
-        while (s->gathers)
-            gather_free(s->gathers);
-        free(s);
-    }
+    series_fini();
+    call_keys_fini();
 }

@@ -278,6 +278,7 @@ static void on_end_recorded(struct core_msg *m)
     } else {
         ended(j, x->finish.superseded);
     }
+    call_end_free(&x->finish);
     free(x);
 }
 
@@ -306,6 +307,7 @@ static void record_end(struct job *j)
     x->finish.record = j->record;
     x->finish.outputs = j->record->state == JOB_succeeded ? j->outputs : NULL;
     x->finish.kept = j->kept;
+    call_end_fill(j, &x->finish);
     x->finish.msg.done = finish_done;
     store_post(&x->finish.msg);
 }

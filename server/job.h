@@ -31,6 +31,7 @@ struct job_wait {
     struct err err;
     struct job_record *job; /* a copy, the waiter's to free; NULL when rc is -1 */
     bool gone;              /* job_wait_drop came first */
+    bool calls;             /* it is the call of a rank, and not somebody who looks at the job */
     bool replayed;          /* an Idempotency-Key found the earlier job, which `id` names */
     struct id id;           /* the job that was asked for; of a submission, the job it became */
 
@@ -38,6 +39,7 @@ struct job_wait {
     atomic_int phase; /* who answers: job_wait.c */
     bool held, late;
     int what;
+    uint64_t told_number; /* call_record.c's: it is due when the database has this message */
     struct core_msg msg, drop;
     struct core_timer timer;
     struct job_wait *next, **prev;

@@ -89,6 +89,9 @@ bool job_outputs_too_large(const struct job *j);
 /* Puts w on j, or answers it at once when it does not want to wait or nothing will happen. */
 void job_wait_attach(struct job *j, struct job_wait *w);
 void job_wait_refuse(struct job_wait *w, const struct err *e);
+void job_wait_refuse_unknown(struct job_wait *w); /* w->id has ended: the store knows it */
+void job_waits_told(struct job *j, uint64_t number, const struct err *failed); /* up to number */
+void job_cancel_now(struct job *j);
 void job_waits_answer(struct job *j); /* every wait on it, with its present state */
 void job_waits_refuse(struct job *j); /* with ERR_job_unknown: the store knows it */
 

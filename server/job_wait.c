@@ -58,7 +58,7 @@ void job_waits_answer(struct job *j)
         answer(j->waits, j);
 }
 
-static void refuse_unknown(struct job_wait *w)
+void job_wait_refuse_unknown(struct job_wait *w)
 {
     char id[ID_TEXT];
     struct err e;
@@ -70,22 +70,37 @@ static void refuse_unknown(struct job_wait *w)
 void job_waits_refuse(struct job *j)
 {
     while (j->waits)
-        refuse_unknown(j->waits);
+        job_wait_refuse_unknown(j->waits);
+}
+
+static bool must_be_told(struct job *j, struct job_wait *w)
+{
+    return w->calls && !w->gone && call_ack(j, w);
 }
 
 static void deadline_passed(struct core_timer *t)
 {
     struct job_wait *w = CORE_OWNER(t, struct job_wait, timer);
 
-    answer(w, w->on);
+    if (!must_be_told(w->on, w))
+        answer(w, w->on);
 }
 
-void job_wait_attach(struct job *j, struct job_wait *w)
+void job_waits_told(struct job *j, uint64_t number, const struct err *failed)
 {
-    if (w->gone || w->deadline_us <= clock_us() || job_stuck(j)) {
-        answer(w, j);
-        return;
+    for (struct job_wait *w = j->waits, *next; w; w = next) {
+        next = w->next;
+        if (w->told_number == 0 || w->told_number > number)
+            continue;
+        if (failed)
+            job_wait_refuse(w, failed);
+        else
+            answer(w, j);
     }
+}
+
+static void hold(struct job *j, struct job_wait *w)
+{
     w->on = j;
     w->held = true;
     w->next = j->waits;
@@ -93,13 +108,26 @@ void job_wait_attach(struct job *j, struct job_wait *w)
     if (w->next)
         w->next->prev = &w->next;
     j->waits = w;
+}
+
+void job_wait_attach(struct job *j, struct job_wait *w)
+{
+    bool due = w->gone || w->deadline_us <= clock_us() || job_stuck(j);
+
+    if (due && !must_be_told(j, w)) {
+        answer(w, j);
+        return;
+    }
+    hold(j, w);
+    if (due)
+        return;
     w->timer.fire = deadline_passed;
     core_timer_set(&w->timer, w->deadline_us);
 }
 
 /* ---- requests ---- */
 
-static void cancel(struct job *j)
+void job_cancel_now(struct job *j)
 {
     struct err why;
 
@@ -130,11 +158,11 @@ static void begin(struct core_msg *m)
     }
     j = job_find(&w->id);
     if (!j) {
-        refuse_unknown(w);
+        job_wait_refuse_unknown(w);
         return;
     }
     if (w->what == WHAT_cancel)
-        cancel(j);
+        job_cancel_now(j);
     job_wait_attach(j, w);
 }
 

@@ -2,6 +2,7 @@
 #include "server/recovery.h"
 
 #include "schema/log.h"
+#include "server/call.h"
 #include "server/group.h"
 #include "server/job.h"
 #include "server/store.h"
@@ -58,7 +59,10 @@ static int on_job(void *arg, struct job_record *record, struct tensor **inputs, 
     if (lost) {
         n->failed++;
         err_set(&why, ERR_inputs_lost,
-                "the inputs were in memory that did not survive a restart: submit the job again");
+                record->partial
+                    ? "the service ended before every rank had called: call again"
+                    : "the inputs were in memory that did not survive a restart: submit the job "
+                      "again");
         return fail_job(record, inputs, &why, e);
     }
     if (group_check_ranks(record->ranks, record->n, &why) != 0) {
@@ -68,10 +72,17 @@ static int on_job(void *arg, struct job_record *record, struct tensor **inputs, 
     return job_restore(record, inputs, e);
 }
 
+static int on_call(void *arg, const struct job_record *record, const uint8_t *came, struct err *e)
+{
+    (void)arg;
+    return call_restore(record, came, e);
+}
+
 int recover(bool arena_kept, struct err *e)
 {
     struct counts n = {0};
-    struct store_recovery r = {.arg = &n, .group = on_group, .tensor = on_tensor, .job = on_job};
+    struct store_recovery r = {
+        .arg = &n, .group = on_group, .tensor = on_tensor, .job = on_job, .call = on_call};
     uint64_t lost;
 
     if (!arena_kept && store_lose_tensors(&lost, e) != 0)
@@ -79,6 +90,7 @@ int recover(bool arena_kept, struct err *e)
     if (store_recover(&r, e) != 0)
         return -1;
     job_restore_waiting();
+    call_restored();
     if (n.lost > 0)
         log_warn("recovery: the bytes of %llu tensors did not survive; they answer 410", n.lost);
     log_info("recovery: groups=%llu tensors=%llu lost=%llu unfinished=%llu failed=%llu", n.groups,

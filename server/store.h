@@ -82,6 +82,7 @@ struct store_job_insert {
     uint32_t n_keys;
     struct store_batch *batch; /* key is that of the batch; NULL: it is alone */
     bool leads;                /* the first of the batch */
+    bool replaces;             /* the row is there: that of calls that only waited */
     bool existed;       /* out: the key's job was there, with the same digest; nothing stored */
     struct id existing; /* out: that job */
 };
@@ -94,10 +95,36 @@ struct store_job_finish { /* terminal: state, error, timeline, and the outputs' 
     struct tensor *const
         *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
     struct tensor *const *kept; /* record->n, as record->kept names them; NULL: none */
+    bool unrun; /* it was never recorded, or only as calls that waited: the row is made anew */
+    const uint8_t *came; /* then: record->n, who had come; NULL: nobody else may come to it */
+    const struct store_key *keys;
+    uint32_t n_keys;
     bool
         superseded; /* out: another end was recorded before; this one is dropped, outputs and all */
 };
 void store_job_finish_init(struct store_job_finish *m);
+
+/* Calls that wait, or that came late to a job that had ended. */
+struct store_call {
+    struct store_msg msg;
+    struct id id;
+    const struct job_record *record; /* its row is made anew; NULL: it is there */
+    const uint8_t *came;             /* n, who has come so far; NULL: nobody else may come to it */
+    uint32_t n;
+    const struct store_key *keys;
+    uint32_t n_keys;
+};
+void store_call_init(struct store_call *m);
+
+/* The job of a call's key, as the writing thread knows it: all that was posted before is there.
+ * apply: ERR_idempotency_key_reused. */
+struct store_key_find {
+    struct store_msg msg;
+    struct store_key key;
+    bool found; /* out */
+    struct id job;
+};
+void store_key_find_init(struct store_key_find *m);
 
 struct store_job_attempt { /* a run begins: attempts */
     struct store_msg msg;
@@ -169,10 +196,6 @@ void store_group_delete_init(struct store_group_delete *m);
 
 /* ---- reads: any thread, its own connection ---- */
 
-/* The job of a key. Returns 0, 1 when there is none, or -1 with ERR_idempotency_key_reused (it came
- * with another digest) or ERR_store. */
-int store_key_read(const struct store_key *k, struct id *job, struct err *e);
-
 /* A job's record (state queued when it is unfinished: memory knows better). Returns 0, or -1 with
  * ERR_job_unknown or ERR_store. */
 int store_job_read(const struct id *id, struct job_record **out, struct err *e);
@@ -214,11 +237,13 @@ struct store_recovery {
      * gone. Takes record and inputs. */
     int (*job)(void *arg, struct job_record *record, struct tensor **inputs, bool lost,
                struct err *e);
+    /* One job, ended or not, to which not all ranks had come: came[record->n]. */
+    int (*call)(void *arg, const struct job_record *record, const uint8_t *came, struct err *e);
 };
 
-/* Calls the three for every row: groups, tensors, jobs. A row whose extent cannot be adopted counts
- * as lost; a row that cannot be right is ERR_store, for a start on half a state loses the other
- * half. */
+/* Calls the four for every row: groups, tensors, jobs, calls. A row whose extent cannot be adopted
+ * counts as lost; a row that cannot be right is ERR_store, for a start on half a state loses the
+ * other half. */
 int store_recover(const struct store_recovery *r, struct err *e);
 
 #endif

@@ -30,6 +30,12 @@ static int delete (struct store_msg *m, struct err *e)
     if (!s)
         return -1;
     bind_text(s, 1, ((struct store_group_delete *)m)->name);
+    if (db_run(db, s, e) != 0)
+        return -1;
+    s = db_stmt(db, STMT_calls_forget, e); /* nobody comes late to its calls any more */
+    if (!s)
+        return -1;
+    bind_text(s, 1, ((struct store_group_delete *)m)->name);
     return db_run(db, s, e) != 0 ? -1 : store_kv_forget(((struct store_group_delete *)m)->name, e);
 }
 

@@ -108,6 +108,7 @@ int schema_migrate(struct db *db, const char *path, bool clean, struct err *e);
 
 /* The row of JOB_COLUMNS; outputs are column 30, inputs 31. */
 #define JOB_INPUTS_COLUMN 31
+#define JOB_CAME_COLUMN 39
 int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e);
 
 /* ---- store_tensors.c ---- */
@@ -118,7 +119,9 @@ int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e);
 
 int key_check(struct store_job_insert *m, struct err *e); /* sets existed */
 int key_insert(const struct store_job_insert *m, struct err *e);
-int keys_add(const struct store_job_insert *m, struct err *e); /* of calls */
+/* Of calls, or with `anew` of a batch's lines: there a key may have been another job's. */
+int keys_add(const struct store_key *keys, uint32_t n, const struct id *job, bool anew,
+             struct err *e);
 int key_delete_of(const struct id *job, struct err *e);
 
 /* ---- of both store_jobs.c and store_recover.c: one rank's input ---- */

@@ -75,29 +75,50 @@ static void bind_gradient(sqlite3_stmt *s, const struct job_record *r)
     bind_u64(s, 26, r->mask_reduce == REDUCE_MIN);
 }
 
-static int insert(struct store_msg *msg, struct err *e)
+/* inputs: NULL: there are none that a restart could use. */
+static int insert_row(const struct job_record *r, struct tensor *const *inputs, const char *key,
+                      struct err *e)
 {
-    struct store_job_insert *m = (struct store_job_insert *)msg;
     struct db *db = store_writer();
-    const struct job_record *r = m->record;
-    sqlite3_stmt *s;
+    sqlite3_stmt *s = db_stmt(db, STMT_job_insert, e);
 
-    m->existed = false;
-    if (m->key[0] && (key_check(m, e) != 0 || m->existed))
-        return m->existed ? 0 : -1;
-    s = db_stmt(db, STMT_job_insert, e);
     if (!s)
         return -1;
     bind_job(s, r);
-    for (uint32_t i = 0; i < record_needs(r); i++)
-        put_input(scratch.tensors + INPUT_BYTES * i, m->inputs[i]);
-    bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * record_needs(r));
-    bind_text(s, 20, m->key[0] ? m->key : NULL);
+    for (uint32_t i = 0; inputs && i < record_needs(r); i++)
+        put_input(scratch.tensors + INPUT_BYTES * i, inputs[i]);
+    if (inputs)
+        bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * record_needs(r));
+    bind_text(s, 20, key[0] ? key : NULL);
     bind_u64(s, 21, r->resident);
     if (r->called)
         bind_u64(s, 22, r->call_seq);
     bind_gradient(s, r);
-    if (db_run(db, s, e) != 0 || keys_add(m, e) != 0)
+    return db_run(db, s, e);
+}
+
+/* The row of calls that only waited, if there is one. */
+static int drop_row(const struct id *id, struct err *e)
+{
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_job_drop, e);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, id);
+    return db_run(db, s, e);
+}
+
+static int insert(struct store_msg *msg, struct err *e)
+{
+    struct store_job_insert *m = (struct store_job_insert *)msg;
+
+    m->existed = false;
+    if (m->key[0] && (key_check(m, e) != 0 || m->existed))
+        return m->existed ? 0 : -1;
+    if ((m->replaces && drop_row(&m->record->id, e) != 0) ||
+        insert_row(m->record, m->inputs, m->key, e) != 0 ||
+        keys_add(m->keys, m->n_keys, &m->record->id, m->batch != NULL, e) != 0)
         return -1;
     return m->key[0] && (!m->batch || m->leads) ? key_insert(m, e) : 0;
 }
@@ -105,6 +126,36 @@ static int insert(struct store_msg *msg, struct err *e)
 void store_job_insert_init(struct store_job_insert *m)
 {
     m->msg.apply = insert;
+}
+
+/* ---- calls ---- */
+
+static int set_came(const struct id *id, const uint8_t *came, uint32_t n, struct err *e)
+{
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_job_came, e);
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, id);
+    if (came)
+        bind_blob(s, 2, came, n);
+    return db_run(db, s, e);
+}
+
+static int tell_call(struct store_msg *msg, struct err *e)
+{
+    const struct store_call *m = (struct store_call *)msg;
+
+    if (m->record && (drop_row(&m->id, e) != 0 || insert_row(m->record, NULL, "", e) != 0))
+        return -1;
+    return set_came(&m->id, m->came, m->n, e) != 0 ? -1
+                                                   : keys_add(m->keys, m->n_keys, &m->id, false, e);
+}
+
+void store_call_init(struct store_call *m)
+{
+    m->msg.apply = tell_call;
 }
 
 /* ---- finish ---- */
@@ -170,16 +221,30 @@ static int insert_outputs(struct db *db, const struct store_job_finish *m, struc
     return 0;
 }
 
+/* It never ran, and had no row of its own yet: the row, and who had called. */
+static int insert_unrun(const struct store_job_finish *m, struct err *e)
+{
+    const struct job_record *r = m->record;
+
+    if (drop_row(&r->id, e) != 0 || insert_row(r, NULL, "", e) != 0)
+        return -1;
+    return set_came(&r->id, m->came, r->n, e) != 0 ? -1
+                                                   : keys_add(m->keys, m->n_keys, &r->id, false, e);
+}
+
 /* Compare and set: the first end that is recorded is the end. */
 static int finish(struct store_msg *msg, struct err *e)
 {
     struct store_job_finish *m = (struct store_job_finish *)msg;
     const struct job_record *r = m->record;
     struct db *db = store_writer();
-    sqlite3_stmt *s = db_stmt(db, STMT_job_finish, e);
+    sqlite3_stmt *s;
     char id[ID_TEXT];
 
     m->superseded = false;
+    if (m->unrun && insert_unrun(m, e) != 0)
+        return -1;
+    s = db_stmt(db, STMT_job_finish, e);
     if (!s)
         return -1;
     bind_id(s, 1, &r->id);

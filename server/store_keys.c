@@ -78,30 +78,37 @@ int key_insert(const struct store_job_insert *m, struct err *e)
     return db_run(db, s, e);
 }
 
-int keys_add(const struct store_job_insert *m, struct err *e)
+int keys_add(const struct store_key *keys, uint32_t n, const struct id *job, bool anew,
+             struct err *e)
 {
     struct db *db = store_writer();
 
-    for (uint32_t i = 0; i < m->n_keys; i++) {
-        sqlite3_stmt *s = db_stmt(db, m->batch ? STMT_key_put : STMT_key_add, e);
+    for (uint32_t i = 0; i < n; i++) {
+        sqlite3_stmt *s = db_stmt(db, anew ? STMT_key_put : STMT_key_add, e);
 
         if (!s)
             return -1;
-        bind_text(s, 1, m->keys[i].key);
-        bind_id(s, 2, &m->record->id);
-        bind_blob(s, 3, m->keys[i].digest, 16);
+        bind_text(s, 1, keys[i].key);
+        bind_id(s, 2, job);
+        bind_blob(s, 3, keys[i].digest, 16);
         if (db_run(db, s, e) != 0)
             return -1;
     }
     return 0;
 }
 
-int store_key_read(const struct store_key *k, struct id *job, struct err *e)
+static int find(struct store_msg *msg, struct err *e)
 {
-    struct db *db = store_reader(e);
-    int rc = db ? key_look_up(db, k->key, k->digest, job, e) : -1;
+    struct store_key_find *m = (struct store_key_find *)msg;
+    int rc = key_look_up(store_writer(), m->key.key, m->key.digest, &m->job, e);
 
-    return rc < 0 ? -1 : rc == 0;
+    m->found = rc == 1;
+    return rc < 0 ? -1 : 0;
+}
+
+void store_key_find_init(struct store_key_find *m)
+{
+    m->msg.apply = find;
 }
 
 int key_delete_of(const struct id *job, struct err *e)

@@ -49,7 +49,7 @@ expect '[.outputs[0].dtype, .outputs[0].data, .outputs[1]]' '["float16",[[1,3,0]
 # Not waited for, the answer says where it is.
 post "/v1/jobs/$maximum/backward" '{"grads": [[1, 2, 3], null, null]}'
 expect_status 202
-[ "$(sed -n 's/^[Ll]ocation: \.\.\/\([^\r]*\).*/\1/p' "$here/head" | tr -d '\r')" = "$(jq -r .id "$here/body")" ] || fail 'Location'
+expect_header Location "../../jobs/$(value .id)"
 
 # What is refused, and where.
 job=$maximum
