@@ -48,8 +48,8 @@ static struct job_submission *read_gradient(struct request *rq, const struct job
         goto fail;
     }
     if (submit_read_grads(rq, &grads, has_grads, s->record, s->inputs, e) == 0 &&
-        backward_masks(s->record, of, s->inputs, e) == 0 &&
-        backward_complete(s->record, s->inputs, e) == 0)
+        backward_complete(s->record, s->inputs, e) == 0 &&
+        backward_masks(s->record, of, s->inputs, e) == 0)
         return s;
 fail:
     submission_free(s);

@@ -300,6 +300,17 @@ static int check_ranks(const struct job_record *r, const struct group *g, struct
     return err_pointer(e, "/job");
 }
 
+/* The world may have become smaller since it ran. */
+static int check_world(const struct job_record *of, struct err *e)
+{
+    struct err why;
+
+    return group_check_ranks(of->ranks, of->n, &why) == 0
+               ? 0
+               : err_set(e, ERR_group_invalid, "the job's ranks are not all there any more: %s",
+                         why.detail);
+}
+
 int submit_read_gradient(const struct request *rq, const struct job_record *of,
                          const struct group *g, struct job_record **out, struct err *e)
 {
@@ -307,7 +318,7 @@ int submit_read_gradient(const struct request *rq, const struct job_record *of,
     const struct params *p = rq->params;
     uint32_t stream = 0;
 
-    if (check_taken(p, &backward, e) != 0 ||
+    if (check_taken(p, &backward, e) != 0 || check_world(of, e) != 0 ||
         (g && (check_ranks(of, g, e) != 0 || check_device(p, g, &stream, e) != 0)))
         return -1;
     if (!params_has(p, PARAM_device))
