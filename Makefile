@@ -158,7 +158,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:

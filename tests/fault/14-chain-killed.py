@@ -23,8 +23,8 @@ def send(service, ledger, wait):
 
 
 failed = 0
-points = ["server"] + ["%s=kill@%d" % (point, n) for point in ("sched.before_record", "sched.after_run", "store.after_commit")
-                       for n in (1, 20)]
+points = ["server"] + ["%s=kill@%d" % (point, n) for point, last in (("sched.before_record", 20), ("sched.after_run", 20),
+                                                                     ("store.after_commit", 3)) for n in (1, last)]
 for failpoint in points:
     try:
         with Service(workers=2) as service:
