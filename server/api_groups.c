@@ -2,6 +2,7 @@
 #include "schema/clock.h"
 #include "server/api.h"
 #include "server/call.h"
+#include "server/kv.h"
 #include "server/number.h"
 
 #include <stdlib.h>
@@ -269,8 +270,10 @@ static void on_delete_stored(struct core_msg *m)
 
     if (c->rc == 0)
         c->rc = group_remove(c->group.name, &c->err);
-    if (c->rc == 0)
+    if (c->rc == 0) {
         call_group_gone(c->group.name);
+        kv_group_gone(c->group.name);
+    }
     end_first();
     begin_next();
 }

@@ -12,6 +12,7 @@ struct kv_request {
     struct request *rq;
     struct kv_wait wait;
     uint64_t deadline_us, seen;
+    uint64_t group_us; /* as in kv_condition */
     struct store_kv_put put;
     struct store_kv_take take;
     struct core_msg msg;
@@ -29,14 +30,28 @@ static void state_free(void *state)
 
 /* ---- the question ---- */
 
-static int check_group(const struct request *rq, struct err *e)
+static int find_group(const struct request *rq, uint64_t *made_us, struct err *e)
 {
     struct group *g = malloc(sizeof *g);
     int rc = g ? group_find(rq->args[0], strlen(rq->args[0]), g, e)
                : err_set(e, ERR_no_memory, "a group");
 
+    if (rc == 0)
+        *made_us = g->created_us;
     free(g);
     return rc;
+}
+
+/* Is it there still, and not another of its name? */
+static int check_group(const struct kv_request *k, struct err *e)
+{
+    uint64_t made_us;
+
+    if (find_group(k->rq, &made_us, e) != 0)
+        return -1;
+    if (made_us == k->group_us)
+        return 0;
+    return err_set(e, ERR_group_unknown, "the group \"%s\" was deleted meanwhile", k->rq->args[0]);
 }
 
 static int check_key(const char *key, bool may_be_empty, struct err *e)
@@ -52,12 +67,14 @@ static int check_key(const char *key, bool may_be_empty, struct err *e)
 }
 
 /* "v_..." in quotes, or *. */
-static int read_condition(const struct request *rq, struct kv_condition *when, struct err *e)
+static int read_condition(const struct kv_request *k, struct kv_condition *when, struct err *e)
 {
+    const struct request *rq = k->rq;
     const char *is = request_header(rq, "If-Match"), *none = request_header(rq, "If-None-Match");
     size_t len = is ? strlen(is) : 0;
 
-    *when = (struct kv_condition){.match = KV_ANY, .now_us = clock_wall_us()};
+    *when = (struct kv_condition){
+        .match = KV_ANY, .now_us = clock_wall_us(), .group_us = k->group_us};
     if (none && (is || strcmp(none, "*") != 0))
         return err_set(e, ERR_bad_header, "If-None-Match is *, and without If-Match");
     if (none)
@@ -76,8 +93,9 @@ static int read_condition(const struct request *rq, struct kv_condition *when, s
 static struct kv_request *begin(struct request *rq, struct err *e)
 {
     struct kv_request *k;
+    uint64_t group_us;
 
-    if (check_group(rq, e) != 0 || check_key(rq->args[1], false, e) != 0)
+    if (find_group(rq, &group_us, e) != 0 || check_key(rq->args[1], false, e) != 0)
         return NULL;
     k = calloc(1, sizeof *k);
     if (!k) {
@@ -85,6 +103,7 @@ static struct kv_request *begin(struct request *rq, struct err *e)
         return NULL;
     }
     k->rq = rq;
+    k->group_us = group_us;
     k->deadline_us = clock_us() + params_us(rq->params, PARAM_wait, 0);
     request_state(rq, k, state_free);
     return k;
@@ -144,17 +163,20 @@ static int wait_for(struct kv_request *k, int (*again)(struct request *, struct 
 static int look(struct request *rq, struct err *e)
 {
     struct kv_request *k = rq->state;
-    struct kv_value v;
+    struct kv_value v = {.text = NULL};
     int rc;
 
     k->seen = kv_generation();
     rc = store_kv_read(rq->args[0], rq->args[1], clock_wall_us(), &v, e);
-    if (rc == 0) {
+    if (rc >= 0 &&
+        check_group(k, e) != 0) /* after the read: what was read may be another group's */
+        rc = -1;
+    if (rc > 0)
+        return wait_for(k, look, e);
+    if (rc == 0)
         rc = value_reply(rq, &v);
-        free(v.text);
-        return rc;
-    }
-    return rc < 0 ? -1 : wait_for(k, look, e);
+    free(v.text);
+    return rc;
 }
 
 int api_kv_get(struct request *rq, struct err *e)
@@ -209,7 +231,7 @@ int api_kv_put(struct request *rq, struct err *e)
         return -1;
     if (!rq->has_body)
         return err_set(e, ERR_empty_body, "the body is the value, as JSON");
-    if (read_condition(rq, &k->put.when, e) != 0)
+    if (read_condition(k, &k->put.when, e) != 0)
         return -1;
     k->put.group = rq->args[0];
     k->put.key = rq->args[1];
@@ -268,7 +290,7 @@ int api_kv_delete(struct request *rq, struct err *e)
 {
     struct kv_request *k = begin(rq, e);
 
-    if (!k || read_condition(rq, &k->take.when, e) != 0)
+    if (!k || read_condition(k, &k->take.when, e) != 0)
         return -1;
     k->take.group = rq->args[0];
     k->take.key = rq->args[1];
@@ -301,10 +323,11 @@ int api_kv_list(struct request *rq, struct err *e)
     const char *after = params_text(rq->params, PARAM_after);
     struct text *t = &rq->reply.text;
     struct kv_row *page;
+    uint64_t group_us;
 
     prefix = prefix ? prefix : "";
     after = after ? after : "";
-    if (check_group(rq, e) != 0 || check_key(prefix, true, e) != 0 ||
+    if (find_group(rq, &group_us, e) != 0 || check_key(prefix, true, e) != 0 ||
         check_key(after, true, e) != 0)
         return -1;
     page = malloc((limit + 1) * sizeof *page);

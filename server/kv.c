@@ -110,6 +110,16 @@ void kv_wake(const char *group, const char *key)
     }
 }
 
+void kv_group_gone(const char *group)
+{
+    kv_committed(); /* who is on his way here may have looked for the group before */
+    for (struct kv_wait *w = waits, *next; w; w = next) {
+        next = w->next;
+        if (strcmp(w->group, group) == 0)
+            wake(w);
+    }
+}
+
 void kv_drain(void)
 {
     atomic_store(&draining, true);

@@ -24,11 +24,11 @@ struct kv_wait {
     struct kv_wait *next, **prev;
 };
 
-/* Any thread: counts commits that gave keys values. */
+/* Any thread: counts commits that those who wait may wait for. */
 uint64_t kv_generation(void);
 
-/* Any thread. Wakes w when the key has got a value since `seen`, at the deadline, or when the
- * service drains: none is missed, and one may be for nothing. */
+/* Any thread. Wakes w when the key has got a value since `seen` or its group is gone, at the
+ * deadline, or when the service drains: none is missed, and one may be for nothing. */
 void kv_wait(struct kv_wait *w);
 
 /* Any thread; at most once a wait, as job_wait_drop: wakes it soon. */
@@ -39,6 +39,10 @@ void kv_committed(void);
 
 /* Core thread: wakes those that wait for this key. */
 void kv_wake(const char *group, const char *key);
+
+/* Core thread: the group was deleted, and taken out of the table. Wakes those that wait for its
+ * keys. */
+void kv_group_gone(const char *group);
 
 /* Core thread: from now on nobody waits. */
 void kv_drain(void);

@@ -35,6 +35,28 @@ static int read_value(sqlite3_stmt *s, struct kv_value *out, struct err *e)
     return 0;
 }
 
+/* The group was there when the request came. What was posted before us may have deleted it, and its
+ * keys with it: a key that came after would be found by the next group of that name. */
+static int check_group(const char *group, const struct kv_condition *when, struct err *e)
+{
+    sqlite3_stmt *s;
+    int there;
+
+    if (strcmp(group, "world") == 0) /* has no row */
+        return 0;
+    s = db_stmt(store_writer(), STMT_group_made, e);
+    if (!s)
+        return -1;
+    bind_text(s, 1, group);
+    bind_u64(s, 2, when->group_us);
+    there = db_step(store_writer(), s, e);
+    if (there < 0)
+        return -1;
+    sqlite3_reset(s);
+    return there ? 0
+                 : err_set(e, ERR_group_unknown, "the group \"%s\" was deleted meanwhile", group);
+}
+
 static int check(const struct kv_condition *when, bool there, const struct id *version,
                  struct err *e)
 {
@@ -120,8 +142,11 @@ static int put(struct store_msg *msg, struct err *e)
 {
     struct store_kv_put *m = (struct store_kv_put *)msg;
     struct id version;
-    int there = look(m->group, m->key, m->when.now_us, &version, e);
+    int there;
 
+    if (check_group(m->group, &m->when, e) != 0)
+        return -1;
+    there = look(m->group, m->key, m->when.now_us, &version, e);
     if (there < 0 || check(&m->when, there, &version, e) != 0 ||
         (!there && check_room(m->when.now_us, e) != 0))
         return -1;
@@ -138,10 +163,13 @@ static int take(struct store_msg *msg, struct err *e)
 {
     struct store_kv_take *m = (struct store_kv_take *)msg;
     sqlite3_stmt *s;
-    int rc = find(store_writer(), m->group, m->key, m->when.now_us, &s, e);
+    int rc;
 
     free(m->value.text); /* of a run that was rolled back */
     m->value.text = NULL;
+    if (check_group(m->group, &m->when, e) != 0)
+        return -1;
+    rc = find(store_writer(), m->group, m->key, m->when.now_us, &s, e);
     if (rc < 0)
         return -1;
     if (rc == 0)

@@ -12,6 +12,7 @@ struct kv_condition {
     enum kv_match match;
     struct id version; /* KV_IS */
     uint64_t now_us;   /* wall: what has expired is not there */
+    uint64_t group_us; /* when the group was made: one of its name that is made later is another */
 };
 
 struct store_kv_put {
@@ -23,7 +24,8 @@ struct store_kv_put {
     struct id version;   /* the new one */
     bool created;        /* out: it was not there */
 };
-/* apply: ERR_precondition_failed, ERR_too_many_keys. Expired rows are removed by the way. */
+/* apply: ERR_group_unknown, ERR_precondition_failed, ERR_too_many_keys. Expired rows are removed by
+ * the way. */
 void store_kv_put_init(struct store_kv_put *m);
 
 struct kv_value {
@@ -38,7 +40,7 @@ struct store_kv_take { /* removes it and gives it */
     struct kv_condition when;
     struct kv_value value; /* out */
 };
-/* apply: ERR_key_unknown, ERR_precondition_failed, ERR_no_memory. */
+/* apply: ERR_group_unknown, ERR_key_unknown, ERR_precondition_failed, ERR_no_memory. */
 void store_kv_take_init(struct store_kv_take *m);
 
 /* Within the message that deletes the group. */
