@@ -173,7 +173,9 @@ static int take(struct store_msg *msg, struct err *e)
     if (rc < 0)
         return -1;
     if (rc == 0)
-        return err_set(e, ERR_key_unknown, "the key %s has no value", m->key);
+        return check(&m->when, false, NULL, e) != 0
+                   ? -1
+                   : err_set(e, ERR_key_unknown, "the key %s has no value", m->key);
     rc = column_id(s, 0, &m->value.version);
     if (rc != 0)
         store_damaged("a key", e);
