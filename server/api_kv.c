@@ -12,7 +12,9 @@ struct kv_request {
     struct request *rq;
     struct kv_wait wait;
     uint64_t deadline_us, seen;
-    uint64_t group_us; /* as in kv_condition */
+    uint64_t group_us;   /* as in kv_condition, */
+    struct id *versions; /* and these */
+    uint32_t n_versions;
     struct store_kv_put put;
     struct store_kv_take take;
     struct core_msg msg;
@@ -25,6 +27,7 @@ static void state_free(void *state)
     struct kv_request *k = state;
 
     free(k->take.value.text);
+    free(k->versions);
     free(k);
 }
 
@@ -66,12 +69,45 @@ static int check_key(const char *key, bool may_be_empty, struct err *e)
                    LIMIT_KV_KEY_BYTES);
 }
 
-/* "v_..." in quotes, or *. */
-static int read_condition(const struct kv_request *k, struct kv_condition *when, struct err *e)
+static int bad_match(struct err *e)
 {
-    const struct request *rq = k->rq;
-    const char *is = request_header(rq, "If-Match"), *none = request_header(rq, "If-None-Match");
-    size_t len = is ? strlen(is) : 0;
+    return err_set(e, ERR_bad_header, "If-Match is *, or ETags of values: \"v_...\", \"v_...\"");
+}
+
+/* A list of entity-tags, as RFC 9110 has it. One that is weak or not of our making is allowed, and
+ * is no value's. */
+static int read_tags(struct kv_request *k, const char *at, struct err *e)
+{
+    bool any = false;
+
+    k->versions = malloc((strlen(at) / 3 + 1) * sizeof *k->versions); /* "","" has two */
+    if (!k->versions)
+        return err_set(e, ERR_no_memory, "a list of ETags");
+    while (*(at += strspn(at, ", \t"))) {
+        bool weak = strncmp(at, "W/", 2) == 0;
+        const char *tag = at + (weak ? 3 : 1);
+        size_t len;
+
+        if (tag[-1] != '"')
+            return bad_match(e);
+        len = strcspn(tag, "\"");
+        if (tag[len] != '"')
+            return bad_match(e);
+        at = tag + len + 1;
+        at += strspn(at, " \t");
+        if (*at && *at != ',')
+            return bad_match(e);
+        any = true;
+        if (!weak && id_parse('v', tag, len, &k->versions[k->n_versions]) == 0)
+            k->n_versions++;
+    }
+    return any ? 0 : bad_match(e);
+}
+
+static int read_condition(struct kv_request *k, struct kv_condition *when, struct err *e)
+{
+    const char *is = request_header(k->rq, "If-Match");
+    const char *none = request_header(k->rq, "If-None-Match");
 
     *when = (struct kv_condition){
         .match = KV_ANY, .now_us = clock_wall_us(), .group_us = k->group_us};
@@ -82,12 +118,11 @@ static int read_condition(const struct kv_request *k, struct kv_condition *when,
     if (!is)
         return 0;
     when->match = strcmp(is, "*") == 0 ? KV_THERE : KV_IS;
-    if (when->match == KV_THERE)
-        return 0;
-    if (len > 2 && is[0] == '"' && is[len - 1] == '"' &&
-        id_parse('v', is + 1, len - 2, &when->version) == 0)
-        return 0;
-    return err_set(e, ERR_bad_header, "If-Match is *, or the ETag of a value: \"v_...\"");
+    if (when->match == KV_IS && read_tags(k, is, e) != 0)
+        return -1;
+    when->versions = k->versions;
+    when->n_versions = k->n_versions;
+    return 0;
 }
 
 static struct kv_request *begin(struct request *rq, struct err *e)

@@ -37,8 +37,9 @@ static bool is_clean(const char *value, size_t len)
  * count. */
 static void see_single(struct guard_head *h, const char *name)
 {
-    static const char *const single[] = {"Content-Type", "Content-Encoding", "Expect",
-                                         "Idempotency-Key", "Range"};
+    static const char *const single[] = {
+        "Content-Type", "Content-Encoding", "Expect", "Idempotency-Key",
+        "If-Match",     "If-None-Match",    "Range"};
 
     for (unsigned i = 0; i < sizeof single / sizeof single[0]; i++) {
         if (strcasecmp(name, single[i]) != 0)

@@ -57,6 +57,15 @@ static int check_group(const char *group, const struct kv_condition *when, struc
                  : err_set(e, ERR_group_unknown, "the group \"%s\" was deleted meanwhile", group);
 }
 
+static bool is_one_of(const struct id *version, const struct kv_condition *when)
+{
+    for (uint32_t i = 0; i < when->n_versions; i++) {
+        if (id_equal(&when->versions[i], version))
+            return true;
+    }
+    return false;
+}
+
 static int check(const struct kv_condition *when, bool there, const struct id *version,
                  struct err *e)
 {
@@ -64,7 +73,7 @@ static int check(const struct kv_condition *when, bool there, const struct id *v
         return err_set(e, ERR_precondition_failed, "the key has a value already");
     if ((when->match == KV_THERE || when->match == KV_IS) && !there)
         return err_set(e, ERR_precondition_failed, "the key has no value");
-    if (when->match == KV_IS && !id_equal(&when->version, version))
+    if (when->match == KV_IS && !is_one_of(version, when))
         return err_set(e, ERR_precondition_failed,
                        "the key has another value by now: read it again");
     return 0;

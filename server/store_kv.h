@@ -10,7 +10,8 @@ enum kv_match { KV_ANY, KV_IS, KV_THERE, KV_ABSENT };
 /* What must be so for a change to be made, and when that is. */
 struct kv_condition {
     enum kv_match match;
-    struct id version; /* KV_IS */
+    const struct id *versions; /* KV_IS: one of these */
+    uint32_t n_versions;
     uint64_t now_us;   /* wall: what has expired is not there */
     uint64_t group_us; /* when the group was made: one of its name that is made later is another */
 };
