@@ -31,6 +31,7 @@
 #define LIMIT_KV_KEYS 10000                    /* of all groups */
 #define LIMIT_KV_KEY_BYTES 127                 /* printable ASCII, no space */
 #define LIMIT_VALUE_BYTES (1u << 20)           /* a JSON value for other ranks */
+#define LIMIT_KV_BYTES (256ull << 20)          /* all keys' values together, and so the database */
 #define LIMIT_NPY_HEADER_BYTES (64u << 10)
 #define LIMIT_SAFETENSORS_HEADER_BYTES (1u << 20)
 #define LIMIT_TARGET_BYTES 8192         /* request target, raw */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The row (version, value, expiry), reset by the caller: 1; 0: it is not there; -1. */
+/* The row (version, size, value), reset by the caller: 1; 0: it is not there; -1. */
 static int find(struct db *db, const char *group, const char *key, uint64_t now_us,
                 sqlite3_stmt **out, struct err *e)
 {
@@ -22,9 +22,9 @@ static int find(struct db *db, const char *group, const char *key, uint64_t now_
 
 static int read_value(sqlite3_stmt *s, struct kv_value *out, struct err *e)
 {
-    const unsigned char *text = sqlite3_column_text(s, 1);
+    const unsigned char *text = sqlite3_column_text(s, 2);
 
-    out->len = (size_t)sqlite3_column_bytes(s, 1);
+    out->len = (size_t)sqlite3_column_bytes(s, 2);
     out->text = malloc(out->len + 1);
     if (!text || !out->text) {
         free(out->text);
@@ -90,23 +90,33 @@ static int remove_row(const char *group, const char *key, struct err *e)
     return db_run(store_writer(), s, e);
 }
 
-/* Is there room for a key more? Looks only: a refused message stores nothing. */
-static int check_room(uint64_t now_us, struct err *e)
+/* Is there room for it, where there were old bytes under the key? Looks only: a refused message
+ * stores nothing. */
+static int check_room(const struct store_kv_put *m, bool there, uint64_t old_bytes, struct err *e)
 {
-    sqlite3_stmt *s = db_stmt(store_writer(), STMT_kv_count, e);
-    uint64_t n;
+    sqlite3_stmt *s;
+    uint64_t keys, bytes;
 
+    if (there && m->len <= old_bytes)
+        return 0;
+    s = db_stmt(store_writer(), STMT_kv_sum, e);
     if (!s)
         return -1;
-    bind_u64(s, 1, now_us);
+    bind_u64(s, 1, m->when.now_us);
     if (db_step(store_writer(), s, e) != 1)
         return -1;
-    n = column_u64(s, 0);
+    keys = column_u64(s, 0);
+    bytes = column_u64(s, 1);
     sqlite3_reset(s);
-    if (n < LIMIT_KV_KEYS)
+    if (!there && keys >= LIMIT_KV_KEYS)
+        return err_set(e, ERR_too_many_keys, "there are %d keys: delete some, or give them a ttl",
+                       LIMIT_KV_KEYS);
+    if (bytes - old_bytes + m->len <= LIMIT_KV_BYTES)
         return 0;
-    return err_set(e, ERR_too_many_keys, "there are %d keys: delete some, or give them a ttl",
-                   LIMIT_KV_KEYS);
+    return err_set(e, ERR_too_many_keys,
+                   "all values have %llu bytes, and with %zu more they would have more than %llu: "
+                   "delete some, or give them a ttl",
+                   (unsigned long long)bytes, m->len - (size_t)old_bytes, LIMIT_KV_BYTES);
 }
 
 static int expire(uint64_t now_us, struct err *e)
@@ -127,15 +137,16 @@ static int write_row(const struct store_kv_put *m, struct err *e)
         return -1;
     bind_text(s, 1, m->group);
     bind_text(s, 2, m->key);
-    sqlite3_bind_text(s, 3, m->text, (int)m->len, SQLITE_STATIC);
-    bind_id(s, 4, &m->version);
-    bind_u64(s, 5, m->expires_us);
+    bind_id(s, 3, &m->version);
+    bind_u64(s, 4, m->expires_us);
+    bind_u64(s, 5, m->len);
+    sqlite3_bind_text(s, 6, m->text, (int)m->len, SQLITE_STATIC);
     return db_run(store_writer(), s, e);
 }
 
-/* 1: there, with its version; 0; -1. */
+/* 1: there, with its version and size; 0; -1. */
 static int look(const char *group, const char *key, uint64_t now_us, struct id *version,
-                struct err *e)
+                uint64_t *size_bytes, struct err *e)
 {
     sqlite3_stmt *s;
     int rc = find(store_writer(), group, key, now_us, &s, e);
@@ -143,6 +154,7 @@ static int look(const char *group, const char *key, uint64_t now_us, struct id *
     if (rc <= 0)
         return rc;
     rc = column_id(s, 0, version);
+    *size_bytes = column_u64(s, 1);
     sqlite3_reset(s);
     return rc == 0 ? 1 : store_damaged("a key", e);
 }
@@ -151,13 +163,14 @@ static int put(struct store_msg *msg, struct err *e)
 {
     struct store_kv_put *m = (struct store_kv_put *)msg;
     struct id version;
+    uint64_t old_bytes = 0;
     int there;
 
     if (check_group(m->group, &m->when, e) != 0)
         return -1;
-    there = look(m->group, m->key, m->when.now_us, &version, e);
+    there = look(m->group, m->key, m->when.now_us, &version, &old_bytes, e);
     if (there < 0 || check(&m->when, there, &version, e) != 0 ||
-        (!there && check_room(m->when.now_us, e) != 0))
+        check_room(m, there, old_bytes, e) != 0)
         return -1;
     m->created = !there;
     return expire(m->when.now_us, e) != 0 ? -1 : write_row(m, e);
