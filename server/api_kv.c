@@ -1,5 +1,6 @@
 /* api_kv.c - JSON values that ranks of a group leave for each other under keys. */
 #include "schema/clock.h"
+#include "schema/log.h"
 #include "server/api.h"
 #include "server/group.h"
 #include "server/kv.h"
@@ -10,6 +11,7 @@
 
 struct kv_request {
     struct request *rq;
+    char group[LIMIT_GROUP_NAME_BYTES + 1], key[LIMIT_KV_KEY_BYTES + 1];
     struct kv_wait wait;
     uint64_t deadline_us, seen;
     uint64_t group_us;   /* as in kv_condition, */
@@ -22,13 +24,70 @@ struct kv_request {
     struct err err;
 };
 
+static void request_free(struct kv_request *k)
+{
+    free(k->take.value.text);
+    free(k->versions);
+    free(k);
+}
+
+/* ---- a value that was taken, and whose taker is gone ---- */
+
+static void wake_next(struct core_msg *m)
+{
+    struct kv_request *k = CORE_OWNER(m, struct kv_request, msg);
+
+    kv_wake(k->group, k->key);
+    request_free(k);
+}
+
+/* Store thread. Not where there is another value by now, or no group. */
+static void put_back_done(struct store_msg *m, const struct err *e)
+{
+    struct kv_request *k = CORE_OWNER(m, struct kv_request, put.msg);
+
+    if (!e) {
+        kv_committed();
+        k->msg.run = wake_next;
+        core_post(&k->msg);
+        return;
+    }
+    if (e->code != ERR_precondition_failed && e->code != ERR_group_unknown)
+        log_error(
+            "group=%s key=%s: its value was taken by a client that is gone, and cannot be put "
+            "back: %s",
+            k->group, k->key, e->detail);
+    request_free(k);
+}
+
+/* As it was: the same ETag, and no longer than it had. Takes k, which outlives its request. */
+static void put_back(struct kv_request *k)
+{
+    const struct kv_value *v = &k->take.value;
+
+    k->put = (struct store_kv_put){
+        .group = k->group,
+        .key = k->key,
+        .text = v->text,
+        .len = v->len,
+        .when = {.match = KV_ABSENT, .now_us = clock_wall_us(), .group_us = k->group_us},
+        .expires_us = v->expires_us,
+        .version = v->version,
+        .back = true};
+    k->put.msg.done = put_back_done;
+    store_kv_put_init(&k->put);
+    store_post(&k->put.msg);
+}
+
+/* A taken value that is still here was not given: the client hung up while it was taken. */
 static void state_free(void *state)
 {
     struct kv_request *k = state;
 
-    free(k->take.value.text);
-    free(k->versions);
-    free(k);
+    if (k->take.value.text && k->take.value.expires_us > clock_wall_us())
+        put_back(k);
+    else
+        request_free(k);
 }
 
 /* ---- the question ---- */
@@ -138,6 +197,8 @@ static struct kv_request *begin(struct request *rq, struct err *e)
         return NULL;
     }
     k->rq = rq;
+    memccpy(k->group, rq->args[0], 0, sizeof k->group); /* both were found to fit */
+    memccpy(k->key, rq->args[1], 0, sizeof k->key);
     k->group_us = group_us;
     k->deadline_us = clock_us() + params_us(rq->params, PARAM_wait, 0);
     request_state(rq, k, state_free);
@@ -183,8 +244,8 @@ static int wait_for(struct kv_request *k, int (*again)(struct request *, struct 
     if (kv_draining())
         return err_set(e, ERR_draining, "the service stops before the key has a value");
     k->wait = (struct kv_wait){.wake = woken,
-                               .group = rq->args[0],
-                               .key = rq->args[1],
+                               .group = k->group,
+                               .key = k->key,
                                .seen = k->seen,
                                .deadline_us = k->deadline_us};
     rq->resume = again;
@@ -202,7 +263,7 @@ static int look(struct request *rq, struct err *e)
     int rc;
 
     k->seen = kv_generation();
-    rc = store_kv_read(rq->args[0], rq->args[1], clock_wall_us(), &v, e);
+    rc = store_kv_read(k->group, k->key, clock_wall_us(), &v, e);
     if (rc >= 0 &&
         check_group(k, e) != 0) /* after the read: what was read may be another group's */
         rc = -1;
@@ -225,7 +286,7 @@ static void on_core(struct core_msg *m)
 {
     struct kv_request *k = CORE_OWNER(m, struct kv_request, msg);
 
-    kv_wake(k->rq->args[0], k->rq->args[1]);
+    kv_wake(k->group, k->key);
     http_resume(k->rq);
 }
 
@@ -268,8 +329,8 @@ int api_kv_put(struct request *rq, struct err *e)
         return err_set(e, ERR_empty_body, "the body is the value, as JSON");
     if (read_condition(k, &k->put.when, e) != 0)
         return -1;
-    k->put.group = rq->args[0];
-    k->put.key = rq->args[1];
+    k->put.group = k->group;
+    k->put.key = k->key;
     k->put.text = rq->body.json.at;
     k->put.len = rq->body.json.len;
     k->put.version = id_new();
@@ -291,8 +352,11 @@ static void take_done(struct store_msg *m, const struct err *e)
     struct kv_request *k = CORE_OWNER(m, struct kv_request, take.msg);
 
     k->rc = e ? -1 : 0;
-    if (e)
+    if (e) {
         k->err = *e;
+        free(k->take.value.text); /* it is there still */
+        k->take.value.text = NULL;
+    }
     http_resume(k->rq);
 }
 
@@ -312,9 +376,14 @@ static int take(struct request *rq, struct err *e)
 static int taken(struct request *rq, struct err *e)
 {
     struct kv_request *k = rq->state;
+    int rc;
 
-    if (k->rc == 0)
-        return value_reply(rq, &k->take.value);
+    if (k->rc == 0) {
+        rc = value_reply(rq, &k->take.value);
+        free(k->take.value.text);
+        k->take.value.text = NULL;
+        return rc;
+    }
     if (k->err.code == ERR_key_unknown)
         return wait_for(k, take, e);
     *e = k->err;
@@ -327,8 +396,8 @@ int api_kv_delete(struct request *rq, struct err *e)
 
     if (!k || read_condition(k, &k->take.when, e) != 0)
         return -1;
-    k->take.group = rq->args[0];
-    k->take.key = rq->args[1];
+    k->take.group = k->group;
+    k->take.key = k->key;
     k->take.msg.done = take_done;
     store_kv_take_init(&k->take);
     return take(rq, e);

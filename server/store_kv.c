@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The row (version, size, value), reset by the caller: 1; 0: it is not there; -1. */
+/* The row (version, size, expiry, value), reset by the caller: 1; 0: it is not there; -1. */
 static int find(struct db *db, const char *group, const char *key, uint64_t now_us,
                 sqlite3_stmt **out, struct err *e)
 {
@@ -22,9 +22,10 @@ static int find(struct db *db, const char *group, const char *key, uint64_t now_
 
 static int read_value(sqlite3_stmt *s, struct kv_value *out, struct err *e)
 {
-    const unsigned char *text = sqlite3_column_text(s, 2);
+    const unsigned char *text = sqlite3_column_text(s, 3);
 
-    out->len = (size_t)sqlite3_column_bytes(s, 2);
+    out->expires_us = column_u64(s, 2);
+    out->len = (size_t)sqlite3_column_bytes(s, 3);
     out->text = malloc(out->len + 1);
     if (!text || !out->text) {
         free(out->text);
@@ -170,7 +171,7 @@ static int put(struct store_msg *msg, struct err *e)
         return -1;
     there = look(m->group, m->key, m->when.now_us, &version, &old_bytes, e);
     if (there < 0 || check(&m->when, there, &version, e) != 0 ||
-        check_room(m, there, old_bytes, e) != 0)
+        (!m->back && check_room(m, there, old_bytes, e) != 0))
         return -1;
     m->created = !there;
     return expire(m->when.now_us, e) != 0 ? -1 : write_row(m, e);

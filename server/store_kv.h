@@ -23,6 +23,7 @@ struct store_kv_put {
     struct kv_condition when;
     uint64_t expires_us; /* wall; UINT64_MAX: never */
     struct id version;   /* the new one */
+    bool back;           /* it was there a moment ago: has the room that it had */
     bool created;        /* out: it was not there */
 };
 /* apply: ERR_group_unknown, ERR_precondition_failed, ERR_too_many_keys. Expired rows are removed by
@@ -33,6 +34,7 @@ struct kv_value {
     char *text; /* malloc'd, the owner's; not terminated */
     size_t len;
     struct id version;
+    uint64_t expires_us; /* wall; UINT64_MAX: never */
 };
 
 struct store_kv_take { /* removes it and gives it */
