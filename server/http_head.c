@@ -84,25 +84,11 @@ static enum MHD_Result see_header(void *cls, enum MHD_ValueKind kind, const char
 
 /* ---- target ---- */
 
-static int hex(char c)
+static void decode(char *text)
 {
-    return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
-}
+    size_t len = strlen(text);
 
-/* Of a target that guard_target accepted. */
-static void decode(char *text, bool plus_is_space)
-{
-    char *to = text;
-
-    for (const char *p = text; *p; p++) {
-        if (*p == '%') {
-            *to++ = (char)(hex(p[1]) << 4 | hex(p[2]));
-            p += 2;
-        } else {
-            *to++ = *p == '+' && plus_is_space ? ' ' : *p;
-        }
-    }
-    *to = '\0';
+    route_decode(text, len + 1, text, len, true);
 }
 
 static int read_query(struct request *rq, unsigned where, char *query, struct err *e)
@@ -115,8 +101,8 @@ static int read_query(struct request *rq, unsigned where, char *query, struct er
 
         if (equals)
             *equals = '\0';
-        decode(pair, true);
-        decode(value, true);
+        decode(pair);
+        decode(value);
         if (params_from_query(rq->params, where, pair, value, e) != 0)
             return -1;
     }
@@ -171,11 +157,8 @@ static int find_route(struct request *rq, const char *path, struct err *e)
 {
     char allow[128];
 
-    if (route_find(rq->method, path, &rq->route, rq->args, allow, sizeof allow, e) == 0) {
-        for (int i = 0; i < REQUEST_ARGS; i++) /* after the split: %2F is no slash */
-            decode(rq->args[i], false);
+    if (route_find(rq->method, path, &rq->route, rq->args, allow, sizeof allow, e) == 0)
         return 0;
-    }
     if (allow[0])
         reply_header(rq, "Allow", "%s, OPTIONS", allow);
     if (rq->method == METHOD_OPTIONS && e->code == ERR_method_not_allowed) {

@@ -76,6 +76,32 @@ const struct route *route_at(size_t i)
     return i < ROUTES ? &routes[i] : NULL;
 }
 
+static int hex(char c)
+{
+    return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
+}
+
+int route_decode(char *to, size_t cap, const char *from, size_t len, bool plus_is_space)
+{
+    const char *end = from + len, *last = to + cap - 1;
+
+    while (from < end) {
+        char c = *from++;
+
+        if (to == last)
+            return -1;
+        if (c == '%') {
+            c = (char)(hex(from[0]) << 4 | hex(from[1]));
+            from += 2;
+        } else if (c == '+' && plus_is_space) {
+            c = ' ';
+        }
+        *to++ = c;
+    }
+    *to = '\0';
+    return 0;
+}
+
 /* Segment by segment; args gets what stands for {segments}. */
 static bool matches(const char *pattern, const char *path, char args[][REQUEST_ARG_BYTES])
 {
@@ -92,9 +118,9 @@ static bool matches(const char *pattern, const char *path, char args[][REQUEST_A
         len = strcspn(path, "/");
         if (len == 0 || n == REQUEST_ARGS)
             return false;
-        snprintf(args[n++], REQUEST_ARG_BYTES, "%.*s", (int)len, path);
-        if (len >= REQUEST_ARG_BYTES)
-            args[n - 1][0] = '\0'; /* longer than any name: no thing has it */
+        if (route_decode(args[n], REQUEST_ARG_BYTES, path, len, false) != 0)
+            args[n][0] = '\0'; /* longer than any name: no thing has it */
+        n++;
         pattern += strcspn(pattern, "}") + 1;
         path += len;
     }

@@ -14,9 +14,13 @@ struct route {
     const char *sentence;
 };
 
-/* The route of a decoded path, without normalising: a trailing or double slash is another path.
- * Fills args. Returns 0, or -1 with ERR_not_found, or ERR_method_not_allowed with the Allow
- * header's value in allow. */
+/* Decodes what is escaped in from[0..len), a piece of a target that guard_target accepted, into to,
+ * which may be from. Returns 0, or -1 when it needs more than cap bytes with its '\0'. */
+int route_decode(char *to, size_t cap, const char *from, size_t len, bool plus_is_space);
+
+/* The route of a raw path, without normalising: a trailing or double slash is another path. Fills
+ * args, decoded (after the split: %2F is no slash); one that is longer than any name is "". Returns
+ * 0, or -1 with ERR_not_found, or ERR_method_not_allowed with the Allow header's value in allow. */
 int route_find(enum method method, const char *path, const struct route **out,
                char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
                struct err *e);

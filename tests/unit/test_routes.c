@@ -148,6 +148,31 @@ static void an_argument_too_long_is_none(void **state)
     assert_string_equal(got.args[0], "");
 }
 
+static void escape(char *to, const char *what, size_t times)
+{
+    while (times-- > 0)
+        to = stpcpy(to, what);
+}
+
+/* What counts is the name, not how it is spelt; and an escaped slash is part of it. */
+static void an_argument_is_measured_as_it_is_meant(void **state)
+{
+    char path[4 * REQUEST_ARG_BYTES] = "/v1/groups/g/kv/";
+    size_t len = strlen(path);
+
+    (void)state;
+    escape(path + len, "%2F", REQUEST_ARG_BYTES - 1);
+    assert_int_equal(find(METHOD_GET, path), ERR_none);
+    assert_int_equal(strlen(got.args[1]), REQUEST_ARG_BYTES - 1);
+    assert_int_equal(strspn(got.args[1], "/"), REQUEST_ARG_BYTES - 1);
+    escape(path + len, "%2F", REQUEST_ARG_BYTES);
+    assert_int_equal(find(METHOD_GET, path), ERR_none);
+    assert_string_equal(got.args[1], "");
+    assert_int_equal(find(METHOD_GET, "/v1/groups/%67%2Fx/kv/+%2b%C3%A9%2525"), ERR_none);
+    assert_string_equal(got.args[0], "g/x");
+    assert_string_equal(got.args[1], "++\xc3\xa9%25");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_method_not_taken_lists_those_that_are),
         cmocka_unit_test(segments_are_arguments_in_order),
         cmocka_unit_test(an_argument_too_long_is_none),
+        cmocka_unit_test(an_argument_is_measured_as_it_is_meant),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
