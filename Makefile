@@ -30,11 +30,11 @@ SERVER := options options_defaults options_values \
           text \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_backward api_batch api_calls api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
+          api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler \
-          comms fence launch peer workers workers_door workers_frames workers_life workers_send \
+          comms events fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys store_kv \
           store_recover store_schema store_tensors \
           arena blocks extent id private_dir promise rank_list tensor
@@ -156,7 +156,7 @@ PREFIX ?= /usr/local
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
-         tests/http/bad_input.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
+         tests/http/bad_input.py tests/http/events_test.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
@@ -215,7 +215,7 @@ tsan:
 	@$(BUILD_ALL) BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
 tsan-tests: all simgpu
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
-	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py \
+	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py tests/http/events_test.py \
 	    tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
 	    tests/simgpu/resident.py
 

@@ -25,6 +25,9 @@ API(api_metrics); /* GET /v1/metrics: JSON counters */
 /* api_workers.c */
 API(api_worker_list);
 API(api_worker_get);
+/* api_events.c */
+API(api_events);
+API(api_job_events);
 /* api_groups.c */
 API(api_group_create);
 API(api_group_list);
@@ -63,6 +66,10 @@ API(api_output_get);
 
 /* Of ERR_tensor_lost. */
 #define TENSOR_LOST "the bytes did not survive a restart, or the end of the worker that had them"
+
+/* A rank's document. api_workers.c. */
+struct worker_info;
+void worker_doc_write(struct text *out, const struct worker_info *w);
 
 /* A tensor's document, to which data is added when data is set. */
 void tensor_doc_write(struct text *out, struct tensor *t, bool data);

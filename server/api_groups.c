@@ -1,5 +1,6 @@
 /* api_groups.c - named, ordered lists of ranks. */
 #include "schema/clock.h"
+#include "server/events.h"
 #include "server/api.h"
 #include "server/call.h"
 #include "server/kv.h"
@@ -185,6 +186,8 @@ static void on_create_stored(struct core_msg *m)
 
     if (c->rc != 0)
         group_remove(c->group.name, NULL);
+    else
+        events_group(&c->group, false);
     end_first();
     begin_next();
 }
@@ -273,6 +276,7 @@ static void on_delete_stored(struct core_msg *m)
     if (c->rc == 0) {
         call_group_gone(c->group.name);
         kv_group_gone(c->group.name);
+        events_group(&c->group, true);
     }
     end_first();
     begin_next();

@@ -2,6 +2,7 @@
 #include "embed.h"
 #include "schema/clock.h"
 #include "schema/op.h"
+#include "server/events.h"
 #include "server/api.h"
 #include "server/workers.h"
 
@@ -170,6 +171,7 @@ int api_metrics(struct request *rq, struct err *e)
     text_end_object(t);
     text_uint(t, "tensors", tensor_count());
     text_uint(t, "json_bytes", body_json_bytes());
+    text_uint(t, "event_streams", events_readers());
     text_object(t, "connections");
     text_uint(t, "open", open);
     text_uint(t, "most", most);

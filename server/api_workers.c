@@ -25,7 +25,7 @@ static void gpu_write(struct text *t, const struct worker_info *w)
     text_end_object(t);
 }
 
-static void worker_write(struct text *t, const struct worker_info *w)
+void worker_doc_write(struct text *t, const struct worker_info *w)
 {
     bool held = w->pid != 0;
 
@@ -77,7 +77,7 @@ int api_worker_list(struct request *rq, struct err *e)
     text_object(t, NULL);
     text_array(t, "workers");
     for (uint32_t r = 0; r < group_world_size(); r++)
-        worker_write(t, &w[r]);
+        worker_doc_write(t, &w[r]);
     text_end_array(t);
     text_end_object(t);
     free(w);
@@ -95,7 +95,7 @@ int api_worker_get(struct request *rq, struct err *e)
     w = list(e);
     if (!w)
         return -1;
-    worker_write(&rq->reply.text, &w[rank]);
+    worker_doc_write(&rq->reply.text, &w[rank]);
     free(w);
     return reply_json(rq, 200);
 }

@@ -247,6 +247,7 @@ static void join(struct series *s, struct call *c)
     take_part(g, c, own);
     call_free(c);
     j = g->job;
+    job_tell(j);
     wait->calls = true;
     if (fits)
         gather_next(g, timeout_us);

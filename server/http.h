@@ -39,11 +39,14 @@ enum method {
 /* What a handler's return value means. */
 enum { HANDLED = 0, SUSPENDED = 1 }; /* or -1 with an err: a problem document */
 
+struct request;
+
 struct reply {
     int status;
     char content_type[64];
     struct text text; /* the body, unless parts.n > 0 */
     struct parts parts;
+    long (*stream)(struct request *rq, char *buf, size_t max); /* or the body as it comes */
     uint32_t n_headers;
     struct {
         char name[32];
@@ -92,6 +95,11 @@ int reply_json(struct request *rq, int status); /* the same as application/json 
 int reply_parts(struct request *rq, int status,
                 const char *content_type); /* sends rq->reply.parts */
 int reply_empty(struct request *rq, int status);
+
+/* A body of unknown length. bytes, on a pool thread, puts up to max of them into buf and returns
+ * how many; -1 at the end; or 0 after http_suspend, whose http_resume has it called again. */
+int reply_stream(struct request *rq, int status, const char *content_type,
+                 long (*bytes)(struct request *rq, char *buf, size_t max));
 void reply_header(struct request *rq, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

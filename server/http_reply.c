@@ -30,6 +30,13 @@ int reply_empty(struct request *rq, int status)
     return HANDLED;
 }
 
+int reply_stream(struct request *rq, int status, const char *content_type,
+                 long (*bytes)(struct request *rq, char *buf, size_t max))
+{
+    rq->reply.stream = bytes;
+    return reply_text(rq, status, content_type);
+}
+
 void reply_header(struct request *rq, const char *name, const char *fmt, ...)
 {
     struct reply *r = &rq->reply;
@@ -83,8 +90,28 @@ static struct MHD_Response *from_text(struct reply *r)
     return response;
 }
 
-static struct MHD_Response *make(struct reply *r)
+static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
 {
+    struct http_connection *c = cls;
+    long n;
+
+    (void)pos;
+    if (c->gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    n = c->rq.reply.stream(&c->rq, buf, max);
+    c->phase = PHASE_ANSWERED; /* also when it was suspended */
+    return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+#define STREAM_BYTES 8192
+
+static struct MHD_Response *make(struct http_connection *c)
+{
+    struct reply *r = &c->rq.reply;
+
+    if (r->stream)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BYTES, on_stream, c,
+                                                 NULL);
     if (r->parts.n > 0)
         return from_parts(r);
     if (r->text.len > 0)
@@ -95,7 +122,7 @@ static struct MHD_Response *make(struct reply *r)
 enum MHD_Result reply_queue(struct http_connection *c)
 {
     struct reply *r = &c->rq.reply;
-    struct MHD_Response *response = r->text.failed ? NULL : make(r);
+    struct MHD_Response *response = r->text.failed ? NULL : make(c);
     bool cached = false;
     enum MHD_Result rc;
 
@@ -139,6 +166,7 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
     struct reply *r = &c->rq.reply;
     int after = problem_retry_after(e);
 
+    r->stream = NULL;
     text_fini(&r->text);
     parts_fini(&r->parts);
     keep_problem_headers(r);

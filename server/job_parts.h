@@ -21,6 +21,7 @@ int job_count_in(struct err *e);
 void job_count_out(void);
 
 void job_show(struct job *j, enum job_state s); /* what outsiders see, and the counters */
+void job_tell(const struct job *j); /* those who follow: its state, or who has come, is another */
 void job_count_retry(void);
 void job_count_ending(int change); /* jobs whose end is being recorded */
 

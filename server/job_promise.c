@@ -234,6 +234,7 @@ void promises_wait(struct job *j)
         if (promise_at(j, i))
             promise_at(j, i)->by = j;
     }
+    job_tell(j);
 }
 
 /* ---- a job's end ---- */

@@ -1,6 +1,7 @@
 /* job_table.c - the unfinished jobs: by id, by place in the global order, by age; how many of each.
  */
 #include "server/call.h"
+#include "server/events.h"
 #include "server/job_parts.h"
 #include "server/promise.h"
 #include "server/scheduler.h"
@@ -273,6 +274,13 @@ void job_show(struct job *j, enum job_state s)
     add(&counts.shown[j->shown], -1);
     add(&counts.shown[s], 1);
     j->shown = s;
+    job_tell(j);
+}
+
+void job_tell(const struct job *j)
+{
+    if (events_wanted())
+        events_job(job_snapshot(j));
 }
 
 void job_count_retry(void)

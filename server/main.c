@@ -2,6 +2,7 @@
 #include "server/api.h"
 #include "server/arena.h"
 #include "server/core.h"
+#include "server/events.h"
 #include "server/extent.h"
 #include "server/group.h"
 #include "server/guard.h"
@@ -72,6 +73,13 @@ static int start_extents(struct err *e)
 static int start_groups(struct err *e)
 {
     return group_table_init(program.options.world, e);
+}
+
+static int start_events(struct err *e)
+{
+    (void)e;
+    events_start();
+    return 0;
 }
 
 static int start_jobs(struct err *e)
@@ -166,13 +174,14 @@ static const struct step {
     int (*start)(struct err *e);
     void (*stop)(void);
 } steps[] = {
-    {start_store, store_close},       {start_arena, stop_arena},
-    {start_extents, extent_fini},     {tensor_table_init, tensor_table_fini},
-    {start_groups, group_table_fini}, {core_init, core_fini},
-    {start_jobs, job_table_fini},     {start_scheduler, scheduler_fini},
-    {start_recovery, NULL},           {store_start, stop_writer},
-    {start_workers, stop_workers},    {start_retention, retention_stop},
-    {core_start, core_stop},          {start_http, http_stop},
+    {start_store, store_close},        {start_arena, stop_arena},
+    {start_extents, extent_fini},      {tensor_table_init, tensor_table_fini},
+    {start_groups, group_table_fini},  {core_init, core_fini},
+    {start_events, events_fini},       {start_jobs, job_table_fini},
+    {start_scheduler, scheduler_fini}, {start_recovery, NULL},
+    {store_start, stop_writer},        {start_workers, stop_workers},
+    {start_retention, retention_stop}, {core_start, core_stop},
+    {start_http, http_stop},
 };
 
 #define STEPS (sizeof steps / sizeof steps[0])
@@ -259,6 +268,7 @@ static void run_drain_waits(struct core_msg *m)
 {
     (void)m;
     job_drain_waits();
+    events_stop();
 }
 
 /* No new jobs; running ones may finish, queued ones stay for the next start. A second signal cuts

@@ -1,4 +1,5 @@
 /* workers.c - the table of ranks: who holds which, what others may know of it, start and stop. */
+#include "server/events.h"
 #include "server/workers.h"
 #include "server/fence.h"
 #include "server/scheduler.h"
@@ -36,6 +37,8 @@ void worker_state(struct worker *w, enum worker_state s)
     w->info.since_us = clock_wall_us();
     w->info.pid = (uint32_t)w->process.pid;
     pthread_mutex_unlock(&lock);
+    if (!(holds(from) && holds(s))) /* not for every job */
+        events_worker(&w->info);
     if (holds(from) && !holds(s))
         atomic_fetch_sub(&workers.ready, 1);
     else if (!holds(from) && holds(s))
