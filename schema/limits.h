@@ -49,10 +49,10 @@
 #define LIMIT_PAGE_DEFAULT 50
 #define LIMIT_INLINE_ELEMENTS 65536    /* outputs shown as JSON data unasked */
 #define LIMIT_JSON_ELEMENTS (4u << 20) /* and with data=1: some 80 MB of text */
-#define LIMIT_EVENTS 1024             /* the last ones, for those who were cut off */
-#define LIMIT_EVENTS_KEPT_S 300       /* after the last of those who follow has left */
-#define LIMIT_EVENT_STREAMS 64        /* at once */
-#define LIMIT_EVENT_BEAT_S 15         /* a comment on each when nothing happens */
+#define LIMIT_EVENTS 1024              /* the last ones, for those who were cut off */
+#define LIMIT_EVENTS_KEPT_S 300        /* after the last of those who follow has left */
+#define LIMIT_EVENT_STREAMS 64         /* at once */
+#define LIMIT_EVENT_BEAT_S 15          /* a comment on each when nothing happens */
 
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400

@@ -117,6 +117,10 @@ static int find_place(const struct request *rq, struct group *g, uint32_t *rank,
 
     if (group_find(name, strlen(name), g, e) != 0)
         return -1;
+    if (params_has(rq->params, PARAM_rank) && n >= g->n) {
+        err_set(e, ERR_rank_invalid, "the group has ranks 0 to %u", g->n - 1);
+        return err_pointer(e, "/rank");
+    }
     if (!*arg || strspn(arg, "0123456789") != strlen(arg) || n >= g->n)
         return err_set(e, ERR_rank_unknown, "the group has ranks 0 to %u", g->n - 1);
     *rank = (uint32_t)n;

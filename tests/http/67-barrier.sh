@@ -40,7 +40,7 @@ expect_status 200
 post '/v1/groups/world/barrier'
 expect_problem 422 missing_parameter
 post '/v1/groups/world/barrier?rank=3'
-expect_problem 404 rank_unknown
+expect_problem 422 rank_invalid
 post '/v1/groups/none/barrier?rank=0'
 expect_problem 404 group_unknown
 post '/v1/groups/world/barrier?rank=0&timeout=1'

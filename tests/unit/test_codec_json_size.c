@@ -54,7 +54,8 @@ static void six_mebibytes_of_empty_containers_cost_no_memory(void **state)
         p[-1] = ']';
         before = resident_kib();
         assert_int_equal(json_check(text, (size_t)(p - text), &doc, &e), 0);
-        assert_int_equal(json_tensor_read(&doc, DTYPE_uint8, IN, NULL, &t, &named, &e) == 0, taken[i]);
+        assert_int_equal(json_tensor_read(&doc, DTYPE_uint8, IN, NULL, &t, &named, &e) == 0,
+                         taken[i]);
         assert_true(resident_kib() - before < 8 * 1024);
         tensor_unref(t);
         free(text);
