@@ -1,5 +1,5 @@
 #!/bin/bash
-# suite.sh - the HTTP suite and the conformance run of the CPU backend again, by the same worker file on NCCL
+# suite.sh - the HTTP suite, conformance, gradients, calls, chains and the notebook of the CPU backend again, by the same worker file on NCCL
 # and simulated GPUs: the same bits, no complaint of the double, nothing leaked.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
@@ -18,7 +18,8 @@ readelf -d "$build/tutti-worker" | grep -qE 'NEEDED.*libcuda\.so' && fail 'tutti
 
 export LD_LIBRARY_PATH=$PWD/${build#"$PWD"/}/simgpu SIMGPU_DEVICES=16 SIMGPU_TAG=$tag SIMGPU_REPORT=$work
 export TUTTI_TEST_BACKEND=nccl SIMGPU_IN_PROGRESS=1
-tests/run.sh -t 600 tests/http/[0-9]*.sh tests/conformance/conformance.py tests/conformance/gradients.py >"$work/out" 2>&1 || failed=$((failed + 1))
+tests/run.sh -t 600 tests/http/[0-9]*.sh tests/http/events_test.py tests/conformance/conformance.py \
+    tests/conformance/gradients.py tests/load/calls.py tests/load/chain.py tests/notebook/notebook.py >"$work/out" 2>&1 || failed=$((failed + 1))
 grep -E '^(FAIL| +\|)' "$work/out"
 tail -n 1 "$work/out"
 
