@@ -103,7 +103,6 @@ def a_stream_goes_on_where_it_was(service):
 def whoever_does_not_read_has_a_gap(service):
     """A client that does not read costs no memory, and holds nobody up."""
     s = socket.create_connection((service.host, service.port))
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     s.sendall(("GET /v1/events HTTP/1.1\r\nHost: %s:%d\r\n\r\n" % (service.host, service.port)).encode())
     until(lambda: service.metrics()["event_streams"] == 1)
     line = '{"op": "barrier", "label": "%s"}\n' % ("x" * 250)
