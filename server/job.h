@@ -115,6 +115,7 @@ struct job_rank_link {
 /* What scheduler.c keeps in a job. */
 struct job_place {
     bool queued;     /* in the ranks' queues */
+    uint64_t order;  /* among those of its priority: when it was queued first; 0: never yet */
     uint32_t offers; /* ranks that are ready and have this job at their head */
     int list;        /* of jobs that could start, or that wait for space */
     struct job *next, *prev;
@@ -143,6 +144,8 @@ struct job {
     uint32_t awaits; /* its inputs that are promises, as the database knows it */
     bool held;       /* recorded, and waiting for them */
     struct job *next_unsettled;
+    struct job *next_walk; /* promises_circle's, as is the next one */
+    uint64_t walk;
     struct comm *comm;   /* workers.c's: the group as the workers know it */
     bool attempt_stored; /* the database counts the next run already */
     bool batched;        /* this attempt runs together with other jobs */

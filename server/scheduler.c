@@ -29,6 +29,7 @@ static struct {
     struct queue *queues; /* a row of lanes a rank */
     enum job_begun (*begin)(struct job *j);
     struct job *first[LIST_COUNT], *last[LIST_COUNT];
+    uint64_t last_order;
     bool draining, starting;
 } sched;
 
@@ -135,10 +136,10 @@ static void bucket_insert(struct bucket *b, struct job_rank_link *link)
 {
     struct job_rank_link *after = b->last;
 
-    if (after && after->job->seq > link->job->seq) {
+    if (after && after->job->place.order > link->job->place.order) {
         struct job_rank_link *at = b->first;
 
-        while (at->job->seq < link->job->seq)
+        while (at->job->place.order < link->job->place.order)
             at = at->next;
         after = at->prev;
     }
@@ -154,6 +155,8 @@ void scheduler_add(struct job *j)
 
     assert(core_here() && !j->place.queued && at < PRIORITIES);
     j->place.queued = true;
+    if (j->place.order == 0)
+        j->place.order = ++sched.last_order;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct queue *q = queue_for(j->record, i);
 
@@ -254,7 +257,7 @@ static bool before(const struct job *a, const struct job *b)
 {
     if (a->record->priority != b->record->priority)
         return a->record->priority > b->record->priority;
-    return a->seq < b->seq;
+    return a->place.order < b->place.order;
 }
 
 static int check_queue(uint32_t rank, uint32_t lane, struct err *e)
