@@ -54,7 +54,7 @@ void gather_pass(struct gather *g, uint32_t rank)
         return;
     g->came[rank] = true;
     g->n_came++;
-    gather_tell_late(g, NULL, NULL);
+    gather_tell_late(g, rank, NULL, NULL);
     if (g->n_came == g->wanted && !g->job)
         gather_free(g);
 }
@@ -178,7 +178,7 @@ static void refuse_all(struct gather *g, const struct err *why)
 {
     struct job *j = g->job;
 
-    promises_break(&j->promised, why);
+    promises_refused(&j->promised, why);
     while (j->waits)
         job_wait_refuse(j->waits, why);
     j->gather = NULL;
@@ -243,6 +243,12 @@ static void record(struct gather *g)
         record_no_tensor(j->record);
     left = promises_take(j, &why);
     if (left < 0) {
+        gather_end(g, JOB_failed, &why);
+        return;
+    }
+    if (left > 0 && promises_circle(j)) {
+        err_set(&why, ERR_input_failed,
+                "the job waits for its own output: what an input of it takes depends on it");
         gather_end(g, JOB_failed, &why);
         return;
     }

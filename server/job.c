@@ -41,10 +41,7 @@ static uint32_t admissions; /* with the store now */
 
 static void submission_refuse(struct job_submission *s, const struct err *e)
 {
-    struct err why;
-
-    err_set(&why, ERR_input_failed, "the job whose output it takes was refused: %.300s", e->detail);
-    promises_break(&s->promised, &why);
+    promises_refused(&s->promised, e);
     for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
@@ -55,7 +52,7 @@ static void submission_refuse(struct job_submission *s, const struct err *e)
 
 static void admission_refuse(struct admission *a, const struct err *e)
 {
-    promises_break(&a->job->promised, e);
+    promises_refused(&a->job->promised, e);
     job_count_out();
     job_free(a->job);
     job_wait_refuse(a->submission->wait, e);

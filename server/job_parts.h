@@ -50,12 +50,15 @@ void promises_wait(struct job *j);
 /* Says in r, a copy of its record, whose outputs j waits for; nothing when memory is short. */
 void promises_name(const struct job *j, struct job_record *r);
 
+/* Does j, whose inputs came one by one, wait for itself in the end? No other job can. */
+bool promises_circle(struct job *j);
+
 /* j waits no more. */
 void promises_drop(struct job *j);
 
 /* j has come to its end, or will not be: those that wait for its outputs have them, or fail. */
 void promises_over(struct job *j);
-void promises_break(struct promise **list, const struct err *why);
+void promises_refused(struct promise **list, const struct err *why);
 
 /* What waits for the submission waits for the job that it became. */
 void promises_share(struct job *j, struct job_submission *s);

@@ -5,8 +5,12 @@
 #include "server/scheduler.h"
 #include "server/store.h"
 
+#include "schema/clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
+
+#define RETRY_US 1000000 /* inputs that could not be recorded are tried again */
 
 /* ---- may it be promised? ---- */
 
@@ -36,6 +40,15 @@ static void why_broken(const struct job_record *r, struct err *e)
                 r->error ? r->error->detail : "the reason is not known");
 }
 
+/* It was promised before it was known that no gradient would come. */
+static void no_output(const struct job_record *r, struct err *e)
+{
+    char id[ID_TEXT];
+
+    err_set(e, ERR_input_failed, "job %s, whose output it takes, has no output: no gradient came",
+            id_format('j', &r->id, id));
+}
+
 static void take_shape(struct tensor *t, const struct job_record *r)
 {
     t->dtype = r->dtype;
@@ -51,6 +64,10 @@ int promise_answer(struct tensor *t, const struct job_record *r, struct err *e)
 
     if (r->state != JOB_succeeded) {
         why_broken(r, e);
+        return -1;
+    }
+    if (r->nothing) {
+        no_output(r, e);
         return -1;
     }
     if (check_output(r, rank, e) != 0)
@@ -175,6 +192,34 @@ void promises_name(const struct job *j, struct job_record *r)
     }
 }
 
+/* Those that are still to be looked at are linked. */
+bool promises_circle(struct job *j)
+{
+    static uint64_t walks;
+    struct job *next = j;
+
+    walks++;
+    j->next_walk = NULL;
+    while (next) {
+        const struct job *at = next;
+
+        next = at->next_walk;
+        for (uint32_t i = 0; i < at->record->n; i++) {
+            const struct promise *p = promise_at(at, i);
+            struct job *from = p && !p->over ? job_find(&p->job) : NULL;
+
+            if (from == j)
+                return true;
+            if (!from || from->walk == walks)
+                continue;
+            from->walk = walks;
+            from->next_walk = next;
+            next = from;
+        }
+    }
+    return false;
+}
+
 void promises_drop(struct job *j)
 {
     for (uint32_t i = 0; i < j->record->n; i++) {
@@ -186,29 +231,67 @@ void promises_drop(struct job *j)
     j->held = false;
 }
 
-/* Store thread. */
-static void inputs_stored(struct store_msg *m, const struct err *e)
-{
-    struct store_job_inputs *x = CORE_OWNER(m, struct store_job_inputs, msg);
+/* On its way to the database, or waiting to be sent once more. */
+struct recording {
+    struct store_job_inputs inputs;
+    struct core_msg failed;
+    struct core_timer again;
+};
 
-    (void)e; /* the row still says whose outputs they are: a restart finds them by that */
-    store_job_inputs_fini(x);
+static void record_inputs(struct job *j, bool ready);
+
+static void recording_free(struct recording *x)
+{
+    store_job_inputs_fini(&x->inputs);
     free(x);
 }
 
-/* As in job_admit, a job that will start at once is recorded as started. */
+/* With what is there by now. */
+static void record_again(struct core_timer *t)
+{
+    struct recording *x = CORE_OWNER(t, struct recording, again);
+    struct job *j = job_find(&x->inputs.id);
+
+    recording_free(x);
+    if (j && !job_state_terminal(j->record->state))
+        record_inputs(j, false);
+}
+
+static void on_failed(struct core_msg *m)
+{
+    struct recording *x = CORE_OWNER(m, struct recording, failed);
+
+    x->again.fire = record_again;
+    core_timer_set(&x->again, clock_us() + RETRY_US);
+}
+
+/* Store thread. */
+static void inputs_stored(struct store_msg *m, const struct err *e)
+{
+    struct recording *x = CORE_OWNER(m, struct recording, inputs.msg);
+
+    if (!e) {
+        recording_free(x);
+        return;
+    }
+    x->failed.run = on_failed;
+    core_post(&x->failed);
+}
+
+/* As in job_admit, a job that will start at once is recorded as started. When the database is full
+ * it is tried again: as long as it is not there, a restart looks for the other job's record. */
 static void record_inputs(struct job *j, bool ready)
 {
-    struct store_job_inputs *m = calloc(1, sizeof *m);
+    struct recording *x = calloc(1, sizeof *x);
 
-    if (!m || store_job_inputs_init(m, j->record, j->inputs) != 0) {
-        free(m);
+    if (!x || store_job_inputs_init(&x->inputs, j->record, j->inputs) != 0) {
+        free(x);
         return;
     }
     j->attempt_stored = ready && scheduler_idle(j->record);
-    m->attempts = j->record->attempts + j->attempt_stored;
-    m->msg.done = inputs_stored;
-    store_post(&m->msg);
+    x->inputs.attempts = j->record->attempts + j->attempt_stored;
+    x->inputs.msg.done = inputs_stored;
+    store_post(&x->inputs.msg);
 }
 
 void promises_wait(struct job *j)
@@ -275,10 +358,12 @@ void promises_over(struct job *j)
         return;
     if (r->state != JOB_succeeded)
         why_broken(r, &why);
+    else
+        no_output(r, &why);
     while (j->promised) {
         struct promise *p = j->promised;
 
-        if (r->state == JOB_succeeded)
+        if (r->state == JOB_succeeded && j->outputs[p->rank])
             promise_keep(p, j->outputs[p->rank]);
         else
             promise_break(p, &why);
@@ -287,12 +372,15 @@ void promises_over(struct job *j)
     settle();
 }
 
-void promises_break(struct promise **list, const struct err *why)
+void promises_refused(struct promise **list, const struct err *why)
 {
+    struct err e;
+
+    err_set(&e, ERR_input_failed, "the job whose output it takes was refused: %.300s", why->detail);
     while (*list) {
         struct job *by = (*list)->by;
 
-        promise_break(*list, why);
+        promise_break(*list, &e);
         settle_later(by);
     }
     settle();
@@ -325,9 +413,11 @@ static void find_again(struct tensor *t)
     else
         rc = store_job_read(&p->job, &r, &e) != 0 ? -1 : promise_answer(t, r, &e);
     if (rc != 0 && e.code == ERR_job_unknown)
-        err_set(&e, ERR_input_failed,
-                "job %s, whose output it takes, waited for its ranks' calls when the service ended",
-                id_format('j', &p->job, id));
+        err_set(
+            &e, ERR_input_failed,
+            "job %s, whose output it takes, is not known any more: it waited for its ranks' calls "
+            "when the service ended, or was deleted",
+            id_format('j', &p->job, id));
     if (rc != 0)
         promise_break(p, &e);
     record_free(r);

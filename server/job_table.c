@@ -396,7 +396,7 @@ static int check_one(const struct job *j, struct err *e)
         answered += j->links[i].answered;
     if (job_find(&r->id) != j || job_find_seq(j->seq) != j)
         return err_set(e, ERR_internal, "it is not in the tables");
-    if (j->held != (r->state == JOB_waiting && j->awaits > 0))
+    if (j->held && (r->state != JOB_waiting || j->awaits == 0))
         return err_set(e, ERR_internal, "it awaits %u inputs, and is not held", j->awaits);
     if (j->place.queued != (r->state == JOB_queued))
         return err_set(e, ERR_internal, "its queues disagree with its state");

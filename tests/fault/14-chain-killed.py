@@ -3,6 +3,7 @@
 them run to the right end, whichever had ended, and the batch's key finds them."""
 import json
 import sys
+import time
 
 from invariants import RESET, Ledger, np
 from service import Service, until
@@ -20,6 +21,29 @@ def send(service, ledger, wait):
         document = json.loads(line)
         assert "id" in document, document
         ledger.acknowledged(document["id"], "chain%d" % n, ("all_reduce_sum", [one * n, one], "int32", {}))
+
+
+def inputs_recorded_late(n):
+    """The database is full once, at the n-th commit; later the other job is deleted, and the server killed."""
+    with Service(workers=2) as service:
+        service.stop()
+        service.start(failpoints="store.before_commit=err:28@%d,worker.before_run=sleep:300" % n)
+        headers = {"Idempotency-Key": "x"}
+        first = service.post("/v1/jobs", {"op": "all_reduce_sum", "inputs": [[1], [2]]}, headers)
+        second = service.post("/v1/jobs", {"op": "all_reduce_sum", "inputs": [{"job": first.json["id"]}, [4]]}) if first.status == 202 else first
+        if second.status != 202:
+            assert first.status == 507 or second.status == 507, (first, second)
+            return
+        # Behind others, so that it has not run when the server is killed.
+        rest = [service.post("/v1/jobs", {"op": "all_reduce_max", "priority": 5, "inputs": [[n], [2]]}) for n in range(3)]
+        assert service.get("/v1/jobs/%s?wait=20" % first.json["id"]).json["state"] == "succeeded"
+        until(lambda: service.delete("/v1/jobs/" + first.json["id"]).status == 204)
+        time.sleep(1.2)
+        service.kill()
+        service.start(failpoints="")
+        a = service.get("/v1/jobs/%s?wait=20" % second.json["id"]).json
+        assert a["state"] == "succeeded" and a["outputs"][0]["data"] == [7], a
+        assert rest
 
 
 failed = 0
@@ -53,5 +77,12 @@ for failpoint in points:
     except Exception as e:
         failed += 1
         print("%s: %r" % (failpoint, e), flush=True)
-print("CASES %d %d" % (len(points) - failed, failed))
+FULL = range(1, 8)
+for n in FULL:
+    try:
+        inputs_recorded_late(n)
+    except Exception as e:
+        failed += 1
+        print("full at commit %d: %r" % (n, e), flush=True)
+print("CASES %d %d" % (len(points) + len(FULL) - failed, failed))
 sys.exit(failed > 0)

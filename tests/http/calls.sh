@@ -12,7 +12,7 @@ call() {
 # calls_over: waits for the answers of all calls
 calls_over() {
     # shellcheck disable=SC2086 # process ids
-    wait $callers
+    [ -z "${callers:-}" ] || wait $callers
     callers=
 }
 
