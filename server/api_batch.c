@@ -55,9 +55,9 @@ static bool next_line(const char **at, const char *end, struct json_span *out)
         size_t len = stop ? (size_t)(stop - from) : (size_t)(end - from);
 
         *at = stop ? stop + 1 : end;
-        while (len > 0 && strchr(" \t\r", from[len - 1]))
+        while (len > 0 && memchr(" \t\r", from[len - 1], 3))
             len--;
-        if (len == 0 || strspn(from, " \t\r") >= len)
+        if (len == 0)
             continue;
         *out = (struct json_span){.base = from, .at = from, .len = len};
         return true;

@@ -214,7 +214,7 @@ static void join_late(struct gather *g, struct call *c)
     ++*series_turn(g->series, c->rank);
     g->came[c->rank] = true;
     g->n_came++;
-    gather_tell_late(g, key, c->wait);
+    gather_tell_late(g, c->rank, key, c->wait);
     if (g->n_came == g->wanted && !g->job)
         gather_free(g);
     call_free(c);

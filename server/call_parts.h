@@ -105,7 +105,8 @@ void gather_keep_not(struct gather *g); /* one that is not kept is ignored */
 
 /* A rank has come to one that is over: w hears of the job once that is recorded, with key, which is
  * taken and may be NULL. w NULL: nobody waits. */
-void gather_tell_late(const struct gather *g, struct call_key *key, struct job_wait *w);
+void gather_tell_late(const struct gather *g, uint32_t rank, struct call_key *key,
+                      struct job_wait *w);
 
 /* Who has not come need not be known any more. */
 void gather_tell_forgotten(const struct gather *g);

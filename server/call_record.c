@@ -2,9 +2,12 @@
  * is told that its call stands, and when a rank comes late. */
 #include "server/call_parts.h"
 #include "server/job_parts.h"
+#include "schema/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define RETRY_US 1000000 /* a late call that could not be recorded is told again */
 
 /* A message, and who waits for it. */
 struct told {
@@ -15,6 +18,7 @@ struct told {
     uint64_t number;
     struct call_key *key;  /* of a late call; until it is recorded */
     struct job_wait *wait; /* of a late call */
+    struct core_timer again;
     bool failed;
     uint8_t came[];
 };
@@ -41,22 +45,41 @@ static void hear_of(const struct id *id, struct job_wait *w)
         job_wait_refuse_unknown(w);
 }
 
+static void tell_again(struct core_timer *t)
+{
+    store_post(&CORE_OWNER(t, struct told, again)->store.msg);
+}
+
+/* It is answered, recorded or not: its turn has passed. Its key stays in the table until it is. */
+static void late_answered(struct told *x)
+{
+    if (x->wait)
+        hear_of(&x->store.id, x->wait);
+    x->wait = NULL;
+    if (!x->failed) {
+        told_free(x);
+        return;
+    }
+    x->again.fire = tell_again;
+    core_timer_set(&x->again, clock_us() + RETRY_US);
+}
+
 static void on_answered(struct core_msg *m)
 {
     struct told *x = CORE_OWNER(m, struct told, answered);
-    struct job *j = job_find(&x->store.id);
+    struct job *j = x->record ? job_find(&x->store.id) : NULL;
     struct gather *g = j ? j->gather : NULL;
 
+    if (!x->record) {
+        late_answered(x);
+        return;
+    }
     if (g && x->number > g->heard_number)
         g->heard_number = x->number;
     if (g && x->failed && g->told_number == x->number)
         g->told = 0; /* the next one says it again */
     if (j)
         job_waits_told(j, x->number, x->failed ? &x->store.msg.err : NULL);
-    if (x->wait && x->failed)
-        job_wait_refuse(x->wait, &x->store.msg.err);
-    else if (x->wait)
-        hear_of(&x->store.id, x->wait);
     told_free(x);
 }
 
@@ -75,25 +98,19 @@ static void call_done(struct store_msg *m, const struct err *e)
 /* NULL: out of memory. */
 static struct told *make(const struct gather *g)
 {
-    uint32_t n = g->series->n;
-    struct told *x = calloc(1, sizeof *x + n);
+    struct told *x = calloc(1, sizeof *x + g->series->n);
 
     if (!x)
         return NULL;
     x->number = ++numbers;
     x->store.id = g->id;
-    x->store.n = n;
-    for (uint32_t i = 0; i < n; i++)
-        x->came[i] = g->came[i];
-    if (g->n_came < g->wanted && !g->series->gone)
-        x->store.came = x->came;
     x->store.msg.done = call_done;
     store_call_init(&x->store);
     return x;
 }
 
 /* Its row, with what has come so far. Returns 0 or -1. */
-static int tell(struct gather *g)
+static int tell_one(struct gather *g)
 {
     struct told *x = make(g);
 
@@ -103,6 +120,9 @@ static int tell(struct gather *g)
     x->store.keys = x->keys;
     x->record = record_copy(g->job->record);
     x->store.record = x->record;
+    for (uint32_t i = 0; i < g->series->n; i++)
+        x->came[i] = g->came[i];
+    x->store.came = x->came;
     if (!x->record) {
         told_free(x);
         return -1;
@@ -114,11 +134,27 @@ static int tell(struct gather *g)
     return 0;
 }
 
+/* And before it, what ranks have called earlier: a restart must not take one of these calls for the
+ * one that a rank made then. */
+static int tell(struct gather *g)
+{
+    const struct series *s = g->series;
+
+    for (uint64_t turn = s->low; turn < g->turn; turn++) {
+        struct gather *before = series_find(s, turn);
+
+        if (before && !before->whole && !before->over && before->told < before->n_came &&
+            tell_one(before) != 0)
+            return -1;
+    }
+    return tell_one(g);
+}
+
 bool call_ack(struct job *j, struct job_wait *w)
 {
     struct gather *g = j->gather;
 
-    if (g->over)
+    if (!g || g->over) /* one of a restart is in the database */
         return false;
     if (g->whole) {
         w->told_number = UINT64_MAX; /* the insert tells */
@@ -130,7 +166,8 @@ bool call_ack(struct job *j, struct job_wait *w)
     return g->heard_number < g->told_number;
 }
 
-void gather_tell_late(const struct gather *g, struct call_key *key, struct job_wait *w)
+void gather_tell_late(const struct gather *g, uint32_t rank, struct call_key *key,
+                      struct job_wait *w)
 {
     struct told *x = make(g);
     struct err e;
@@ -144,6 +181,8 @@ void gather_tell_late(const struct gather *g, struct call_key *key, struct job_w
     }
     x->key = key;
     x->wait = w;
+    x->store.rank = rank;
+    x->store.last = g->n_came == g->wanted || g->series->gone;
     if (key) {
         x->store.keys = &key->key;
         x->store.n_keys = 1;
@@ -157,6 +196,6 @@ void gather_tell_forgotten(const struct gather *g)
 
     if (!x)
         return; /* after a restart it is remembered again */
-    x->store.came = NULL;
+    x->store.last = true;
     store_post(&x->store.msg);
 }

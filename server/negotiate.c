@@ -183,8 +183,8 @@ int negotiate_lines_in(const char *content_type, struct err *e)
                    : 0;
     }
     return err_set(e, ERR_unsupported_media,
-                   "a batch is a JSON document a line: Content-Type is " LINES_MEDIA ", not %.*s",
-                   (int)(len < 64 ? len : 64), len ? type : "missing");
+                   "a batch is a JSON document a line: Content-Type is " LINES_MEDIA "%s%.*s",
+                   len ? ", not " : "", (int)(len < 64 ? len : 64), type);
 }
 
 int negotiate_lines_out(const char *accept, struct err *e)

@@ -29,7 +29,6 @@ struct job_record {
     /* Of a job that its ranks call. */
     bool called;
     bool value;        /* the tensor is the text of a JSON value; not recorded */
-    bool partial;      /* of a row: not all of its ranks had come */
     bool shaped;       /* dtype and shapes are known: a rank that gives has come */
     uint64_t call_seq; /* which of its ranks' calls it is, from 0 */
     uint64_t

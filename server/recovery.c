@@ -59,8 +59,9 @@ static int on_job(void *arg, struct job_record *record, struct tensor **inputs, 
     if (lost) {
         n->failed++;
         err_set(&why, ERR_inputs_lost,
-                record->partial
-                    ? "the service ended before every rank had called: call again"
+                record->called
+                    ? "the service ended before every rank had called, or what they brought did "
+                      "not survive: call again"
                     : "the inputs were in memory that did not survive a restart: submit the job "
                       "again");
         return fail_job(record, inputs, &why, e);

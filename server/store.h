@@ -108,9 +108,10 @@ void store_job_finish_init(struct store_job_finish *m);
 struct store_call {
     struct store_msg msg;
     struct id id;
-    const struct job_record *record; /* its row is made anew; NULL: it is there */
-    const uint8_t *came;             /* n, who has come so far; NULL: nobody else may come to it */
-    uint32_t n;
+    const struct job_record *record; /* its row is made anew; NULL: it is late */
+    const uint8_t *came;             /* of record: n, who has come so far */
+    uint32_t rank;                   /* of a late call: who has come now */
+    bool last;                       /* and nobody else may come */
     const struct store_key *keys;
     uint32_t n_keys;
 };
@@ -237,7 +238,8 @@ struct store_recovery {
      * gone. Takes record and inputs. */
     int (*job)(void *arg, struct job_record *record, struct tensor **inputs, bool lost,
                struct err *e);
-    /* One job, ended or not, to which not all ranks had come: came[record->n]. */
+    /* A job of calls to which not all ranks had come: came[record->n]. Of the record, the id and
+     * what says whose calls they were; the job itself may have been deleted. */
     int (*call)(void *arg, const struct job_record *record, const uint8_t *came, struct err *e);
 };
 

@@ -32,7 +32,7 @@ static int delete (struct store_msg *m, struct err *e)
     bind_text(s, 1, ((struct store_group_delete *)m)->name);
     if (db_run(db, s, e) != 0)
         return -1;
-    s = db_stmt(db, STMT_calls_forget, e); /* nobody comes late to its calls any more */
+    s = db_stmt(db, STMT_late_forget, e); /* nobody comes late to its calls any more */
     if (!s)
         return -1;
     bind_text(s, 1, ((struct store_group_delete *)m)->name);

@@ -108,7 +108,6 @@ int schema_migrate(struct db *db, const char *path, bool clean, struct err *e);
 
 /* The row of JOB_COLUMNS; outputs are column 30, inputs 31. */
 #define JOB_INPUTS_COLUMN 31
-#define JOB_CAME_COLUMN 39
 int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e);
 
 /* ---- store_tensors.c ---- */
@@ -123,6 +122,13 @@ int key_insert(const struct store_job_insert *m, struct err *e);
 int keys_add(const struct store_key *keys, uint32_t n, const struct id *job, bool anew,
              struct err *e);
 int key_delete_of(const struct id *job, struct err *e);
+
+/* ---- store_late.c: of a job's id; came: who has come so far, NULL: nobody else may ---- */
+
+int late_put(const struct job_record *r, const uint8_t *came, struct err *e);
+int late_come(const struct id *id, uint32_t rank, struct err *e); /* nothing when there is no row */
+int late_drop(const struct id *id, struct err *e);
+int late_recover(const struct store_recovery *r, struct err *e);
 
 /* ---- of both store_jobs.c and store_recover.c: one rank's input ---- */
 

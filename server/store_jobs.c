@@ -116,7 +116,7 @@ static int insert(struct store_msg *msg, struct err *e)
     m->existed = false;
     if (m->key[0] && (key_check(m, e) != 0 || m->existed))
         return m->existed ? 0 : -1;
-    if ((m->replaces && drop_row(&m->record->id, e) != 0) ||
+    if ((m->replaces && (drop_row(&m->record->id, e) != 0 || late_drop(&m->record->id, e) != 0)) ||
         insert_row(m->record, m->inputs, m->key, e) != 0 ||
         keys_add(m->keys, m->n_keys, &m->record->id, m->batch != NULL, e) != 0)
         return -1;
@@ -130,27 +130,18 @@ void store_job_insert_init(struct store_job_insert *m)
 
 /* ---- calls ---- */
 
-static int set_came(const struct id *id, const uint8_t *came, uint32_t n, struct err *e)
-{
-    struct db *db = store_writer();
-    sqlite3_stmt *s = db_stmt(db, STMT_job_came, e);
-
-    if (!s)
-        return -1;
-    bind_id(s, 1, id);
-    if (came)
-        bind_blob(s, 2, came, n);
-    return db_run(db, s, e);
-}
-
 static int tell_call(struct store_msg *msg, struct err *e)
 {
     const struct store_call *m = (struct store_call *)msg;
+    int rc;
 
-    if (m->record && (drop_row(&m->id, e) != 0 || insert_row(m->record, NULL, "", e) != 0))
-        return -1;
-    return set_came(&m->id, m->came, m->n, e) != 0 ? -1
-                                                   : keys_add(m->keys, m->n_keys, &m->id, false, e);
+    if (m->record)
+        rc = drop_row(&m->id, e) != 0 || insert_row(m->record, NULL, "", e) != 0
+                 ? -1
+                 : late_put(m->record, m->came, e);
+    else
+        rc = m->last ? late_drop(&m->id, e) : late_come(&m->id, m->rank, e);
+    return rc != 0 ? -1 : keys_add(m->keys, m->n_keys, &m->id, false, e);
 }
 
 void store_call_init(struct store_call *m)
@@ -228,8 +219,7 @@ static int insert_unrun(const struct store_job_finish *m, struct err *e)
 
     if (drop_row(&r->id, e) != 0 || insert_row(r, NULL, "", e) != 0)
         return -1;
-    return set_came(&r->id, m->came, r->n, e) != 0 ? -1
-                                                   : keys_add(m->keys, m->n_keys, &r->id, false, e);
+    return late_put(r, m->came, e) != 0 ? -1 : keys_add(m->keys, m->n_keys, &r->id, false, e);
 }
 
 /* Compare and set: the first end that is recorded is the end. */

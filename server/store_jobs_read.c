@@ -44,12 +44,10 @@ enum column {
     COL_nothing,
     COL_mask,
     COL_mask_min,
-    COL_kept,
-    COL_came
+    COL_kept
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
-_Static_assert(COL_came == JOB_CAME_COLUMN, "store_recover.c reads who came");
 
 static int read_names(sqlite3_stmt *s, struct job_record *r)
 {
@@ -82,7 +80,6 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->called = sqlite3_column_type(s, COL_call_seq) != SQLITE_NULL;
     r->call_seq = r->called ? column_u64(s, COL_call_seq) : 0;
     r->shaped = true;
-    r->partial = sqlite3_column_type(s, COL_came) != SQLITE_NULL;
     r->resident = column_u64(s, COL_resident) != 0;
     r->timeout_us = column_u64(s, COL_timeout_us);
     r->attempts = (uint32_t)column_u64(s, COL_attempts);

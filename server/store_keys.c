@@ -50,8 +50,8 @@ static int batch_check(struct store_job_insert *m, struct err *e)
     m->existed = rc == 1;
     return rc != 0 ? rc < 0 ? -1 : 0
                    : err_set(e, ERR_idempotency_key_reused,
-                             "the batch of this Idempotency-Key came before, and this line was "
-                             "refused then: take a new key");
+                             "the batch of this Idempotency-Key came before, and the job of this "
+                             "line was refused then, or deleted since: take a new key");
 }
 
 int key_check(struct store_job_insert *m, struct err *e)
@@ -114,7 +114,14 @@ void store_key_find_init(struct store_key_find *m)
 int key_delete_of(const struct id *job, struct err *e)
 {
     struct db *db = store_writer();
-    sqlite3_stmt *s = db_stmt(db, STMT_key_delete_of, e);
+    sqlite3_stmt *s = db_stmt(db, STMT_key_hand_on, e); /* a batch's key goes with its last job */
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, job);
+    if (db_run(db, s, e) != 0)
+        return -1;
+    s = db_stmt(db, STMT_key_delete_of, e);
 
     if (!s)
         return -1;

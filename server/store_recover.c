@@ -283,39 +283,12 @@ static int recover_jobs(const struct store_recovery *r, struct err *e)
     return rc;
 }
 
-static int recover_calls(const struct store_recovery *r, struct err *e)
-{
-    struct db *db = store_writer();
-    sqlite3_stmt *s = db_stmt(db, STMT_job_calls, e);
-    struct job_record *record;
-    int rc;
-
-    if (!s)
-        return -1;
-    while ((rc = db_step(db, s, e)) == 1) {
-        failpoint("recover.calls");
-        rc = job_from_row(s, &record, e);
-        if (rc == 0 && (uint32_t)sqlite3_column_bytes(s, JOB_CAME_COLUMN) != record->n)
-            rc = store_damaged("who called", e);
-        else if (rc == 0)
-            rc = r->call(r->arg, record, sqlite3_column_blob(s, JOB_CAME_COLUMN), e);
-        else
-            record = NULL;
-        record_free(record);
-        if (rc != 0) {
-            sqlite3_reset(s);
-            return -1;
-        }
-    }
-    return rc;
-}
-
 int store_recover(const struct store_recovery *r, struct err *e)
 {
     struct err why = {0};
 
     if (recover_groups(r, &why) == 0 && recover_tensors(r, &why) == 0 &&
-        recover_jobs(r, &why) == 0 && recover_calls(r, &why) == 0)
+        recover_jobs(r, &why) == 0 && late_recover(r, &why) == 0)
         return 0;
     return err_set(e, why.code, "%s: %.250s; look at it with: sqlite3 -readonly %s .dump",
                    store_path(), why.detail, store_path());

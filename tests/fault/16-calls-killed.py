@@ -71,6 +71,22 @@ def mismatch(point, wait):
         database_whole(service)
 
 
+def retried_while_it_runs():
+    """A call with a key is sent again after a restart, while its job is not finished."""
+    with Service(workers=2, failpoints="worker.before_run=sleep:700") as service:
+        ranks = [threading.Thread(target=call, args=(service, r, "all_reduce_sum", "r%d" % r, "?wait=20")) for r in (0, 1)]
+        [t.start() for t in ranks]
+        until(lambda: service.metrics()["jobs"]["running"] == 1)
+        service.kill()
+        [t.join() for t in ranks]
+        service.start()
+        a = call(service, 0, "all_reduce_sum", "r0", "?wait=0")
+        assert a.status == 202, a
+        a = call(service, 1, "all_reduce_sum", "r1", "?wait=20")
+        assert a.status == 200 and a.json["output"]["data"] == [3], a
+        assert call(service, 0, "all_reduce_sum", "r0", "?wait=20").json["output"]["data"] == [3]
+
+
 def hang_up():
     """40 keyed calls whose clients are gone at once are made all the same."""
     with Service(workers=2) as service:
@@ -93,7 +109,7 @@ def hang_up():
 
 
 failed = 0
-cases = [(mismatch, point, wait) for point in POINTS for wait in (0, 20)] + [(hang_up,)]
+cases = [(mismatch, point, wait) for point in POINTS for wait in (0, 20)] + [(retried_while_it_runs,), (hang_up,)]
 for case, *arguments in cases:
     try:
         case(*arguments)

@@ -75,14 +75,16 @@ batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"
 expect_status 200
 expect '[.[].id]' "$ids"
 
-# Its first job deleted, the key is free again.
+# It lives as long as one of its jobs: what was deleted is not run again.
 delete "/v1/jobs/$(printf %s "$ids" | jq -r '.[0]')"
 batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [2]]}'
 expect_status 200
-expect_true "[.[2].id] != [$(printf %s "$ids" | jq '.[2]')]"
-ids=$(value '[.[].id]')
+expect '[.[].code]' '["idempotency_key_reused","bad_json",null]'
+expect '.[2].id' "$(printf %s "$ids" | jq '.[2]')"
+delete "/v1/jobs/$(printf %s "$ids" | jq -r '.[2]')"
 batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [2]]}'
-expect '[.[].id]' "$ids"
+expect '[.[].outputs[0].data]' '[[3],null,[5]]'
+expect_true "[.[2].id] != [$(printf %s "$ids" | jq '.[2]')]"
 key=
 
 # How much it shows: at most 4 Mi elements of all lines together.

@@ -42,7 +42,7 @@ late 1 504 ranks_missing
 together
 stop_server
 cp "$data_dir"/tutti.db* "$here/" # whoever looks at a database and closes it takes its log away
-[ "$(sqlite3 "$here/tutti.db" 'SELECT count(*) FROM job WHERE came IS NOT NULL')" -eq 0 ] || fail 'all have come'
+[ "$(sqlite3 "$here/tutti.db" 'SELECT count(*) FROM late')" -eq 0 ] || fail 'all have come'
 start_server --workers 3
 
 # A call that was told that it stands ends with a reason, whenever the server is killed; its key finds that.
@@ -59,6 +59,36 @@ calls_over
 answer 0 410 .job "\"$job\""
 late 1 410 inputs_lost
 late 2 410 inputs_lost
+together
+
+# A call that was told stands behind one that was not, and both are known then: nobody takes the second for the first.
+call 0 '{"op": "all_reduce_sum", "input": [1]}' '?wait=30' 'Idempotency-Key: untold'
+sleep 0.3
+call 0 '{"op": "all_reduce_sum", "input": [100]}' '?wait=0'
+wait $!
+kill_server
+callers=
+start_server --workers 3
+call 0 '{"op": "all_reduce_sum", "input": [1]}' '' 'Idempotency-Key: untold'
+calls_over
+answer 0 410 .code '"inputs_lost"'
+for rank in 1 2; do
+    late $rank 410 inputs_lost
+    late $rank 410 inputs_lost
+done
+together
+
+# The job of calls that failed is deleted: the ranks that have not come to it are as far behind as before.
+call 0 "$sum" '?timeout=1'
+calls_over
+delete "/v1/jobs/$(jq -r .job "$here/rank0")"
+expect_status 204
+late 1 404 job_unknown gone
+stop_server
+[ "$(cp "$data_dir"/tutti.db* "$here/" && sqlite3 "$here/tutti.db" "SELECT count(*) FROM idem WHERE key LIKE '%gone'")" -eq 0 ] ||
+    fail 'a key without a job would never go'
+start_server --workers 3
+late 2 404 job_unknown
 together
 
 # Several were told, one after the other, and the last one comes in time.

@@ -18,6 +18,30 @@ post "$calls/1/calls" "$sum"
 expect_problem 504 ranks_missing
 stop_server
 
+# A call that comes late while the database is full for a moment: it is counted once, and its key says so, whichever commit
+# it was that failed.
+for commit in 2 3 4 5; do
+    export TUTTI_FAILPOINTS=store.before_commit=err:28@$commit
+    start_server --workers 2
+    call 0 "$sum" '?timeout=1'
+    calls_over
+    for _ in 1 2 3; do
+        request POST "$calls/1/calls" -H 'Content-Type: application/json' -H "Idempotency-Key: late$commit" -d "$sum"
+        [ "$status" = 507 ] || expect_problem 504 ranks_missing
+    done
+    expect_status 504
+    sleep 1.2 # what could not be recorded is tried again
+    kill_server
+    start_server --workers 2
+    call 0 "$sum"
+    call 1 "$sum"
+    calls_over
+    for rank in 0 1; do [ "$(cat "$here/status$rank")" = 200 ] || call $rank "$sum"; done
+    calls_over
+    answer 1 200 .output.data '[2,4]'
+    stop_server
+done
+
 # Cancelled while the last call is being recorded: it is cancelled then.
 export TUTTI_FAILPOINTS=store.before_commit=sleep:400,worker.before_run=sleep:1000
 start_server --workers 2
