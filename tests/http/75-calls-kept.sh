@@ -11,6 +11,13 @@ together() {
     for rank in 0 1 2; do answer $rank 200 .output.data '[3]'; done
 }
 
+# count ROWS: how many there are. Of a copy: whoever looks at a database and closes it takes its log away.
+count() {
+    cp "$data_dir"/tutti.db* "$here/"
+    /usr/bin/python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM " + sys.argv[2]).fetchone()[0])' \
+        "$here/tutti.db" "$1"
+}
+
 # late RANK STATUS CODE [KEY]: its call hears of the job that it did not come to
 late() {
     request POST "$calls/$1/calls" -H 'Content-Type: application/json' -d "$sum" ${4:+-H "Idempotency-Key: $4"}
@@ -41,8 +48,7 @@ late 2 504 ranks_missing
 late 1 504 ranks_missing
 together
 stop_server
-cp "$data_dir"/tutti.db* "$here/" # whoever looks at a database and closes it takes its log away
-[ "$(sqlite3 "$here/tutti.db" 'SELECT count(*) FROM late')" -eq 0 ] || fail 'all have come'
+[ "$(count 'late')" -eq 0 ] || fail 'all have come'
 start_server --workers 3
 
 # A call that was told that it stands ends with a reason, whenever the server is killed; its key finds that.
@@ -85,7 +91,7 @@ delete "/v1/jobs/$(jq -r .job "$here/rank0")"
 expect_status 204
 late 1 404 job_unknown gone
 stop_server
-[ "$(cp "$data_dir"/tutti.db* "$here/" && sqlite3 "$here/tutti.db" "SELECT count(*) FROM idem WHERE key LIKE '%gone'")" -eq 0 ] ||
+[ "$(count "idem WHERE key LIKE '%gone'")" -eq 0 ] ||
     fail 'a key without a job would never go'
 start_server --workers 3
 late 2 404 job_unknown
