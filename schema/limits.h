@@ -19,6 +19,7 @@
 #define LIMIT_UNFINISHED_JOBS 200000
 #define LIMIT_ATTEMPTS 3              /* runs of one job whose ranks keep dying */
 #define LIMIT_LINES 10000             /* of one body that submits many jobs */
+#define LIMIT_LINES_RANKS (1u << 18)  /* of all jobs of such a body: some 30 MB of answer */
 #define LIMIT_BATCH_JOBS 32           /* small jobs of one group and stream that are run together */
 #define LIMIT_BATCH_BYTES (64u << 10) /* one tensor of a small job */
 

@@ -10,13 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 struct batch;
 
 struct line {
     struct batch *batch;
     struct json_span text;
+    bool earlier;         /* it is a job of before, whatever is wrong with it now */
     struct job_wait wait; /* without a wake: refused before it became a job, rc and err say why */
 };
 
@@ -25,6 +25,7 @@ struct batch {
     struct request *rq;
     struct request *one;   /* a line, as a request of its own */
     struct ref_line *made; /* n: what the lines became, until they are submitted */
+    uint64_t ranks;        /* of all jobs so far: what the answer will name */
     uint32_t n, waiting;   /* waiting: core thread, once it is submitted */
     struct line line[];
 };
@@ -118,6 +119,12 @@ static struct job_submission *read_line(struct batch *b, uint32_t i, struct err 
     if (json_check(b->line[i].text.at, b->line[i].text.len, &one->body.json, e) != 0)
         return NULL;
     s = submission_read(one, WHERE_LINE, e);
+    if (s && (b->ranks += s->record->n) > LIMIT_LINES_RANKS) {
+        err_set(e, ERR_body_too_large, "the jobs of a batch have at most %u ranks in all",
+                LIMIT_LINES_RANKS);
+        submission_free(s);
+        return NULL;
+    }
     if (s && job_doc_check(s->record, (int)params_int(b->rq->params, PARAM_data, -1), e) != 0) {
         submission_free(s);
         s = NULL;
@@ -214,30 +221,53 @@ static void client_gone(struct request *rq)
     }
 }
 
-/* Of what the query says to all lines, and of the lines. */
-static void make_digest(const struct request *rq, uint8_t *digest)
+/* A line that is refused was a job, if the batch came before: what it takes may be gone by now.
+ * Returns 1 when it was. */
+static int find_earlier(struct line *l, uint32_t i, const char *key, const uint8_t *digest,
+                        struct id *job, struct err *e)
 {
-    const struct params *p = rq->params;
-    XXH128_hash_t hash = XXH3_128bits(rq->body.text, rq->body.text_len);
-    XXH128_canonical_t canonical;
+    struct store_key k;
+    int rc;
 
-    for (int id = 0; id < PARAM_COUNT; id++) {
-        if (!params_has(p, (enum param_id)id) || !params_taken(WHERE_LINE, (enum param_id)id))
+    if (!key[0] || l->wait.rc == 0)
+        return 0;
+    store_line_key(&k, key, i);
+    memcpy(k.digest, digest, sizeof k.digest);
+    rc = store_key_read(&k, job, e);
+    return rc < 0 && e->code != ERR_idempotency_key_reused ? -1 : rc == 0;
+}
+
+static void expect_answer(struct batch *b, struct job_wait *w)
+{
+    uint64_t wait_us = params_us(b->rq->params, PARAM_wait, 0);
+
+    w->wake = woken;
+    w->deadline_us = wait_us ? clock_us() + wait_us : 0;
+    b->waiting++;
+}
+
+static int find_all_earlier(struct batch *b, const char *key, const uint8_t *digest, struct err *e)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        struct line *l = &b->line[i];
+        int rc = find_earlier(l, i, key, digest, &l->wait.id, e);
+
+        if (rc < 0)
+            return -1;
+        l->earlier = rc > 0;
+        if (!l->earlier)
             continue;
-        hash = XXH3_128bits_withSeed(p->text[id], strlen(p->text[id]), hash.low64 + (uint64_t)id);
-        hash = XXH3_128bits_withSeed(p->from_query_text[id], strlen(p->from_query_text[id]),
-                                     hash.low64);
+        l->wait.rc = 0;
+        l->wait.replayed = true;
+        expect_answer(b, &l->wait);
     }
-    if (params_has(p, PARAM_group))
-        hash = XXH3_128bits_withSeed(&p->group, sizeof p->group, hash.low64);
-    XXH128_canonicalFromHash(&canonical, hash);
-    memcpy(digest, canonical.digest, sizeof canonical.digest);
+    return 0;
 }
 
 /* The lines that are jobs, linked; NULL: there is none. */
 static struct job_submission *link_lines(struct batch *b, const char *key, const uint8_t *digest)
 {
-    uint64_t now = clock_us(), wait_us = params_us(b->rq->params, PARAM_wait, 0);
+    uint64_t now = clock_us();
     struct job_submission *first = NULL, **tail = &first;
 
     for (uint32_t i = 0; i < b->n; i++) {
@@ -247,19 +277,42 @@ static struct job_submission *link_lines(struct batch *b, const char *key, const
         b->made[i].s = NULL;
         if (!s)
             continue;
-        w->wake = woken;
-        w->deadline_us = wait_us ? now + wait_us : 0;
+        expect_answer(b, w);
         s->wait = w;
         s->batch = true;
         s->line = i;
         s->record->validated_us = now - b->rq->received_at_us;
         strcpy(s->key, key);
         memcpy(s->digest, digest, sizeof s->digest);
-        b->waiting++;
         *tail = s;
         tail = &s->next;
     }
     return first;
+}
+
+/* b may be gone when the last of them has been posted. */
+static void submit(struct batch *b, struct job_submission *first)
+{
+    uint32_t n = b->n, last = n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        if (b->line[i].earlier)
+            last = i;
+    }
+    for (uint32_t i = 0; i < n && last < n; i++) {
+        if (b->line[i].earlier && (i < last || first)) {
+            struct id id = b->line[i].wait.id;
+
+            job_watch(&id, &b->line[i].wait);
+        }
+    }
+    if (first) {
+        job_submit_batch(first);
+    } else {
+        struct id id = b->line[last].wait.id;
+
+        job_watch(&id, &b->line[last].wait);
+    }
 }
 
 static int post(struct request *rq, struct batch *b, struct err *e)
@@ -270,15 +323,17 @@ static int post(struct request *rq, struct batch *b, struct err *e)
 
     if (submit_read_key(rq, key, e) != 0)
         return -1;
-    make_digest(rq, digest);
+    submit_text_digest(rq, digest);
+    if (find_all_earlier(b, key, digest, e) != 0)
+        return -1;
     first = link_lines(b, key, digest);
     body_fini(&rq->body); /* the tensors hold what they need */
     refs_end(rq);
-    if (!first)
+    if (b->waiting == 0)
         return answered(rq, e);
     rq->resume = answered;
     http_suspend(rq, client_gone);
-    job_submit_batch(first);
+    submit(b, first);
     return SUSPENDED;
 }
 

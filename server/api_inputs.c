@@ -289,3 +289,24 @@ int submit_digest(const struct job_record *r, struct tensor *const *tensors, uin
     memcpy(digest, canonical.digest, sizeof canonical.digest);
     return 0;
 }
+
+void submit_text_digest(const struct request *rq, uint8_t digest[16])
+{
+    const struct params *p = rq->params;
+    XXH128_hash_t hash = XXH3_128bits(rq->body.text, rq->body.text_len);
+    XXH128_canonical_t canonical;
+
+    for (int id = 0; id < PARAM_COUNT; id++) {
+        const char *text = p->from_query_text[id];
+
+        if (!params_has(p, (enum param_id)id) || !params_taken(WHERE_LINE, (enum param_id)id) ||
+            !*text)
+            continue;
+        hash = XXH3_128bits_withSeed(p->text[id], strlen(p->text[id]), hash.low64 + (uint64_t)id);
+        hash = XXH3_128bits_withSeed(text, strlen(text), hash.low64);
+        if (id == PARAM_group)
+            hash = XXH3_128bits_withSeed(&p->group, sizeof p->group, hash.low64);
+    }
+    XXH128_canonicalFromHash(&canonical, hash);
+    memcpy(digest, canonical.digest, sizeof canonical.digest);
+}

@@ -162,9 +162,39 @@ int submission_post(struct request *rq, struct job_submission *s, struct err *e)
     return SUSPENDED;
 }
 
+/* What a request takes may be gone by the time that it is sent again: as long as its key is known,
+ * it is the job of before all the same. e says what is wrong otherwise. */
+static int refuse_or_replay(struct request *rq, struct err *e)
+{
+    char key[LIMIT_KEY_BYTES + 1];
+    struct job_request *jr;
+    uint8_t text[16];
+    struct err why;
+    struct id id;
+
+    if (rq->body.codec || submit_read_key(rq, key, &why) != 0 || !key[0])
+        return -1;
+    submit_text_digest(rq, text);
+    if (store_text_read(key, text, &id, &why) != 0)
+        return -1;
+    jr = job_request_new(rq, params_us(rq->params, PARAM_wait, 0), submitted, e);
+    if (!jr)
+        return -1;
+    jr->wait.replayed = true;
+    job_request_suspend(jr);
+    job_watch(&id, &jr->wait);
+    return SUSPENDED;
+}
+
 int api_job_create(struct request *rq, struct err *e)
 {
     struct job_submission *s = refs_begin(rq, e) != 0 ? NULL : submission_read(rq, WHERE_JOB, e);
 
-    return s ? submission_post(rq, s, e) : refs_find(rq, api_job_create, e);
+    if (!s)
+        return e->code == ERR_input_wanted ? refs_find(rq, api_job_create, e)
+                                           : refuse_or_replay(rq, e);
+    s->has_text = !rq->body.codec && request_header(rq, "Idempotency-Key");
+    if (s->has_text)
+        submit_text_digest(rq, s->text);
+    return submission_post(rq, s, e);
 }

@@ -64,6 +64,9 @@ int parent_found(struct request *rq, struct job_record **out, struct err *e);
  * Returns 0, or -1 with ERR_conflicting_parameter. */
 int submit_check_stated(const struct params *p, const struct tensor *t, bool shaped, struct err *e);
 
+/* XXH3-128 of how a request in JSON is written: its body, and what the query says of the job. */
+void submit_text_digest(const struct request *rq, uint8_t digest[16]);
+
 /* XXH3-128 of what the request means: op, parameters, group, inputs. */
 int submit_digest(const struct job_record *r, struct tensor *const *tensors, uint8_t digest[16],
                   struct err *e);

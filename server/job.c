@@ -129,12 +129,13 @@ static void fill_insert(struct admission *a)
     m->inputs = a->job->inputs;
     m->key = s->key;
     m->digest = s->digest;
+    m->text = s->has_text ? s->text : NULL;
     m->msg.done = insert_done;
     if (!a->batch)
         return;
     m->batch = &a->batch->store;
     m->leads = a->batch->left++ == 0;
-    snprintf(a->line_key.key, sizeof a->line_key.key, "\x1e%s\x1e%u", s->key, s->line);
+    store_line_key(&a->line_key, s->key, s->line);
     memcpy(a->line_key.digest, s->digest, sizeof a->line_key.digest);
     m->keys = &a->line_key;
     m->n_keys = 1;

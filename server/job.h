@@ -54,6 +54,8 @@ struct job_submission {
                                   are taken */
     char key[LIMIT_KEY_BYTES + 1]; /* Idempotency-Key; "" when none */
     uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
+    uint8_t text[16];   /* and of how it was written, when has_text */
+    bool has_text;
     struct job_wait *wait;
     uint64_t posted_us; /* clock_us(); job_submit's */
 

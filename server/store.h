@@ -72,12 +72,16 @@ struct store_batch {
     struct err err;
 };
 
+/* The key of one line of a batch, out of the batch's. */
+void store_line_key(struct store_key *out, const char *key, uint32_t line);
+
 struct store_job_insert {
     struct store_msg msg;
     const struct job_record *record;
     struct tensor *const *inputs; /* record->n */
     const char *key;              /* "" when none */
     const uint8_t *digest;        /* 16 bytes when there is a key */
+    const uint8_t *text;          /* 16 bytes: of the request as it was written; NULL: of none */
     const struct store_key *keys; /* of its ranks' calls, beside; of a batch, the line's own */
     uint32_t n_keys;
     struct store_batch *batch; /* key is that of the batch; NULL: it is alone */
@@ -196,6 +200,14 @@ struct store_group_delete {
 void store_group_delete_init(struct store_group_delete *m);
 
 /* ---- reads: any thread, its own connection ---- */
+
+/* The job of a key that came with this digest. Returns 0, 1 when there is none, or -1 with
+ * ERR_idempotency_key_reused or ERR_store. */
+int store_key_read(const struct store_key *k, struct id *job, struct err *e);
+
+/* The job of a key that came with a request of this text. Returns 0, 1 when there is none, or -1
+ * with ERR_store. */
+int store_text_read(const char *key, const uint8_t *text, struct id *job, struct err *e);
 
 /* A job's record (state queued when it is unfinished: memory knows better). Returns 0, or -1 with
  * ERR_job_unknown or ERR_store. */

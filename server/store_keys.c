@@ -1,7 +1,14 @@
 /* store_keys.c - Idempotency-Keys, in the transaction of the job they belong to. */
 #include "server/store_internal.h"
 
+#include <stdio.h>
 #include <string.h>
+
+/* Between characters that no client's key has. */
+void store_line_key(struct store_key *out, const char *key, uint32_t line)
+{
+    snprintf(out->key, sizeof out->key, "\x1e%s\x1e%u", key, line);
+}
 
 /* Returns 1 with *job when the key is there and came with this digest; 0 when it is not; -1. */
 static int key_look_up(struct db *db, const char *key, const uint8_t *mine, struct id *job,
@@ -75,6 +82,8 @@ int key_insert(const struct store_job_insert *m, struct err *e)
     bind_text(s, 1, m->key);
     bind_id(s, 2, &m->record->id);
     bind_blob(s, 3, m->digest, 16);
+    if (m->text)
+        bind_blob(s, 4, m->text, 16);
     return db_run(db, s, e);
 }
 
@@ -109,6 +118,32 @@ static int find(struct store_msg *msg, struct err *e)
 void store_key_find_init(struct store_key_find *m)
 {
     m->msg.apply = find;
+}
+
+int store_key_read(const struct store_key *k, struct id *job, struct err *e)
+{
+    struct db *db = store_reader(e);
+    int rc = db ? key_look_up(db, k->key, k->digest, job, e) : -1;
+
+    return rc < 0 ? -1 : rc == 0;
+}
+
+int store_text_read(const char *key, const uint8_t *text, struct id *job, struct err *e)
+{
+    struct db *db = store_reader(e);
+    sqlite3_stmt *s = db ? db_stmt(db, STMT_key_text, e) : NULL;
+    int rc;
+
+    if (!s)
+        return -1;
+    bind_text(s, 1, key);
+    bind_blob(s, 2, text, 16);
+    rc = db_step(db, s, e);
+    if (rc <= 0)
+        return rc < 0 ? -1 : 1;
+    rc = column_id(s, 0, job);
+    sqlite3_reset(s);
+    return rc != 0 ? store_damaged("an Idempotency-Key", e) : 0;
 }
 
 int key_delete_of(const struct id *job, struct err *e)

@@ -31,3 +31,26 @@ expect_status 204
 post '/v1/jobs?wait=10' "$body" -H 'Idempotency-Key: k1'
 expect_status 200
 expect_true ".id != \"$job\""
+
+# What it takes is gone by the time that it is sent again: it is the same request all the same.
+post /v1/tensors '[1, 9]'
+tensor=$(value .tensor)
+body="{\"op\": \"all_reduce_sum\", \"inputs\": [{\"tensor\": \"$tensor\"}, [2, 2]]}"
+post '/v1/jobs?wait=10' "$body" -H 'Idempotency-Key: gone'
+expect_status 200
+job=$(value .id)
+delete "/v1/tensors/$tensor"
+post '/v1/jobs?wait=10' "$body" -H 'Idempotency-Key: gone'
+expect_status 200
+expect '[.id, .outputs[0].data]' "[\"$job\",[3,11]]"
+post '/v1/jobs?wait=10' "{\"op\": \"all_reduce_max\", \"inputs\": [{\"tensor\": \"$tensor\"}, [2, 2]]}" -H 'Idempotency-Key: gone'
+expect_problem 422 input_unknown
+taking="{\"op\": \"all_reduce_sum\", \"inputs\": [{\"job\": \"$job\"}, [2, 2]]}"
+post '/v1/jobs?wait=10&stream=1' "$taking" -H 'Idempotency-Key: taking'
+taker=$(value .id)
+delete "/v1/jobs/$job"
+post '/v1/jobs?wait=0&stream=1' "$taking" -H 'Idempotency-Key: taking'
+expect_status 200
+expect .id "\"$taker\""
+post '/v1/jobs?wait=0&stream=2' "$taking" -H 'Idempotency-Key: taking'
+expect_problem 422 input_unknown

@@ -75,6 +75,26 @@ batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"
 expect_status 200
 expect '[.[].id]' "$ids"
 
+# What a line takes is gone by then, and another never was right.
+key=b2
+post '/v1/jobs?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}'
+outside=$(value .id)
+set -- "{\"op\": \"all_reduce_sum\", \"inputs\": [{\"job\": \"$outside\"}, [2]]}" 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [2]]}' \
+    '{"op": "barrier"}'
+batch '?wait=10' "$@"
+expect '[.[].outputs[0].data?]' '[[5],null,[7],null]'
+expect '[.[].code]' '[null,"bad_json",null,null]'
+before=$(value '[.[].id]')
+delete "/v1/jobs/$outside"
+batch '?wait=10' "$@"
+expect_status 200
+expect '[.[].id]' "$before"
+expect '[.[].outputs[0].data?]' '[[5],null,[7],null]'
+delete "/v1/jobs/$(printf %s "$before" | jq -r '.[3]')"
+batch '' "$@"
+expect '[.[].code]' '[null,"bad_json",null,"idempotency_key_reused"]'
+key=b1
+
 # It lives as long as one of its jobs: what was deleted is not run again.
 delete "/v1/jobs/$(printf %s "$ids" | jq -r '.[0]')"
 batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [2]]}'

@@ -79,3 +79,9 @@ with Service(workers=RANKS, arena="256M") as service:
         print("NOTE %d %s jobs: one request takes 1/%.1f of the time of %d (%.1f to %.1f)" %
               (count, name, ratios[1], count, ratios[0], ratios[2]))
         print("seconds: %s" % took)
+
+# The ranks of all jobs of a batch are limited, at 262,144.
+with Service(workers=64) as service:
+    a = service.post("/v1/jobs:batch", b'{"op": "barrier"}\n' * 4097, LINES)
+    documents = [json.loads(line) for line in a.body.decode().splitlines()]
+    assert [d.get("code") for d in documents[4095:]] == [None, "body_too_large"], documents[4095:]

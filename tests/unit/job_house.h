@@ -128,6 +128,11 @@ void store_key_find_init(struct store_key_find *m)
     fail_msg("a call's key");
 }
 
+void store_line_key(struct store_key *out, const char *key, uint32_t line)
+{
+    snprintf(out->key, sizeof out->key, "%s/%u", key, line);
+}
+
 /* What a restart finds of jobs that have ended. */
 static struct job_record *stored_job;
 
