@@ -30,11 +30,13 @@ const struct op *op_find(const char *name, size_t len)
 
 const char *op_names(void)
 {
-    return ""
-#define OP(name, kind, reduce, in, out, dim, bus, adjoint, sentence) #name " "
+    static const char names[] =
+#define OP(name, kind, reduce, in, out, dim, bus, adjoint, sentence) " " #name
 #include "schema/ops.def"
 #undef OP
         ;
+
+    return names + 1;
 }
 
 bool op_takes_axis(const struct op *op)

@@ -146,6 +146,8 @@ static int read_lines(struct batch *b, struct err *e)
             continue;
         made->s = read_line(b, i, &w->err);
         w->rc = made->s ? 0 : -1;
+        if (w->rc != 0 && w->err.code == ERR_bad_json)
+            err_context(&w->err, "line %u of the batch, from 0 (one document a line)", i);
         made->wanted = w->rc != 0 && w->err.code == ERR_input_wanted;
         wanted |= made->wanted;
     }
@@ -237,6 +239,20 @@ static int find_earlier(struct line *l, uint32_t i, const char *key, const uint8
     return rc < 0 && e->code != ERR_idempotency_key_reused ? -1 : rc == 0;
 }
 
+/* A key of another request is no matter of single lines. */
+static int check_key(const char *key, const uint8_t *digest, struct err *e)
+{
+    struct store_key k;
+    struct id job;
+
+    if (!key[0])
+        return 0;
+    memset(&k, 0, sizeof k);
+    memcpy(k.key, key, strlen(key));
+    memcpy(k.digest, digest, sizeof k.digest);
+    return store_key_read(&k, &job, e) < 0 ? -1 : 0;
+}
+
 static void expect_answer(struct batch *b, struct job_wait *w)
 {
     uint64_t wait_us = params_us(b->rq->params, PARAM_wait, 0);
@@ -324,7 +340,7 @@ static int post(struct request *rq, struct batch *b, struct err *e)
     if (submit_read_key(rq, key, e) != 0)
         return -1;
     submit_text_digest(rq, digest);
-    if (find_all_earlier(b, key, digest, e) != 0)
+    if (check_key(key, digest, e) != 0 || find_all_earlier(b, key, digest, e) != 0)
         return -1;
     first = link_lines(b, key, digest);
     body_fini(&rq->body); /* the tensors hold what they need */

@@ -395,7 +395,7 @@ static const struct op *row_of(enum kind kind)
 static int as_call(struct request *rq, enum kind kind, struct err *e)
 {
     if (!params_has(rq->params, PARAM_rank)) {
-        err_set(e, ERR_missing_parameter, "say which rank has come: ?rank=0");
+        err_set(e, ERR_missing_parameter, "say in the query which rank has come: ?rank=0");
         return err_pointer(e, "/rank");
     }
     snprintf(rq->args[1], sizeof rq->args[1], "%lld",

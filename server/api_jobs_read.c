@@ -59,7 +59,7 @@ static int cancelled(struct request *rq, struct err *e)
     if (job_id_read(rq, &id, e) != 0 || job_settle(w, &id, e) != 0)
         return -1;
     if (!known) /* one that ended while this came shows its end */
-        return err_set(e, ERR_job_finished, "the job has %s already",
+        return err_set(e, ERR_job_finished, "the job is over already: %s",
                        job_state_name(w->job->state));
     return job_reply(rq, w->job, false, e);
 }

@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a batch, whose lines are jobs. */
+static bool in_query_only(const char *name)
+{
+    return strcmp(name, "wait") == 0 || strcmp(name, "data") == 0;
+}
+
 int submit_read_members(struct request *rq, unsigned where, const char *name,
                         struct json_span *inputs, bool *has_inputs, struct err *e)
 {
@@ -17,8 +23,9 @@ int submit_read_members(struct request *rq, unsigned where, const char *name,
     if (rq->body.codec)
         return 0;
     if (json_kind(&rq->body.json) != JSON_OBJECT)
-        return err_set(e, ERR_inputs_invalid, "the body is an object: {\"op\": ..., \"%s\": ...}",
-                       name);
+        return err_set(e, ERR_inputs_invalid, "%s is an object: {%s\"%s\": ...}",
+                       where & WHERE_LINE ? "a line" : "the body",
+                       where & WHERE_BACKWARD ? "" : "\"op\": ..., ", name);
     if (json_members(&rq->body.json, m, LIMIT_JSON_MEMBERS, &n, e) != 0)
         return -1;
     for (uint32_t i = 0; i < n; i++) {
@@ -31,6 +38,9 @@ int submit_read_members(struct request *rq, unsigned where, const char *name,
                         m[i].name, name);
                 err_pointer(e, "/%s", m[i].name);
             }
+            if (e->code == ERR_unknown_parameter && where & WHERE_LINE && in_query_only(m[i].name))
+                err_set(e, ERR_unknown_parameter, "%s is for the whole batch: it goes in the query",
+                        m[i].name);
             return -1;
         }
     }

@@ -177,9 +177,8 @@ static bool same_ranks(const struct group *g, uint32_t n, const uint32_t *ranks)
 
 static int exists(const struct group *g, struct err *e)
 {
-    return err_set(e, ERR_group_exists,
-                   "the group \"%s\" has other ranks: delete it first, or take another name",
-                   g->name);
+    return err_set(e, ERR_group_exists, "the group \"%s\" has other ranks: %stake another name",
+                   g->name, strcmp(g->name, "world") == 0 ? "" : "delete it first, or ");
 }
 
 /* Under the lock: a hole at i. */

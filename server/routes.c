@@ -158,7 +158,7 @@ int route_find(enum method method, const char *path, const struct route **out,
     }
     if (allow[0])
         return err_set(e, ERR_method_not_allowed, "this resource takes %s", allow);
-    return err_set(e, ERR_not_found, "there is no such path; GET /v1 lists what there is");
+    return err_set(e, ERR_not_found, "there is no such path; /openapi.yaml lists what there is");
 }
 
 void routes_print_tables(void)

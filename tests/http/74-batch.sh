@@ -43,6 +43,10 @@ expect '[.[].code]' '["bad_json",null,"input_failed","input_unknown","input_unkn
 expect '.[1].outputs[0].data' '[3]'
 expect '.[4].pointer' '"/inputs/1"'
 
+expect_in 'line 0 of the batch'
+expect_in 'wait is for the whole batch'
+expect_in 'a line is an object'
+
 # Not waited for: the present state, and 202.
 batch '' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' '{"op": "all_reduce_sum", "inputs": [{"job": -1}, [2]]}'
 expect_status 202
@@ -64,9 +68,9 @@ expect '[.[].outputs[0].data]' '[[3],null,[5]]'
 get /v1/metrics
 expect .jobs.succeeded "$succeeded"
 batch '?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [3]]}'
-expect '[.[].code]' '["idempotency_key_reused","bad_json","idempotency_key_reused"]'
+expect_problem 422 idempotency_key_reused
 batch '?wait=10&op=all_reduce_sum' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' 'nonsense' '{"op": "all_reduce_sum", "inputs": [{"job": 0}, [2]]}'
-expect '[.[].code]' '["idempotency_key_reused","bad_json","idempotency_key_reused"]'
+expect_problem 422 idempotency_key_reused
 post '/v1/jobs?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}' -H 'Idempotency-Key: b1'
 expect_problem 422 idempotency_key_reused
 stop_server
