@@ -128,11 +128,12 @@ static void say_all(const struct gather *g, char *text, size_t size)
 
 static void disagree(struct gather *g)
 {
-    char text[440];
+    char text[400];
     struct err why;
 
     say_all(g, text, sizeof text);
-    err_set(&why, ERR_mismatch, "call %llu on the group: %s", (unsigned long long)g->turn, text);
+    err_set(&why, ERR_mismatch, "call %llu of group %s: %s", (unsigned long long)g->turn,
+            g->series->group, text);
     for (uint32_t i = 0; i < g->series->n; i++) {
         if (g->came[i])
             err_rank(&why, i);
@@ -226,6 +227,7 @@ static void join(struct series *s, struct call *c)
     struct gather *g = series_find(s, turn);
     struct job_wait *wait = c->wait;
     struct job *j;
+    uint32_t rank = c->rank;
     bool own = !g, fits;
     struct err e;
 
@@ -249,6 +251,7 @@ static void join(struct series *s, struct call *c)
     j = g->job;
     job_tell(j);
     wait->calls = true;
+    wait->rank = rank;
     if (fits)
         gather_next(g, timeout_us);
     else
@@ -266,6 +269,7 @@ static void join_again(const struct id *job, struct call *c)
     c->wait->replayed = true;
     c->wait->id = *job;
     c->wait->calls = true;
+    c->wait->rank = c->rank;
     if (j)
         job_wait_attach(j, c->wait);
     else

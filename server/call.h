@@ -5,7 +5,8 @@
  * becomes of them: when they disagree, or some never come, the job fails for all who came, and
  * those who come later to it hear the same. So no rank is ever out of step: its n-th call is
  * answered by the n-th job, over restarts, too. A process that took a rank's place and does not
- * know how far it was says rejoin: it goes on with the oldest job that still waits. Sends and
+ * know how far it was says rejoin: calls that were made in its place before, and those of clients
+ * that hung up, end with that, and it goes on with the oldest job that still waits. Sends and
  * receives are counted for each ordered pair of ranks, apart from the others.
  *
  * As long as callers only wait, the database knows nothing of their job. Before one is told that
@@ -45,6 +46,10 @@ void call_post(struct call *c);
 
 /* A call that was not posted, and what it holds; NULL is ignored. Any thread. */
 void call_free(struct call *c);
+
+/* The client of this rank's call has hung up before it was answered. The call stands, unless a
+ * process that says rejoin takes the rank's place, or another's. */
+void call_abandoned(struct job *j, uint32_t rank);
 
 /* A waiting job is cancelled. */
 void call_cancel(struct job *j, const struct err *why);

@@ -125,6 +125,28 @@ void call_cancel(struct job *j, const struct err *why)
         gather_end(g, JOB_cancelled, why);
 }
 
+void call_abandoned(struct job *j, uint32_t rank)
+{
+    if (j->gather && j->gather->caller)
+        j->gather->caller[rank].abandoned = true;
+}
+
+void gather_start_anew(struct gather *g, uint32_t rank)
+{
+    struct err why;
+    bool old = g->came[rank];
+
+    if (g->whole || g->over)
+        return;
+    for (uint32_t i = 0; i < g->series->n && !old; i++)
+        old = g->came[i] && g->caller[i].abandoned;
+    if (!old)
+        return;
+    err_set(&why, ERR_cancelled,
+            "rank %u starts anew (rejoin), and this call was made before that: call again", rank);
+    gather_end(g, JOB_cancelled, &why);
+}
+
 /* ---- the deadline ---- */
 
 static bool has_come(const void *arg, uint32_t rank)
@@ -147,11 +169,14 @@ static void too_late(struct core_timer *t)
     char came[150], missing[150];
     struct err why;
 
-    err_set(&why, ERR_ranks_missing,
-            "%u of %u ranks never made call %llu on the group: %s; these came: %s",
-            g->wanted - g->n_came, g->wanted, (unsigned long long)g->turn,
-            rank_list(missing, sizeof missing, g->series->n, is_missing, g),
-            rank_list(came, sizeof came, g->series->n, has_come, g));
+    err_set(
+        &why, ERR_ranks_missing,
+        "call %llu of group %s waited %.1f s, and ranks %s never came; these did: %s. Call again "
+        "on every rank, with a longer timeout if they need it",
+        (unsigned long long)g->turn, g->series->group,
+        (double)(clock_us() - g->job->received_at_us) / 1e6,
+        rank_list(missing, sizeof missing, g->series->n, is_missing, g),
+        rank_list(came, sizeof came, g->series->n, has_come, g));
     for (uint32_t i = 0; i < g->series->n; i++) {
         if (is_missing(g, i))
             err_rank(&why, i);
@@ -297,17 +322,20 @@ static void drain(struct gather *g, const struct err *why)
     if (g->whole || g->over)
         return;
     if (g->known)
-        gather_end(g, JOB_failed, why);
+        gather_end(g, JOB_failed, why + 1);
     else
         refuse_all(g, why);
 }
 
 void call_drain(void)
 {
-    struct err why;
+    struct err why[2]; /* for those whose call was never made, and for those who hear of it later */
 
-    err_set(&why, ERR_draining, "the service stops before every rank has called");
-    series_each(NULL, drain, &why);
+    err_set(&why[0], ERR_draining,
+            "the service stops before every rank has called: call again when it is back");
+    err_set(&why[1], ERR_inputs_lost,
+            "the service was stopped before every rank had called: call again");
+    series_each(NULL, drain, why);
 }
 
 /* ---- recovery ---- */

@@ -11,6 +11,7 @@
 /* One rank's part of a job that has not ended. */
 struct caller {
     bool missing;          /* a gradient that did not come */
+    bool abandoned;        /* nobody waits for the answer any more */
     char said[SAID_BYTES]; /* what it called */
     struct call_key *key;  /* NULL: none */
 };
@@ -93,6 +94,10 @@ void gather_next(struct gather *g, uint64_t timeout_us);
 
 /* Its job ends as it stands: failed or cancelled, for all who came. */
 void gather_end(struct gather *g, enum job_state to, const struct err *why);
+
+/* This rank has a new process: if it had come to g itself, or somebody who hung up since, that was
+ * in another life, and g ends. */
+void gather_start_anew(struct gather *g, uint32_t rank);
 
 /* A rank comes, or will not any more, to one that is over. Frees it with the last. */
 void gather_pass(struct gather *g, uint32_t rank);

@@ -251,6 +251,12 @@ void series_rejoin(struct series *s, uint32_t rank)
 {
     uint64_t *mine = series_turn(s, rank), to = 0;
 
+    for (uint64_t t = s->low; s->live > 0 && t <= s->high; t++) {
+        struct gather *g = series_find(s, t);
+
+        if (g)
+            gather_start_anew(g, rank);
+    }
     for (uint32_t i = 0; i < (s->pair ? 2 : s->n); i++)
         to = s->turn[i] > to ? s->turn[i] : to;
     for (uint64_t t = s->live > 0 && *mine < s->low ? s->low : *mine; t < to; t++) {

@@ -31,9 +31,10 @@ struct job_wait {
     struct err err;
     struct job_record *job; /* a copy, the waiter's to free; NULL when rc is -1 */
     bool gone;              /* job_wait_drop came first */
-    bool calls;             /* it is the call of a rank, and not somebody who looks at the job */
-    bool replayed;          /* an Idempotency-Key found the earlier job, which `id` names */
-    struct id id;           /* the job that was asked for; of a submission, the job it became */
+    bool calls;             /* it is the call of `rank`, and not somebody who looks at the job */
+    uint32_t rank;
+    bool replayed; /* an Idempotency-Key found the earlier job, which `id` names */
+    struct id id;  /* the job that was asked for; of a submission, the job it became */
 
     /* job.c's. */
     atomic_int phase; /* who answers: job_wait.c */

@@ -210,6 +210,8 @@ static void drop(struct core_msg *m)
     struct job_wait *w = CORE_OWNER(m, struct job_wait, drop);
 
     w->gone = true;
+    if (w->held && w->calls)
+        call_abandoned(w->on, w->rank);
     if (w->late)
         w->wake(w);
     else if (w->held)

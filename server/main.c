@@ -28,6 +28,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,11 +258,20 @@ static void announce(void)
     fflush(stdout);
 }
 
+static atomic_bool draining; /* the core has heard of it */
+
 static void run_drain(struct core_msg *m)
 {
     (void)m;
     job_drain();
     kv_drain();
+    atomic_store(&draining, true);
+}
+
+/* Nothing runs, and every end is recorded. */
+static bool drained(void)
+{
+    return atomic_load(&draining) && job_idle();
 }
 
 static void run_drain_waits(struct core_msg *m)
@@ -284,7 +294,7 @@ static void drain(int sig)
     log_info("signal %d (%s): stopping", sig, strsignal(sig));
     core_post(&jobs);
     http_quiesce();
-    second = wait_for(job_idle, deadline);
+    second = wait_for(drained, deadline);
     program.stop_by_us = second || clock_us() > deadline ? 0 : clock_us() + LIMIT_CANCEL_MS * MS;
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     core_post(&waits);

@@ -70,6 +70,27 @@ wait $zero $two $!
 answer 1 200 .output.data '[3,6]'
 together
 
+# Notebooks that are interrupted, and started again: what the old ones called ends with the first that says so, in whatever
+# order they come, and no old tensor meets a new one.
+for order in '0 1 2' '2 1 0' '1 0 2'; do
+    call 0 '{"op": "all_reduce_sum", "input": [100]}'
+    old=$!
+    call 1 '{"op": "all_reduce_sum", "input": [100]}' '?wait=0'
+    wait $!
+    sleep 0.3
+    kill $old
+    wait $old || :
+    sleep 0.3
+    for rank in $order; do
+        call $rank "{\"op\": \"all_reduce_sum\", \"rejoin\": 1, \"input\": [$rank]}"
+        eval "pid$rank=$!"
+        sleep 0.1
+    done
+    wait "$pid0" "$pid1" "$pid2"
+    for rank in 0 1 2; do answer $rank 200 .output.data '[3]'; done
+    together
+done
+
 # A call that is sent again is the same call, before and after its end.
 call 0 "$sum" '' 'Idempotency-Key: once'
 first=$!

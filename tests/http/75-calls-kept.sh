@@ -122,6 +122,23 @@ answer 0 503 .code '"draining"'
 start_server --workers 3
 together
 
+# Who was told hears it, and so do those who come late, and whoever waits for a job that takes the output.
+call 0 "$sum" '?wait=0'
+wait $!
+job=$(jq -r .id "$here/rank0")
+call 1 "$sum"
+aside watch get "/v1/jobs/$job?wait=30"
+sleep 0.3
+stop_server
+calls_over
+answer 1 410 .code '"inputs_lost"'
+join watch
+expect '[.state, .error.code]' '["failed","inputs_lost"]'
+start_server --workers 3
+late 2 410 inputs_lost
+expect_in 'call again'
+together
+
 # A late call that is sent again is the same late call.
 call 0 "$sum" '?timeout=1'
 call 2 "$sum" '?timeout=1'
