@@ -47,7 +47,11 @@ export TUTTI_FAILPOINTS=store.before_commit=sleep:400,worker.before_run=sleep:10
 start_server --workers 2
 call 0 "$sum"
 call 1 "$sum"
-sleep 0.2
+tries=0
+until [ "$(curl -s "$url/v1/jobs" | jq -c '.jobs[0] | [.state, .missing]')" = '["waiting",[]]' ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || fail 'both have called'
+done
 job=$(curl -s "$url/v1/jobs" | jq -r '.jobs[0].id')
 post "/v1/jobs/$job/cancel"
 expect_status 200
