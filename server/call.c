@@ -271,6 +271,8 @@ static void join_again(const struct id *job, struct call *c)
     c->wait->calls = true;
     c->wait->rank = c->rank;
     if (j)
+        call_claimed(j, c->rank);
+    if (j)
         job_wait_attach(j, c->wait);
     else
         job_wait_refuse_unknown(c->wait);

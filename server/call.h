@@ -50,6 +50,7 @@ void call_free(struct call *c);
 /* The client of this rank's call has hung up before it was answered. The call stands, unless a
  * process that says rejoin takes the rank's place, or another's. */
 void call_abandoned(struct job *j, uint32_t rank);
+void call_claimed(struct job *j, uint32_t rank); /* it is back, and waits again */
 
 /* A waiting job is cancelled. */
 void call_cancel(struct job *j, const struct err *why);

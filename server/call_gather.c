@@ -125,10 +125,20 @@ void call_cancel(struct job *j, const struct err *why)
         gather_end(g, JOB_cancelled, why);
 }
 
-void call_abandoned(struct job *j, uint32_t rank)
+static void set_abandoned(struct job *j, uint32_t rank, bool abandoned)
 {
     if (j->gather && j->gather->caller)
-        j->gather->caller[rank].abandoned = true;
+        j->gather->caller[rank].abandoned = abandoned;
+}
+
+void call_abandoned(struct job *j, uint32_t rank)
+{
+    set_abandoned(j, rank, true);
+}
+
+void call_claimed(struct job *j, uint32_t rank)
+{
+    set_abandoned(j, rank, false);
 }
 
 void gather_start_anew(struct gather *g, uint32_t rank)

@@ -91,6 +91,22 @@ for order in '0 1 2' '2 1 0' '1 0 2'; do
     together
 done
 
+# One that was cut off and came back is not a call of another life.
+call 0 "$sum" '' 'Idempotency-Key: back'
+old=$!
+sleep 0.3
+kill $old
+wait $old || :
+sleep 0.3
+call 0 "$sum" '' 'Idempotency-Key: back'
+zero=$!
+sleep 0.3
+call 1 '{"op": "all_reduce_sum", "rejoin": 1, "input": [1, 2]}'
+one=$!
+call 2 "$sum"
+wait $zero $one $!
+answer 0 200 .output.data '[3,6]'
+
 # A call that is sent again is the same call, before and after its end.
 call 0 "$sum" '' 'Idempotency-Key: once'
 first=$!
