@@ -228,7 +228,7 @@ static void client_gone(struct request *rq)
 static int find_earlier(struct line *l, uint32_t i, const char *key, const uint8_t *digest,
                         struct id *job, struct err *e)
 {
-    struct store_key k;
+    struct store_key k = {0};
     int rc;
 
     if (!key[0] || l->wait.rc == 0)
@@ -242,12 +242,11 @@ static int find_earlier(struct line *l, uint32_t i, const char *key, const uint8
 /* A key of another request is no matter of single lines. */
 static int check_key(const char *key, const uint8_t *digest, struct err *e)
 {
-    struct store_key k;
+    struct store_key k = {0};
     struct id job;
 
     if (!key[0])
         return 0;
-    memset(&k, 0, sizeof k);
     memcpy(k.key, key, strlen(key));
     memcpy(k.digest, digest, sizeof k.digest);
     return store_key_read(&k, &job, e) < 0 ? -1 : 0;
@@ -306,29 +305,31 @@ static struct job_submission *link_lines(struct batch *b, const char *key, const
     return first;
 }
 
-/* b may be gone when the last of them has been posted. */
+static void watch(struct line *l)
+{
+    struct id id = l->wait.id;
+
+    job_watch(&id, &l->wait);
+}
+
+/* The answers may be there, and b gone, as soon as the last of them is posted. */
 static void submit(struct batch *b, struct job_submission *first)
 {
-    uint32_t n = b->n, last = n;
+    struct line *last = NULL;
 
-    for (uint32_t i = 0; i < n; i++) {
-        if (b->line[i].earlier)
-            last = i;
+    for (uint32_t i = 0; i < b->n; i++) {
+        if (!b->line[i].earlier)
+            continue;
+        if (last)
+            watch(last);
+        last = &b->line[i];
     }
-    for (uint32_t i = 0; i < n && last < n; i++) {
-        if (b->line[i].earlier && (i < last || first)) {
-            struct id id = b->line[i].wait.id;
-
-            job_watch(&id, &b->line[i].wait);
-        }
-    }
-    if (first) {
+    if (last && first)
+        watch(last);
+    if (first)
         job_submit_batch(first);
-    } else {
-        struct id id = b->line[last].wait.id;
-
-        job_watch(&id, &b->line[last].wait);
-    }
+    else
+        watch(last);
 }
 
 static int post(struct request *rq, struct batch *b, struct err *e)

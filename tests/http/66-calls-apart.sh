@@ -82,7 +82,7 @@ for order in '0 1 2' '2 1 0' '1 0 2'; do
     wait $old || :
     sleep 0.3
     for rank in $order; do
-        call $rank "{\"op\": \"all_reduce_sum\", \"rejoin\": 1, \"input\": [$rank]}"
+        call "$rank" "{\"op\": \"all_reduce_sum\", \"rejoin\": 1, \"input\": [$rank]}"
         eval "pid$rank=$!"
         sleep 0.1
     done
