@@ -213,11 +213,7 @@ static void join_late(struct gather *g, struct call *c)
     struct call_key *key = c->key[0] ? call_key_add(c, &g->id) : NULL;
 
     ++*series_turn(g->series, c->rank);
-    g->came[c->rank] = true;
-    g->n_came++;
-    gather_tell_late(g, c->rank, key, c->wait);
-    if (g->n_came == g->wanted && !g->job)
-        gather_free(g);
+    gather_pass(g, c->rank, key, c->wait);
     call_free(c);
 }
 

@@ -48,13 +48,11 @@ void gather_keep(struct gather *g)
         forget_oldest();
 }
 
-void gather_pass(struct gather *g, uint32_t rank)
+void gather_pass(struct gather *g, uint32_t rank, struct call_key *key, struct job_wait *w)
 {
-    if (g->came[rank])
-        return;
     g->came[rank] = true;
     g->n_came++;
-    gather_tell_late(g, rank, NULL, NULL);
+    gather_tell_late(g, rank, key, w);
     if (g->n_came == g->wanted && !g->job)
         gather_free(g);
 }

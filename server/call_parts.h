@@ -99,8 +99,10 @@ void gather_end(struct gather *g, enum job_state to, const struct err *why);
  * in another life, and g ends. */
 void gather_start_anew(struct gather *g, uint32_t rank);
 
-/* A rank comes, or will not any more, to one that is over. Frees it with the last. */
-void gather_pass(struct gather *g, uint32_t rank);
+/* A rank that had not come comes to one that is over, with key and w as gather_tell_late has them;
+ * or will not any more. Frees it with the last. */
+struct call_key;
+void gather_pass(struct gather *g, uint32_t rank, struct call_key *key, struct job_wait *w);
 
 /* It is over and has no job: it stays for those who have not come, but not for ever. */
 void gather_keep(struct gather *g);

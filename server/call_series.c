@@ -264,8 +264,8 @@ void series_rejoin(struct series *s, uint32_t rank)
 
         if (g && !g->over)
             to = t;
-        else if (g)
-            gather_pass(g, rank);
+        else if (g && !g->came[rank])
+            gather_pass(g, rank, NULL, NULL);
     }
     *mine = to;
 }
