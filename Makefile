@@ -37,6 +37,7 @@ SERVER := options options_defaults options_values \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
+          account size tokens \
           arena blocks extent id private_dir promise rank_list tensor
 WORKER := arena_map backends copy link mask reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
@@ -76,7 +77,7 @@ else
 NCCL_LIBS :=
 endif
 
-SERVER_LIBS := -lmicrohttpd -lsqlite3 -lxxhash -lstdc++ -lm
+SERVER_LIBS := -lmicrohttpd -lgnutls -lsqlite3 -lxxhash -lstdc++ -lm
 WORKER_LIBS := $(NCCL_LIBS) -lm
 UNIT_LIBS   := -lcmocka -ljansson
 

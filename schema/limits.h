@@ -55,6 +55,17 @@
 #define LIMIT_EVENT_STREAMS 64         /* at once */
 #define LIMIT_EVENT_BEAT_S 15          /* a comment on each when nothing happens */
 
+/* Accounts. What each may use unless its line of the token file says otherwise. */
+#define LIMIT_ACCOUNT_BYTES 32       /* of a name: [A-Za-z][A-Za-z0-9_-]* */
+#define LIMIT_TOKENS 10000           /* lines of a token file */
+#define LIMIT_TOKEN_LINE_BYTES 512
+#define LIMIT_ACCOUNT_ARENA_PERCENT 50
+#define LIMIT_ACCOUNT_JOBS 20000
+#define LIMIT_ACCOUNT_WAITS 512
+#define LIMIT_ACCOUNT_STREAMS 16
+#define LIMIT_ACCOUNT_GROUPS 1000
+#define LIMIT_ACCOUNT_KEYS 2000
+
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400
 #define LIMIT_TIMEOUT_DEFAULT_S 60

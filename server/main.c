@@ -18,6 +18,7 @@
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/tensor.h"
+#include "server/tokens.h"
 #include "server/workers.h"
 #include "schema/clock.h"
 #include "schema/failpoint.h"
@@ -45,10 +46,27 @@ static struct {
     bool arena_kept;
     char worker_path[PATH_MAX];
     uint16_t port;
-    uint64_t stop_by_us; /* workers may take until then to exit */
+    char own_token[TOKEN_TEXT_BYTES]; /* "" unless one was made for this process */
+    uint64_t stop_by_us;              /* workers may take until then to exit */
 } program;
 
 /* ---- the steps ---- */
+
+/* First of all: what the database names are accounts too, and who has a token has limits. */
+static int start_tokens(struct err *e)
+{
+    const struct options *o = &program.options;
+
+    if (o->token_file[0])
+        return tokens_load(o->token_file, o->arena_size_bytes, e);
+    return o->own_token ? tokens_make_only(program.own_token, e) : 0;
+}
+
+static void stop_tokens(void)
+{
+    tokens_fini();
+    account_fini();
+}
 
 static int start_store(struct err *e)
 {
@@ -175,13 +193,21 @@ static const struct step {
     int (*start)(struct err *e);
     void (*stop)(void);
 } steps[] = {
-    {start_store, store_close},        {start_arena, stop_arena},
-    {start_extents, extent_fini},      {tensor_table_init, tensor_table_fini},
-    {start_groups, group_table_fini},  {core_init, core_fini},
-    {start_events, events_fini},       {start_jobs, job_table_fini},
-    {start_scheduler, scheduler_fini}, {start_recovery, NULL},
-    {store_start, stop_writer},        {start_workers, stop_workers},
-    {start_retention, retention_stop}, {core_start, core_stop},
+    {start_tokens, stop_tokens},
+    {start_store, store_close},
+    {start_arena, stop_arena},
+    {start_extents, extent_fini},
+    {tensor_table_init, tensor_table_fini},
+    {start_groups, group_table_fini},
+    {core_init, core_fini},
+    {start_events, events_fini},
+    {start_jobs, job_table_fini},
+    {start_scheduler, scheduler_fini},
+    {start_recovery, NULL},
+    {store_start, stop_writer},
+    {start_workers, stop_workers},
+    {start_retention, retention_stop},
+    {core_start, core_stop},
     {start_http, http_stop},
 };
 
@@ -219,16 +245,38 @@ static sigset_t stop_signals(void)
     return set;
 }
 
+/* Without a token file a terminal that closes ends us, as it ends any program. */
+static sigset_t our_signals(void)
+{
+    sigset_t set = stop_signals();
+
+    if (program.options.token_file[0])
+        sigaddset(&set, SIGHUP);
+    return set;
+}
+
+/* A file that is wrong changes nothing: who could come in still can. */
+static void reload(void)
+{
+    const struct options *o = &program.options;
+    struct err e;
+
+    if (tokens_load(o->token_file, o->arena_size_bytes, &e) != 0)
+        log_error("the tokens stay as they were: %s", e.detail);
+}
+
 /* Waits until done() is true, a stop signal comes, or the deadline has passed. Returns the signal,
  * or 0. */
 static int wait_for(bool (*done)(void), uint64_t deadline_us)
 {
-    sigset_t set = stop_signals();
+    sigset_t set = our_signals();
 
     while (!done() && clock_us() < deadline_us) {
         int sig = sigtimedwait(&set, NULL, &(struct timespec){.tv_nsec = POLL_NS});
 
-        if (sig > 0)
+        if (sig == SIGHUP)
+            reload();
+        else if (sig > 0)
             return sig;
     }
     return 0;
@@ -241,20 +289,31 @@ static bool all_joined(void)
 
 static int wait_for_signal(void)
 {
-    sigset_t set = stop_signals();
+    sigset_t set = our_signals();
     int sig;
 
-    while ((sig = sigwaitinfo(&set, NULL)) < 0)
-        ;
+    while ((sig = sigwaitinfo(&set, NULL)) < 0 || sig == SIGHUP) {
+        if (sig == SIGHUP)
+            reload();
+    }
     return sig;
 }
 
 static void announce(void)
 {
-    bool v6 = strchr(program.options.listen_host, ':') != NULL;
+    const struct options *o = &program.options;
+    bool v6 = strchr(o->listen_host, ':') != NULL;
+    char url[sizeof o->listen_host + 32];
 
-    printf("listening on http://%s%s%s:%u\n", v6 ? "[" : "", program.options.listen_host,
-           v6 ? "]" : "", program.port);
+    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "",
+             o->listen_host, v6 ? "]" : "", program.port);
+    printf("listening on %s\n", url);
+    if (program.own_token[0]) /* in the fragment: no browser sends it, no proxy logs it */
+        printf("open %s/#token=%s\n"
+               "or send the header Authorization: Bearer %s\n"
+               "(a token of this process; make lasting ones with --token-file FILE --new-token "
+               "NAME:ROLE)\n",
+               url, program.own_token, program.own_token);
     fflush(stdout);
 }
 
@@ -315,7 +374,7 @@ static void raise_descriptor_limit(void)
 
 static void prepare_process(void)
 {
-    sigset_t set = stop_signals();
+    sigset_t set = our_signals();
 
     failpoint_init();
     mallopt(M_MMAP_THRESHOLD, 128 << 10); /* fixed: a large body goes back to the system */
@@ -324,6 +383,19 @@ static void prepare_process(void)
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* and so in every thread */
     raise_descriptor_limit();
+}
+
+static int new_token(void)
+{
+    char text[TOKEN_TEXT_BYTES];
+    struct err e;
+
+    if (tokens_add(program.options.token_file, program.options.new_token, text, &e) != 0) {
+        fprintf(stderr, "tutti-server: --new-token: %s\n", e.detail);
+        return 1;
+    }
+    puts(text);
+    return 0;
 }
 
 int main(int argc, char *argv[])
@@ -335,6 +407,8 @@ int main(int argc, char *argv[])
         fprintf(stderr, "tutti-server: %s\n", e.detail);
         return 1;
     }
+    if (program.options.new_token[0])
+        return new_token();
     if (program.options.print_tables) {
         routes_print_tables();
         return 0;

@@ -35,6 +35,10 @@ static const struct row rows[] = {
     {"retain", "SECONDS", "3600", option_retain, "How long tensors are kept after their job ended, or after their upload."},
     {"log-level", "error|warn|info|debug", "info", option_log_level, "Least level that is logged."},
     {"log-format", "text|json", "text", option_log_format, "Form of a log line."},
+    {"token-file", "FILE", NULL, option_token_file, "Who may come in: NAME ROLE SHA256 a line; read again on SIGHUP."},
+    {"new-token", "NAME:ROLE", NULL, option_new_token, "Add a token to --token-file, print it, and exit; roles: read, user, admin, worker."},
+    {"tls-cert", "FILE", NULL, option_tls_cert, "Serve HTTPS with this certificate (PEM, with its chain)."},
+    {"tls-key", "FILE", NULL, option_tls_key, "And its key (PEM)."},
     {"insecure-no-auth", NULL, NULL, option_insecure, "Listen beyond this machine although nobody is asked who they are."},
     {"print-tables", NULL, NULL, option_print_tables, "Print the tables of routes, parameters and codes, and exit."},
 };

@@ -25,7 +25,11 @@ struct options {
     bool log_json;
     uint64_t resident_bytes; /* most of resident tensors on one GPU; 0: half of its memory */
     bool overlap;            /* jobs of different streams may run side by side on a rank */
-    bool insecure_no_auth;   /* listen beyond loopback although nobody is asked who they are */
+    char token_file[4096];   /* "": nobody is asked who they are, or by a token of this process */
+    char new_token[64];      /* "NAME:ROLE" to make one for; "": serve */
+    char tls_cert[4096], tls_key[4096]; /* PEM; both or none */
+    bool own_token;        /* make one for this process and show it: no file, and started by hand */
+    bool insecure_no_auth; /* listen beyond loopback although nobody is asked who they are */
     bool print_tables;
 };
 

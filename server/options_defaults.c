@@ -81,13 +81,23 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-static int check_listen(const struct options *o, struct err *e)
+/* Whoever starts it at a terminal is given a token of this process: main.c. */
+static int check_listen(struct options *o, struct err *e)
 {
-    if (is_loopback(o->listen_host) || o->insecure_no_auth)
+    if ((o->tls_cert[0] != '\0') != (o->tls_key[0] != '\0'))
+        return err_set(e, ERR_option, "--tls-cert and --tls-key go together: give both");
+    if (o->token_file[0] && o->insecure_no_auth)
+        return err_set(e, ERR_option,
+                       "--token-file and --insecure-no-auth exclude each other: leave one out");
+    if (is_loopback(o->listen_host) || o->insecure_no_auth || o->token_file[0])
+        return 0;
+    o->own_token = isatty(STDOUT_FILENO);
+    if (o->own_token)
         return 0;
     return err_set(e, ERR_option,
                    "--listen %s: other machines can reach it, and nobody is asked who they are; "
-                   "listen on 127.0.0.1, or add --insecure-no-auth if that is meant",
+                   "listen on 127.0.0.1, or make a token (--token-file FILE --new-token "
+                   "alice:user) and add --token-file FILE, or --insecure-no-auth if that is meant",
                    o->listen_host);
 }
 
@@ -220,6 +230,10 @@ static int complete_worker_listen(struct options *o, struct err *e)
 
 int options_complete(struct options *o, struct err *e)
 {
+    if (o->new_token[0]) /* it serves nothing */
+        return o->token_file[0]
+                   ? 0
+                   : err_set(e, ERR_option, "--new-token: say which file: add --token-file FILE");
     if (complete_backend(o, e) != 0 || complete_world(o, e) != 0 || check_listen(o, e) != 0 ||
         complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
         complete_arena_size(o, e) != 0)

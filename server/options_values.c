@@ -2,6 +2,7 @@
  * write. */
 #include "server/options_values.h"
 #include "schema/limits.h"
+#include "server/size.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -105,31 +106,13 @@ int option_arena_dir(struct options *o, const char *text, struct err *e)
     return copy_text(o->arena_dir, sizeof o->arena_dir, text, e);
 }
 
-/* 4G, 512M, 65536: powers of 1024. */
 static int read_size(uint64_t *out, const char *text, struct err *e)
 {
-    static const char units[] = "KMGT";
-    char *end;
-    uint64_t bytes;
-    unsigned shift = 0;
-
-    errno = 0;
-    bytes = strtoull(text, &end, 10);
-    if (*end) {
-        const char *unit = strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
-
-        if (unit && end[1] == '\0')
-            shift = 10 * (unsigned)(unit - units + 1);
-        else
-            errno = EINVAL;
-    }
-    if (*text < '0' || *text > '9' || errno != 0 || bytes > (uint64_t)INT64_MAX >> shift)
-        return err_set(e, ERR_option, "\"%.60s\" is no size: write it as 512M or 4G", text);
-    bytes <<= shift;
-    if (bytes < LIMIT_ARENA_MIN_BYTES)
+    if (size_read(out, text, e) != 0)
+        return -1;
+    if (*out < LIMIT_ARENA_MIN_BYTES)
         return err_set(e, ERR_option, "%llu bytes are too few: the least is 1M",
-                       (unsigned long long)bytes);
-    *out = bytes;
+                       (unsigned long long)*out);
     return 0;
 }
 
@@ -149,6 +132,26 @@ int option_worker_listen(struct options *o, const char *text, struct err *e)
         return err_set(e, ERR_option,
                        "\"%.60s\": write unix:PATH; this build links workers of one machine", text);
     return copy_text(o->worker_listen, sizeof o->worker_listen, text, e);
+}
+
+int option_token_file(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->token_file, sizeof o->token_file, text, e);
+}
+
+int option_new_token(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->new_token, sizeof o->new_token, text, e);
+}
+
+int option_tls_cert(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->tls_cert, sizeof o->tls_cert, text, e);
+}
+
+int option_tls_key(struct options *o, const char *text, struct err *e)
+{
+    return copy_text(o->tls_key, sizeof o->tls_key, text, e);
 }
 
 /* Repeated options make one list. */
