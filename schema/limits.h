@@ -59,6 +59,8 @@
 #define LIMIT_ACCOUNT_BYTES 32       /* of a name: [A-Za-z][A-Za-z0-9_-]* */
 #define LIMIT_TOKENS 10000           /* lines of a token file */
 #define LIMIT_TOKEN_LINE_BYTES 512
+#define LIMIT_AUTH_FAILURES 10 /* wrong tokens of one address in LIMIT_AUTH_WINDOW_S */
+#define LIMIT_AUTH_WINDOW_S 60
 #define LIMIT_ACCOUNT_ARENA_PERCENT 50
 #define LIMIT_ACCOUNT_JOBS 20000
 #define LIMIT_ACCOUNT_WAITS 512

@@ -1,6 +1,7 @@
 /* http_head.c - everything that is decided before the body: framing, route, query, codec. */
 #include "schema/clock.h"
 #include "schema/limits.h"
+#include "server/auth.h"
 #include "server/guard.h"
 #include "server/http_internal.h"
 #include "server/routes.h"
@@ -37,9 +38,9 @@ static bool is_clean(const char *value, size_t len)
  * count. */
 static void see_single(struct guard_head *h, const char *name)
 {
-    static const char *const single[] = {
-        "Content-Type", "Content-Encoding", "Expect", "Idempotency-Key",
-        "If-Match",     "If-None-Match",    "Range"};
+    static const char *const single[] = {"Content-Type",    "Content-Encoding", "Expect",
+                                         "Idempotency-Key", "If-Match",         "If-None-Match",
+                                         "Range",           "Authorization"};
 
     for (unsigned i = 0; i < sizeof single / sizeof single[0]; i++) {
         if (strcasecmp(name, single[i]) != 0)
@@ -176,6 +177,24 @@ static int check_load(const struct request *rq, struct err *e)
     return err_set(e, ERR_overloaded, "%u connections are open; try again later", http_sockets_max);
 }
 
+/* RFC 6750: whoever is refused for want of a token is told which kind. */
+static int read_visitor(struct http_connection *c, const char *query, struct err *e)
+{
+    struct request *rq = &c->rq;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    bool changes = rq->method != METHOD_GET && rq->method != METHOD_HEAD;
+
+    if (query && auth_query(query, e) != 0)
+        return -1;
+    if (auth_visitor(request_header(rq, "Authorization"), info ? info->client_addr : NULL,
+                     rq->route->open, changes, &rq->visitor, e) == 0)
+        return 0;
+    if (e->code == ERR_unauthorized)
+        reply_header(rq, "WWW-Authenticate", "Bearer realm=\"tutti\"");
+    return -1;
+}
+
 int head_read(struct http_connection *c, const char *method, const char *version, struct err *e)
 {
     struct request *rq = &c->rq;
@@ -207,7 +226,8 @@ int head_read(struct http_connection *c, const char *method, const char *version
     if (!rq->params)
         return err_set(e, ERR_no_memory, "a request");
     params_init(rq->params);
-    if (check_load(rq, e) != 0 || (query && read_query(rq, rq->route->where, query, e) != 0) ||
+    if (check_load(rq, e) != 0 || read_visitor(c, query, e) != 0 ||
+        (query && read_query(rq, rq->route->where, query, e) != 0) ||
         read_prefer(rq, rq->route->where, e) != 0)
         return -1;
     codec = (struct codec_head){.has_dtype = params_has(rq->params, PARAM_dtype),

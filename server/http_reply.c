@@ -149,7 +149,7 @@ enum MHD_Result reply_queue(struct http_connection *c)
  * not be cached, above all. */
 static void keep_problem_headers(struct reply *r)
 {
-    static const char *const kept[] = {"Allow", "Content-Range", "Tutti-Job"};
+    static const char *const kept[] = {"Allow", "Content-Range", "Tutti-Job", "WWW-Authenticate"};
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < r->n_headers; i++) {

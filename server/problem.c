@@ -1,5 +1,6 @@
 /* problem.c - a struct err as a problem document (RFC 9457). */
 #include "server/problem.h"
+#include "schema/limits.h"
 
 void problem_write(struct text *out, const struct err *e, const char *job)
 {
@@ -32,5 +33,7 @@ int problem_retry_after(const struct err *e)
 {
     int status = err_status(e->code);
 
+    if (e->code == ERR_too_many_failures)
+        return LIMIT_AUTH_WINDOW_S;
     return status == 429 || status == 503 ? 1 : 0;
 }

@@ -7,13 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROUTE(method, pattern, handler, body, where, sentence)          \
-    {                                                                   \
-        METHOD_##method, pattern, handler, BODY_##body, where, sentence \
+#define ROW(method, pattern, handler, body, where, open, sentence)            \
+    {                                                                         \
+        METHOD_##method, pattern, handler, BODY_##body, where, open, sentence \
     }
+#define ROUTE(method, pattern, handler, body, where, sentence) \
+    ROW(method, pattern, handler, body, where, false, sentence)
+/* Answered without a token: it says nothing of anybody. */
+#define OPEN(pattern, handler, sentence) ROW(GET, pattern, handler, NONE, 0, true, sentence)
 
 static const struct route routes[] = {
-    ROUTE(GET, "/", api_root, NONE, 0, "What this is."),
+    OPEN("/", api_root, "What this is."),
     ROUTE(GET, "/v1", api_v1, NONE, 0, "The service: version, backend, world size, limits."),
     ROUTE(GET, "/v1/workers", api_worker_list, NONE, 0, "All ranks."),
     ROUTE(GET, "/v1/workers/{rank}", api_worker_get, NONE, 0, "One rank."),
@@ -57,9 +61,9 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/events", api_events, NONE, 0,
           "What happens to jobs, workers and groups, as it happens."),
     ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters and gauges."),
-    ROUTE(GET, "/healthz", api_healthz, NONE, 0, "The process answers."),
-    ROUTE(GET, "/readyz", api_readyz, NONE, 0, "All ranks have joined."),
-    ROUTE(GET, "/openapi.yaml", api_openapi, NONE, 0, "The API, stated in full."),
+    OPEN("/healthz", api_healthz, "The process answers."),
+    OPEN("/readyz", api_readyz, "All ranks have joined."),
+    OPEN("/openapi.yaml", api_openapi, "The API, stated in full."),
 };
 
 #define ROUTES (sizeof routes / sizeof routes[0])
@@ -166,6 +170,9 @@ void routes_print_tables(void)
     for (size_t i = 0; i < ROUTES; i++)
         printf("route %s %s %s\n", method_names[routes[i].method], routes[i].pattern,
                routes[i].sentence);
+    for (size_t i = 0; i < ROUTES; i++)
+        if (routes[i].open)
+            printf("open %s %s\n", method_names[routes[i].method], routes[i].pattern);
     params_print_table();
     for (int c = ERR_none + 1; c < ERR_COUNT; c++)
         printf("error %s %d %s\n", err_name((enum err_code)c), err_status((enum err_code)c),

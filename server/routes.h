@@ -11,6 +11,7 @@ struct route {
     int (*handler)(struct request *rq, struct err *e); /* the body, if any, is complete */
     enum body_kind body;
     unsigned where; /* parameters it takes: WHERE_ bits */
+    bool open;      /* answered without a token */
     const char *sentence;
 };
 

@@ -49,6 +49,11 @@ differ("path", {(m, blank(p)) for m, p in (r.split()[:2] for r in rows["route"])
        {(method.upper(), blank(path)) for path, item in document["paths"].items() for method in item
         if method in ("get", "post", "put", "delete", "patch")})
 
+# What is answered without a token.
+differ("open path", {tuple(r.split()) for r in rows["open"]},
+       {(method.upper(), path) for path, item in document["paths"].items() for method, o in item.items()
+        if method in ("get", "post", "put", "delete") and o.get("security") == []})
+
 # Parameters of the query: the same names, ranges and defaults.
 table = {}
 for row in rows["param"]:

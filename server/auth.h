@@ -1,0 +1,26 @@
+/* auth.h - who a request is from, and whether they may ask it. Any thread. */
+#ifndef TUTTI_SERVER_AUTH_H
+#define TUTTI_SERVER_AUTH_H
+
+#include "schema/error.h"
+#include "server/tokens.h"
+
+#include <stdbool.h>
+
+struct sockaddr;
+
+/* Does a query (raw, without its '?') carry a token, where proxies and histories keep it? Returns
+ * 0, or -1 with ERR_token_in_query. */
+int auth_query(const char *query, struct err *e);
+
+/* Reads the Authorization header (NULL: none) of a request from `from`. Where nobody is asked, the
+ * visitor is everybody, and may do anything. open: it is answered to whoever asks. changes: it does
+ * more than look. Returns 0; or -1 with ERR_unauthorized, the same whatever is wrong;
+ * ERR_too_many_failures, after too many wrong tokens of that address; ERR_forbidden. */
+int auth_visitor(const char *authorization, const struct sockaddr *from, bool open, bool changes,
+                 struct visitor *out, struct err *e);
+
+/* Forgets who failed: for tests. */
+void auth_forget(void);
+
+#endif
