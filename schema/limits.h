@@ -12,8 +12,11 @@
 #define LIMIT_GROUP_NAME_BYTES 64 /* [A-Za-z][A-Za-z0-9_.-]{0,63} */
 #define LIMIT_LABEL_BYTES 256     /* UTF-8, no control characters */
 #define LIMIT_KEY_BYTES 255       /* Idempotency-Key, printable ASCII */
+#define LIMIT_ACCOUNT_BYTES 32    /* [A-Za-z][A-Za-z0-9_-]* */
+#define LIMIT_FULL_GROUP_BYTES (LIMIT_ACCOUNT_BYTES + 1 + LIMIT_GROUP_NAME_BYTES)
+#define LIMIT_FULL_KEY_BYTES (LIMIT_ACCOUNT_BYTES + 2 + LIMIT_KEY_BYTES)
 #define LIMIT_CALL_KEY_BYTES \
-    (LIMIT_GROUP_NAME_BYTES + LIMIT_KEY_BYTES + 16) /* with group and rank */
+    (LIMIT_FULL_GROUP_BYTES + LIMIT_KEY_BYTES + 16) /* with group and rank */
 #define LIMIT_CALLS_BEHIND 10000 /* ended jobs that some rank of their group has not come to */
 #define LIMIT_CALLS_AHEAD 10000  /* jobs of one group that still wait for some rank */
 #define LIMIT_UNFINISHED_JOBS 200000
@@ -56,7 +59,6 @@
 #define LIMIT_EVENT_BEAT_S 15          /* a comment on each when nothing happens */
 
 /* Accounts. What each may use unless its line of the token file says otherwise. */
-#define LIMIT_ACCOUNT_BYTES 32       /* of a name: [A-Za-z][A-Za-z0-9_-]* */
 #define LIMIT_TOKENS 10000           /* lines of a token file */
 #define LIMIT_TOKEN_LINE_BYTES 512
 #define LIMIT_AUTH_FAILURES 10 /* wrong tokens of one address in LIMIT_AUTH_WINDOW_S */

@@ -109,8 +109,13 @@ int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, 
 /* The job named by the path's first {segment}. Returns 0, or -1 with ERR_job_unknown. */
 int job_id_read(const struct request *rq, struct id *out, struct err *e);
 
-/* After a watch: the record in w, from memory or else from the store. Returns 0, or -1 with
- * ERR_job_unknown. api_jobs_read.c. */
+/* The full name of the group that the path's first {segment} names: the asker's own, or, where an
+ * admin writes alice%2Fpair, that of another account. Returns 0, or -1 with ERR_group_unknown.
+ * api_groups.c. */
+int group_arg(const struct request *rq, char out[LIMIT_FULL_GROUP_BYTES + 1], struct err *e);
+
+/* After a watch: the record in w, from memory or else from the store, if w->scope may see it.
+ * Returns 0, or -1 with ERR_job_unknown. api_jobs_read.c. */
 int job_settle(struct job_wait *w, const struct id *id, struct err *e);
 
 /* To the POST that waited for it a failed or cancelled job is a problem like any other. api_jobs.c.
@@ -131,6 +136,9 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
 /* Lets go of a tensor that was taken out of the table. When its row stays in the database, back
  * into the table: bytes that a restart would find must not be given away. api_tensors.c. */
 void tensor_forget(struct tensor *t, bool row_stays);
+
+/* A group's short name, and its account as the member `owner` when it has one. job_doc.c. */
+void group_name_write(struct text *out, const char *name, const char *full);
 
 /* A job document as API.md shows it, outputs' data by the request's `data` parameter. job_doc.c. */
 void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 0, -1: by size */);

@@ -99,6 +99,7 @@ static int prepare(struct batch *b, struct request *rq, struct err *e)
         b->one->params = malloc(sizeof *b->one->params);
     if (!b->made || !b->one || !b->one->params)
         return err_set(e, ERR_no_memory, "a batch of %u lines", b->n);
+    b->one->visitor = rq->visitor;
     b->one->received_us = rq->received_us;
     b->one->received_at_us = rq->received_at_us;
     for (uint32_t i = 0; i < b->n; i++)
@@ -257,6 +258,7 @@ static void expect_answer(struct batch *b, struct job_wait *w)
     uint64_t wait_us = params_us(b->rq->params, PARAM_wait, 0);
 
     w->wake = woken;
+    w->scope = visitor_scope(&b->rq->visitor);
     w->deadline_us = wait_us ? clock_us() + wait_us : 0;
     b->waiting++;
 }
@@ -334,11 +336,11 @@ static void submit(struct batch *b, struct job_submission *first)
 
 static int post(struct request *rq, struct batch *b, struct err *e)
 {
-    char key[LIMIT_KEY_BYTES + 1];
+    char key[LIMIT_FULL_KEY_BYTES + 1];
     uint8_t digest[16];
     struct job_submission *first;
 
-    if (submit_read_key(rq, key, e) != 0)
+    if (submit_read_own_key(rq, key, e) != 0)
         return -1;
     submit_text_digest(rq, digest);
     if (check_key(key, digest, e) != 0 || find_all_earlier(b, key, digest, e) != 0)

@@ -112,10 +112,11 @@ static int called(struct request *rq, struct err *e)
 
 static int find_place(const struct request *rq, struct group *g, uint32_t *rank, struct err *e)
 {
-    const char *name = rq->args[0], *arg = rq->args[1];
+    const char *arg = rq->args[1];
     unsigned long n = strtoul(arg, NULL, 10);
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
 
-    if (group_find(name, strlen(name), g, e) != 0)
+    if (group_arg(rq, full, e) != 0 || group_find(full, strlen(full), g, e) != 0)
         return -1;
     if (params_has(rq->params, PARAM_rank) && n >= g->n) {
         err_set(e, ERR_rank_invalid, "the group has ranks 0 to %u", g->n - 1);

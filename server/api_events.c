@@ -52,7 +52,7 @@ static void end_event(struct text *t)
 static void group_event(struct text *t, const struct group *g, bool deleted)
 {
     text_object(t, NULL);
-    text_string(t, "name", g->name);
+    group_name_write(t, "name", g->name);
     text_array(t, "ranks");
     for (uint32_t i = 0; i < g->n; i++)
         text_uint(t, NULL, g->ranks[i]);
@@ -167,6 +167,7 @@ static struct stream *stream_new(struct request *rq, struct err *e)
     }
     s->rq = rq;
     s->reader.wake = on_wake;
+    s->reader.scope = visitor_scope(&rq->visitor);
     atomic_init(&s->refs, 1);
     text_init(&s->text);
     request_state(rq, s, stream_free);
@@ -263,6 +264,7 @@ int api_job_events(struct request *rq, struct err *e)
         return -1;
     s->reader.job = id;
     s->wait.wake = job_known;
+    s->wait.scope = s->reader.scope;
     rq->resume = job_found;
     http_suspend(rq, watcher_gone);
     job_watch(&id, &s->wait);

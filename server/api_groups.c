@@ -9,10 +9,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+int group_arg(const struct request *rq, char out[LIMIT_FULL_GROUP_BYTES + 1], struct err *e)
+{
+    const char *name = rq->args[0];
+
+    if (rq->visitor.role == ROLE_admin && strchr(name, '/') &&
+        strlen(name) <= LIMIT_FULL_GROUP_BYTES)
+        strcpy(out, name);
+    else if (strchr(name, '/'))
+        out[0] = '\0';
+    else
+        group_full(rq->visitor.account, name, out);
+    if (out[0])
+        return 0;
+    return err_set(e, ERR_group_unknown, "there is no group called \"%.*s\"",
+                   LIMIT_GROUP_NAME_BYTES, name);
+}
+
 static void group_write(struct text *t, const struct group *g)
 {
     text_object(t, NULL);
-    text_string(t, "name", g->name);
+    group_name_write(t, "name", g->name);
     text_array(t, "ranks");
     for (uint32_t i = 0; i < g->n; i++)
         text_uint(t, NULL, g->ranks[i]);
@@ -45,7 +62,8 @@ static int read_ranks(const struct json_span *value, struct group *g, struct err
 
 static int read_name(const struct json_span *value, struct group *g, struct err *e)
 {
-    if (json_kind(value) != JSON_STRING || json_string(value, g->name, sizeof g->name) < 0 ||
+    if (json_kind(value) != JSON_STRING ||
+        json_string(value, g->name, LIMIT_GROUP_NAME_BYTES + 1) < 0 ||
         group_check_name(g->name, strlen(g->name), e) != 0) {
         err_set(e, ERR_group_invalid,
                 "a group's name is a letter and then at most %d letters, digits, _ . -",
@@ -91,7 +109,7 @@ static int answer(struct request *rq, const struct group *g, int status)
 {
     group_write(&rq->reply.text, g);
     if (status == 201)
-        reply_header(rq, "Location", "groups/%s", g->name);
+        reply_header(rq, "Location", "groups/%s", group_short(g->name));
     return reply_json(rq, status);
 }
 
@@ -223,8 +241,12 @@ int api_group_create(struct request *rq, struct err *e)
 {
     struct change *c = change_new(rq, e);
 
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
+
     if (!c || read_group(&rq->body.json, &c->group, e) != 0)
         return -1;
+    group_full(rq->visitor.account, c->group.name, full);
+    strcpy(c->group.name, full);
     c->group.created_us = clock_wall_us();
     return change_start(c, begin_create, created);
 }
@@ -233,21 +255,31 @@ int api_group_list(struct request *rq, struct err *e)
 {
     uint32_t limit = (uint32_t)params_int(rq->params, PARAM_limit, LIMIT_PAGE_DEFAULT), n;
     const char *after = params_text(rq->params, PARAM_after);
+    const struct account *scope = visitor_scope(&rq->visitor);
+    char full[LIMIT_FULL_GROUP_BYTES + 1] = "";
     struct text *t = &rq->reply.text;
     struct group *page;
 
-    if (after && group_check_name(after, strlen(after), e) != 0)
+    if (after && (group_check_name(group_short(after), strlen(group_short(after)), e) != 0 ||
+                  (scope && strchr(after, '/')) || strlen(after) > LIMIT_FULL_GROUP_BYTES))
         return err_set(e, ERR_bad_cursor, "after is the `next` of the page before");
+    if (after && scope)
+        group_full(scope, after, full);
+    else if (after)
+        strcpy(full, after);
     page = malloc((limit + 1) * sizeof *page);
     if (!page)
         return err_set(e, ERR_no_memory, "a page of groups");
-    n = group_list(after ? after : "", page, limit + 1);
+    n = group_list(scope, full, page, limit + 1);
     text_object(t, NULL);
     text_array(t, "groups");
     for (uint32_t i = 0; i < n && i < limit; i++)
         group_write(t, &page[i]);
     text_end_array(t);
-    text_string(t, "next", n > limit ? page[limit - 1].name : NULL);
+    if (n > limit)
+        text_string(t, "next", scope ? group_short(page[limit - 1].name) : page[limit - 1].name);
+    else
+        text_null(t, "next");
     text_end_object(t);
     free(page);
     return reply_json(rq, 200);
@@ -255,12 +287,16 @@ int api_group_list(struct request *rq, struct err *e)
 
 int api_group_get(struct request *rq, struct err *e)
 {
-    struct group *g = malloc(sizeof *g);
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
+    struct group *g;
     int rc;
 
+    if (group_arg(rq, full, e) != 0)
+        return -1;
+    g = malloc(sizeof *g);
     if (!g)
         return err_set(e, ERR_no_memory, "a group");
-    rc = group_find(rq->args[0], strlen(rq->args[0]), g, e);
+    rc = group_find(full, strlen(full), g, e);
     if (rc == 0)
         rc = answer(rq, g, 200);
     free(g);
@@ -309,9 +345,11 @@ int api_group_delete(struct request *rq, struct err *e)
 {
     struct change *c = change_new(rq, e);
 
-    if (!c || group_find(rq->args[0], strlen(rq->args[0]), &c->group, e) != 0)
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
+
+    if (!c || group_arg(rq, full, e) != 0 || group_find(full, strlen(full), &c->group, e) != 0)
         return -1;
-    if (strcmp(c->group.name, "world") == 0)
+    if (group_is_world(c->group.name))
         return err_set(e, ERR_group_protected, "world is all ranks and cannot be deleted");
     return change_start(c, begin_delete, deleted);
 }

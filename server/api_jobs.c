@@ -137,7 +137,7 @@ static int check_submission(const struct request *rq, struct job_submission *s, 
 
     if (outputs_format(rq, &f, e) != 0 || check_answer(rq, s->record, f, e) != 0 ||
         (f == FORMAT_json && job_doc_check(s->record, show_data(rq), e) != 0) ||
-        submit_read_key(rq, s->key, e) != 0)
+        submit_read_own_key(rq, s->key, e) != 0)
         return -1;
     return s->key[0] ? submit_digest(s->record, s->inputs, s->digest, e) : 0;
 }
@@ -166,13 +166,13 @@ int submission_post(struct request *rq, struct job_submission *s, struct err *e)
  * it is the job of before all the same. e says what is wrong otherwise. */
 static int refuse_or_replay(struct request *rq, struct err *e)
 {
-    char key[LIMIT_KEY_BYTES + 1];
+    char key[LIMIT_FULL_KEY_BYTES + 1];
     struct job_request *jr;
     uint8_t text[16];
     struct err why;
     struct id id;
 
-    if (rq->body.codec || submit_read_key(rq, key, &why) != 0 || !key[0])
+    if (rq->body.codec || submit_read_own_key(rq, key, &why) != 0 || !key[0])
         return -1;
     submit_text_digest(rq, text);
     if (store_text_read(key, text, &id, &why) != 0)

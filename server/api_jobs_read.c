@@ -2,6 +2,7 @@
  * store the others. */
 #include "schema/clock.h"
 #include "server/api.h"
+#include "server/group.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ int job_settle(struct job_wait *w, const struct id *id, struct err *e)
     if (w->rc == 0 || w->job)
         return 0;
     if (w->err.code == ERR_job_unknown)
-        return store_job_read(id, &w->job, e);
+        return store_job_read(id, w->scope, &w->job, e);
     *e = w->err;
     return -1;
 }
@@ -87,6 +88,7 @@ struct listing {
     struct store_job_filter filter;
     bool has_state; /* of any kind; the filter's is a terminal one */
     enum job_state state;
+    char group[LIMIT_FULL_GROUP_BYTES + 1];
     uint32_t limit, n;
     struct job_record *rows[2 * (LIMIT_PAGE + 1)]; /* memory's, then the store's */
 };
@@ -106,7 +108,7 @@ static bool keep(const struct job_record *r, void *arg)
     const struct store_job_filter *f = &l->filter;
 
     return (!l->has_state || r->state == l->state) && (!f->op || r->op == f->op) &&
-           (!f->group || strcmp(r->group, f->group) == 0) &&
+           (!f->owner || r->owner == f->owner) && (!f->group || strcmp(r->group, f->group) == 0) &&
            (!f->label || strcmp(r->label, f->label) == 0);
 }
 
@@ -176,7 +178,9 @@ static int read_filter(const struct request *rq, struct listing *l, struct err *
     l->limit = (uint32_t)params_int(p, PARAM_limit, LIMIT_PAGE_DEFAULT);
     l->filter.terminal_only = true;
     l->filter.label = label && *label ? label : NULL;
-    l->filter.group = params_has(p, PARAM_group) ? p->group.name : NULL;
+    l->filter.owner = visitor_scope(&rq->visitor);
+    group_full(rq->visitor.account, p->group.name, l->group);
+    l->filter.group = params_has(p, PARAM_group) ? l->group : NULL;
     if (l->filter.group && p->group.n > 0)
         return err_set(e, ERR_group_invalid, "a list is filtered by a group's name");
     if (op && !(l->filter.op = op_find(op, strlen(op))))

@@ -11,7 +11,7 @@
 
 struct kv_request {
     struct request *rq;
-    char group[LIMIT_GROUP_NAME_BYTES + 1], key[LIMIT_KV_KEY_BYTES + 1];
+    char group[LIMIT_FULL_GROUP_BYTES + 1], key[LIMIT_KV_KEY_BYTES + 1];
     struct kv_wait wait;
     uint64_t deadline_us, seen;
     uint64_t group_us;   /* as in kv_condition, */
@@ -92,12 +92,17 @@ static void state_free(void *state)
 
 /* ---- the question ---- */
 
-static int find_group(const struct request *rq, uint64_t *made_us, struct err *e)
+/* full gets its name. */
+static int find_group(const struct request *rq, char full[LIMIT_FULL_GROUP_BYTES + 1],
+                      uint64_t *made_us, struct err *e)
 {
-    struct group *g = malloc(sizeof *g);
-    int rc = g ? group_find(rq->args[0], strlen(rq->args[0]), g, e)
-               : err_set(e, ERR_no_memory, "a group");
+    struct group *g;
+    int rc;
 
+    if (group_arg(rq, full, e) != 0)
+        return -1;
+    g = malloc(sizeof *g);
+    rc = g ? group_find(full, strlen(full), g, e) : err_set(e, ERR_no_memory, "a group");
     if (rc == 0)
         *made_us = g->created_us;
     free(g);
@@ -107,9 +112,10 @@ static int find_group(const struct request *rq, uint64_t *made_us, struct err *e
 /* Is it there still, and not another of its name? */
 static int check_group(const struct kv_request *k, struct err *e)
 {
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
     uint64_t made_us;
 
-    if (find_group(k->rq, &made_us, e) != 0)
+    if (find_group(k->rq, full, &made_us, e) != 0)
         return -1;
     if (made_us == k->group_us)
         return 0;
@@ -186,10 +192,11 @@ static int read_condition(struct kv_request *k, struct kv_condition *when, struc
 
 static struct kv_request *begin(struct request *rq, struct err *e)
 {
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
     struct kv_request *k;
     uint64_t group_us;
 
-    if (find_group(rq, &group_us, e) != 0 || check_key(rq->args[1], false, e) != 0)
+    if (find_group(rq, full, &group_us, e) != 0 || check_key(rq->args[1], false, e) != 0)
         return NULL;
     k = calloc(1, sizeof *k);
     if (!k) {
@@ -197,8 +204,8 @@ static struct kv_request *begin(struct request *rq, struct err *e)
         return NULL;
     }
     k->rq = rq;
-    memccpy(k->group, rq->args[0], 0, sizeof k->group); /* both were found to fit */
-    memccpy(k->key, rq->args[1], 0, sizeof k->key);
+    strcpy(k->group, full);
+    memccpy(k->key, rq->args[1], 0, sizeof k->key); /* it was found to fit */
     k->group_us = group_us;
     k->deadline_us = clock_us() + params_us(rq->params, PARAM_wait, 0);
     request_state(rq, k, state_free);
@@ -426,18 +433,19 @@ int api_kv_list(struct request *rq, struct err *e)
     const char *prefix = params_text(rq->params, PARAM_prefix);
     const char *after = params_text(rq->params, PARAM_after);
     struct text *t = &rq->reply.text;
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
     struct kv_row *page;
     uint64_t group_us;
 
     prefix = prefix ? prefix : "";
     after = after ? after : "";
-    if (find_group(rq, &group_us, e) != 0 || check_key(prefix, true, e) != 0 ||
+    if (find_group(rq, full, &group_us, e) != 0 || check_key(prefix, true, e) != 0 ||
         check_key(after, true, e) != 0)
         return -1;
     page = malloc((limit + 1) * sizeof *page);
     if (!page)
         return err_set(e, ERR_no_memory, "a page of keys");
-    if (store_kv_list(rq->args[0], prefix, after, clock_wall_us(), page, limit + 1, &n, e) != 0) {
+    if (store_kv_list(full, prefix, after, clock_wall_us(), page, limit + 1, &n, e) != 0) {
         free(page);
         return -1;
     }

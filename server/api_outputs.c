@@ -95,7 +95,7 @@ static int finished_record(struct request *rq, struct err *e)
         *e = w->err;
         return -1;
     }
-    if (w->rc != 0 && (job_id_read(rq, &id, e) != 0 || store_job_read(&id, &w->job, e) != 0))
+    if (w->rc != 0 && (job_id_read(rq, &id, e) != 0 || job_settle(w, &id, e) != 0))
         return -1;
     if (w->job->state != JOB_succeeded && w->job->error) {
         *e = *w->job->error;

@@ -151,7 +151,7 @@ int refs_begin(struct request *rq, struct err *e)
     f = calloc(1, sizeof *f);
     if (!f)
         return err_set(e, ERR_no_memory, "a request");
-    f->jobs = (struct json_jobs){.find = find, .free = refs_free};
+    f->jobs = (struct json_jobs){.who = &rq->visitor, .find = find, .free = refs_free};
     f->rq = rq;
     rq->jobs = &f->jobs;
     return 0;
@@ -175,7 +175,8 @@ void refs_end(struct request *rq)
 /* ---- the look-up ---- */
 
 /* Of one that the core does not know: it has ended, or never was. */
-static void ask_store(struct promise_question *q, struct job_record **last)
+static void ask_store(const struct visitor *who, struct promise_question *q,
+                      struct job_record **last)
 {
     const struct id *id = &q->t->promise->job;
     char text[ID_TEXT];
@@ -183,7 +184,7 @@ static void ask_store(struct promise_question *q, struct job_record **last)
     if (!*last || !id_equal(&(*last)->id, id)) {
         record_free(*last);
         *last = NULL;
-        q->rc = store_job_read(id, last, &q->err);
+        q->rc = store_job_read(id, visitor_scope(who), last, &q->err);
         if (q->rc != 0 && q->err.code == ERR_job_unknown)
             err_set(&q->err, ERR_input_unknown, "there is no job %s", id_format('j', id, text));
         if (q->rc != 0)
@@ -199,7 +200,7 @@ static int found(struct request *rq, struct err *e)
 
     for (uint32_t i = f->asked; i < f->n; i++) {
         if (f->q[i].rc == 1)
-            ask_store(&f->q[i], &last);
+            ask_store(&rq->visitor, &f->q[i], &last);
     }
     record_free(last);
     f->asked = f->n;
@@ -219,7 +220,10 @@ int refs_find(struct request *rq, int (*again)(struct request *, struct err *), 
         return -1;
     f = CORE_OWNER(rq->jobs, struct refs, jobs);
     f->again = again;
-    f->ask = (struct promise_ask){.done = on_answered, .q = f->q + f->asked, .n = f->n - f->asked};
+    f->ask = (struct promise_ask){.done = on_answered,
+                                  .scope = visitor_scope(&rq->visitor),
+                                  .q = f->q + f->asked,
+                                  .n = f->n - f->asked};
     rq->resume = found;
     http_suspend(rq, NULL);
     promise_ask(&f->ask);

@@ -62,10 +62,12 @@ static int find_op(const struct params *p, const struct op **out, struct err *e)
     return err_pointer(e, "/op");
 }
 
-static int find_group(const struct params *p, struct group *g, struct err *e)
+static int find_group(const struct request *rq, struct group *g, struct err *e)
 {
+    const struct params *p = rq->params;
     const struct params_group *asked = &p->group;
     const char *name = asked->name[0] ? asked->name : "world";
+    char full[LIMIT_FULL_GROUP_BYTES + 1];
 
     if (params_has(p, PARAM_group) && asked->n > 0) {
         g->name[0] = '\0';
@@ -75,7 +77,8 @@ static int find_group(const struct params *p, struct group *g, struct err *e)
             return 0;
         return err_pointer(e, "/group");
     }
-    if (group_check_name(name, strlen(name), e) == 0 && group_find(name, strlen(name), g, e) == 0)
+    group_full(rq->visitor.account, name, full);
+    if (group_check_name(name, strlen(name), e) == 0 && group_find(full, strlen(full), g, e) == 0)
         return 0;
     return err_pointer(e, "/group");
 }
@@ -211,6 +214,7 @@ static void fill(struct job_record *r, const struct request *rq, uint32_t stream
     const char *label = params_text(p, PARAM_label);
 
     r->id = id_new();
+    r->owner = rq->visitor.account;
     r->priority = (int32_t)params_int(p, PARAM_priority, 0);
     r->stream = stream;
     r->resident = params_int(p, PARAM_resident, 0) != 0;
@@ -258,7 +262,7 @@ int submit_read_record(const struct request *rq, struct job_record **out, struct
     if (!g)
         return err_set(e, ERR_no_memory, "a group");
     if (find_op(rq->params, &op, e) == 0 && check_taken(rq->params, op, e) == 0 &&
-        find_group(rq->params, g, e) == 0 && make_record(rq, op, g, out, e) == 0)
+        find_group(rq, g, e) == 0 && make_record(rq, op, g, out, e) == 0)
         rc = check_peers(out, e);
     free(g);
     return rc;
@@ -321,6 +325,14 @@ static int check_world(const struct job_record *of, struct err *e)
                          why.detail);
 }
 
+/* Named as the job's was, if that name is the asker's too. */
+static void group_of_gradient(const struct request *rq, const struct job_record *of,
+                              struct job_record *r)
+{
+    if (of->owner != rq->visitor.account)
+        r->group[0] = '\0';
+}
+
 int submit_read_gradient(const struct request *rq, const struct job_record *of,
                          const struct group *g, struct job_record **out, struct err *e)
 {
@@ -338,6 +350,8 @@ int submit_read_gradient(const struct request *rq, const struct job_record *of,
         return -1;
     if (g)
         snprintf((*out)->group, sizeof(*out)->group, "%s", g->name);
+    else
+        group_of_gradient(rq, of, *out);
     fill(*out, rq, stream);
     if (!(*out)->resident || (*out)->mask == MASK_NONE)
         return 0;
@@ -363,5 +377,20 @@ int submit_read_key(const struct request *rq, char *key, struct err *e)
         return err_set(e, ERR_bad_header, "Idempotency-Key is 1 to %d printable ASCII characters",
                        LIMIT_KEY_BYTES);
     memcpy(key, given, len + 1);
+    return 0;
+}
+
+/* What the marks divide can have none of them. */
+int submit_read_own_key(const struct request *rq, char *key, struct err *e)
+{
+    const char *name = rq->visitor.account->name;
+    char given[LIMIT_KEY_BYTES + 1];
+
+    if (submit_read_key(rq, given, e) != 0)
+        return -1;
+    if (name[0] && given[0])
+        snprintf(key, LIMIT_FULL_KEY_BYTES + 1, "\x1d%s\x1d%s", name, given);
+    else
+        strcpy(key, given);
     return 0;
 }

@@ -18,9 +18,12 @@ int submit_read_record(const struct request *rq, struct job_record **out, struct
 int submit_read_call(const struct request *rq, const struct group *g, uint32_t rank,
                      struct job_record **out, struct err *e);
 
-/* Idempotency-Key into key[LIMIT_KEY_BYTES + 1], "" when there is none. Returns 0, or -1 with
- * ERR_bad_header. */
+/* Idempotency-Key as it came into key[LIMIT_KEY_BYTES + 1], "" when there is none. Returns 0, or -1
+ * with ERR_bad_header. */
 int submit_read_key(const struct request *rq, char *key, struct err *e);
+
+/* The same, as a key of the account's own: into key[LIMIT_FULL_KEY_BYTES + 1]. */
+int submit_read_own_key(const struct request *rq, char *key, struct err *e);
 
 /* One tensor per rank (NULL where none is given), checked against each other and the op; sets the
  * record's dtype and shapes. tensors has room for r->n. */

@@ -27,11 +27,12 @@ static int from_payload(struct payload *p, struct tensor **out, struct err *e)
 /* A bare list or number, or an object whose dtype may also stand in the query. */
 static int from_json(struct request *rq, struct tensor **out, struct err *e)
 {
+    struct json_jobs none = {.who = &rq->visitor};
     bool named;
 
     if (json_tensor_read(&rq->body.json,
                          params_has(rq->params, PARAM_dtype) ? rq->params->dtype : DTYPE_float32,
-                         "", NULL, out, &named, e) != 0)
+                         "", &none, out, &named, e) != 0)
         return -1;
     if (*out && !named)
         return 0;
@@ -78,6 +79,7 @@ int api_tensor_create(struct request *rq, struct err *e)
     if (submit_check_stated(rq->params, w->tensor, true, e) != 0)
         return -1;
     body_fini(&rq->body);
+    w->tensor->owner = rq->visitor.account;
     w->tensor->created_us = clock_wall_us();
     if (__builtin_add_overflow(w->tensor->created_us, api_facts.retain_us, &w->tensor->expires_us))
         w->tensor->expires_us = UINT64_MAX;
@@ -97,6 +99,10 @@ static struct tensor *find(const struct request *rq, struct err *e)
 
     if (id_parse('t', rq->args[0], strlen(rq->args[0]), &id) == 0)
         t = tensor_find(&id);
+    if (t && !visitor_sees(&rq->visitor, t->owner)) {
+        tensor_unref(t);
+        t = NULL;
+    }
     if (!t)
         err_set(e, ERR_tensor_unknown, "there is no tensor %.64s", rq->args[0]);
     return t;

@@ -40,6 +40,7 @@ void job_request_init(struct job_request *jr, struct request *rq, uint64_t wait_
 {
     jr->rq = rq;
     jr->wait.wake = job_woken;
+    jr->wait.scope = visitor_scope(&rq->visitor);
     jr->wait.deadline_us = wait_us ? clock_us() + wait_us : 0;
 }
 

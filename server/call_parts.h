@@ -43,7 +43,7 @@ struct gather {
 /* The calls of one group, or of one ordered pair of its ranks. */
 struct series {
     struct series *next; /* in its bucket */
-    char group[LIMIT_GROUP_NAME_BYTES + 1];
+    char group[LIMIT_FULL_GROUP_BYTES + 1];
     bool gone; /* the group was deleted: it ends with its last job */
     bool pair;
     uint32_t src, dst; /* of a pair */

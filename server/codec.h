@@ -11,6 +11,7 @@
 #include "schema/error.h"
 #include "schema/shape.h"
 #include "server/json.h"
+#include "server/tokens.h"
 #include "server/tensor.h"
 #include "server/text.h"
 
@@ -102,6 +103,7 @@ struct json_output {
 
 /* Whoever knows the jobs whose outputs a body may name. */
 struct json_jobs {
+    const struct visitor *who; /* whose tensors may be named, and who pays for new ones */
     uint32_t rank; /* the group rank whose input is read: the rank where none is named */
     /* A new reference in *out. Returns 0, or -1. */
     int (*find)(struct json_jobs *jobs, const struct json_output *what, struct tensor **out,
@@ -115,7 +117,8 @@ struct json_jobs {
  *
  *   dtype    of plain lists, and what an object without dtype has
  *   pointer  where span stands in the document, for errors: "/inputs/0"
- *   jobs     finds outputs of jobs; NULL: they may not be named here
+ *   jobs     who asks, and what finds outputs of jobs (find is NULL: they may not be named here);
+ *            NULL: everybody
  *   named    set when it was a {"tensor":...}: *out is then that tensor (ERR_input_unknown when
  *            there is none, ERR_tensor_lost when its bytes are gone)
  *

@@ -228,8 +228,19 @@ out:
 
 /* ---- objects ---- */
 
-static int read_named(const struct json_span *value, const char *pointer, struct tensor **out,
-                      struct err *e)
+/* Others' tensors are not there. */
+static struct tensor *find_own(const struct id *id, const struct json_jobs *jobs)
+{
+    struct tensor *t = tensor_find(id);
+
+    if (!t || !jobs || visitor_sees(jobs->who, t->owner))
+        return t;
+    tensor_unref(t);
+    return NULL;
+}
+
+static int read_named(const struct json_span *value, const char *pointer,
+                      const struct json_jobs *jobs, struct tensor **out, struct err *e)
 {
     char text[65];
     struct id id;
@@ -237,7 +248,7 @@ static int read_named(const struct json_span *value, const char *pointer, struct
 
     if (len < 0)
         snprintf(text, sizeof text, "%.*s", json_shown(value, 64), value->at);
-    if (len < 0 || id_parse('t', text, (size_t)len, &id) != 0 || !(*out = tensor_find(&id))) {
+    if (len < 0 || id_parse('t', text, (size_t)len, &id) != 0 || !(*out = find_own(&id, jobs))) {
         err_set(e, ERR_input_unknown, "there is no tensor %s", text);
         return err_pointer(e, "%s", pointer);
     }
@@ -328,7 +339,7 @@ static int read_output(const struct object *o, const char *pointer, struct json_
     char text[65];
     long len = json_kind(o->job) == JSON_STRING ? json_string(o->job, text, sizeof text) : -1;
 
-    if (!jobs) {
+    if (!jobs || !jobs->find) {
         err_set(e, ERR_inputs_invalid, "the output of a job cannot be named here");
         return err_pointer(e, "%s/job", pointer);
     }
@@ -391,7 +402,7 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
         return -1;
     *named = o.tensor != NULL;
     if (o.tensor)
-        return read_named(o.tensor, pointer, out, e);
+        return read_named(o.tensor, pointer, jobs, out, e);
     if (o.job)
         return read_output(&o, pointer, jobs, out, e);
     if (o.dtype && read_dtype(o.dtype, pointer, &dtype, e) != 0)

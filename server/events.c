@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct {
     pthread_mutex_t lock;
@@ -59,8 +60,22 @@ static void drop_oldest(void)
     x->any = NULL;
 }
 
+static bool may_see(const struct account *scope, const struct event *x)
+{
+    char account[LIMIT_ACCOUNT_BYTES + 1];
+
+    if (!scope || x->kind == EVENT_worker)
+        return true;
+    if (x->kind == EVENT_job)
+        return x->job->owner == scope;
+    group_account(x->group->name, account);
+    return strcmp(account, scope->name) == 0;
+}
+
 static bool concerns(const struct events_reader *r, const struct event *x)
 {
+    if (!may_see(r->scope, x))
+        return false;
     return id_is_zero(&r->job) || (x->kind == EVENT_job && id_equal(&r->job, &x->job->id));
 }
 

@@ -28,8 +28,9 @@ struct event {
 
 /* One who follows. Zeroed by its owner, then opened. */
 struct events_reader {
-    uint64_t next;                         /* the number of the event that it has not seen */
-    struct id job;                         /* only of this one; zero: everything */
+    uint64_t next;               /* the number of the event that it has not seen */
+    struct id job;               /* only of this one; zero: everything */
+    const struct account *scope; /* only what is this account's, and workers; NULL: everybody's */
     void (*wake)(struct events_reader *r); /* core thread, once a wait */
     bool beat;                             /* it was woken for nothing but the time */
     /* events.c's. */

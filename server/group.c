@@ -6,13 +6,14 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* As small as its ranks; a struct group has room for LIMIT_RANKS. */
 struct entry {
-    char name[LIMIT_GROUP_NAME_BYTES + 1];
+    char name[LIMIT_FULL_GROUP_BYTES + 1];
+    struct account *account;
     uint64_t created_us;
     uint32_t n;
     uint32_t ranks[];
@@ -97,14 +98,40 @@ int group_check_ranks(const uint32_t *ranks, uint32_t n, struct err *e)
     return 0;
 }
 
-static bool is_world(const char *name, size_t len)
+const char *group_short(const char *full)
 {
-    return len == 5 && memcmp(name, "world", 5) == 0;
+    const char *slash = strchr(full, '/');
+
+    return slash ? slash + 1 : full;
 }
 
-static void copy_world(struct group *out)
+void group_account(const char *full, char out[LIMIT_ACCOUNT_BYTES + 1])
 {
-    strcpy(out->name, "world");
+    const char *slash = strchr(full, '/');
+    size_t len = slash ? (size_t)(slash - full) : 0;
+
+    len = len <= LIMIT_ACCOUNT_BYTES ? len : 0;
+    memcpy(out, full, len);
+    out[len] = '\0';
+}
+
+void group_full(const struct account *a, const char *name, char out[LIMIT_FULL_GROUP_BYTES + 1])
+{
+    int len = snprintf(out, LIMIT_FULL_GROUP_BYTES + 1, "%s%s%s", a->name, a->name[0] ? "/" : "",
+                       name);
+
+    if (len > LIMIT_FULL_GROUP_BYTES)
+        out[0] = '\0';
+}
+
+bool group_is_world(const char *full)
+{
+    return strcmp(group_short(full), "world") == 0;
+}
+
+static void copy_world(const char *name, struct group *out)
+{
+    memmove(out->name, name, strlen(name) + 1);
     out->created_us = table.created_us;
     out->n = table.world_size;
     for (uint32_t i = 0; i < out->n; i++)
@@ -144,23 +171,26 @@ static bool is_at(uint32_t i, const char *name)
 
 static int unknown(const char *name, size_t len, struct err *e)
 {
+    const char *slash = memchr(name, '/', len), *shown = slash ? slash + 1 : name;
+
+    len -= (size_t)(shown - name);
     return err_set(e, ERR_group_unknown, "there is no group called \"%.*s\"",
-                   len > LIMIT_GROUP_NAME_BYTES ? LIMIT_GROUP_NAME_BYTES : (int)len, name);
+                   len > LIMIT_GROUP_NAME_BYTES ? LIMIT_GROUP_NAME_BYTES : (int)len, shown);
 }
 
 int group_find(const char *name, size_t len, struct group *out, struct err *e)
 {
-    char text[LIMIT_GROUP_NAME_BYTES + 1] = {0};
+    char text[LIMIT_FULL_GROUP_BYTES + 1] = {0};
     bool found;
     uint32_t i;
 
-    if (is_world(name, len)) {
-        copy_world(out);
-        return 0;
-    }
-    if (len == 0 || len > LIMIT_GROUP_NAME_BYTES || memchr(name, 0, len))
+    if (len == 0 || len > LIMIT_FULL_GROUP_BYTES || memchr(name, 0, len))
         return unknown("", 0, e);
     memcpy(text, name, len);
+    if (group_is_world(text)) {
+        copy_world(text, out);
+        return 0;
+    }
     pthread_mutex_lock(&table.lock);
     i = place_of(text);
     found = is_at(i, text);
@@ -178,7 +208,7 @@ static bool same_ranks(const struct group *g, uint32_t n, const uint32_t *ranks)
 static int exists(const struct group *g, struct err *e)
 {
     return err_set(e, ERR_group_exists, "the group \"%s\" has other ranks: %stake another name",
-                   g->name, strcmp(g->name, "world") == 0 ? "" : "delete it first, or ");
+                   group_short(g->name), group_is_world(g->name) ? "" : "delete it first, or ");
 }
 
 /* Under the lock: a hole at i. */
@@ -198,23 +228,30 @@ static int make_room(uint32_t i)
     return 0;
 }
 
-/* Under the lock. */
-static int add(const struct group *g, struct err *e)
+static struct account *account_of(const struct group *g, struct err *e)
 {
-    uint32_t i = place_of(g->name);
+    char name[LIMIT_ACCOUNT_BYTES + 1];
+    struct account *a;
+
+    group_account(g->name, name);
+    a = account_get(name);
+    if (!a)
+        err_set(e, ERR_no_memory, "an account");
+    return a;
+}
+
+/* Under the lock. The account has been counted. */
+static int add_at(uint32_t i, const struct group *g, struct account *a, struct err *e)
+{
     struct entry *made;
 
-    if (is_at(i, g->name))
-        return same_ranks(g, table.entries[i]->n, table.entries[i]->ranks) ? 1 : exists(g, e);
-    if (table.n >= LIMIT_GROUPS)
-        return err_set(e, ERR_too_many_groups, "there are %d groups: delete one first",
-                       LIMIT_GROUPS);
     made = calloc(1, sizeof *made + g->n * sizeof made->ranks[0]);
     if (!made || make_room(i) != 0) {
         free(made);
         return err_set(e, ERR_no_memory, "a group");
     }
     memcpy(made->name, g->name, sizeof made->name);
+    made->account = a;
     made->created_us = g->created_us;
     made->n = g->n;
     memcpy(made->ranks, g->ranks, g->n * sizeof made->ranks[0]);
@@ -222,20 +259,54 @@ static int add(const struct group *g, struct err *e)
     return 0;
 }
 
-int group_add(const struct group *g, struct err *e)
+/* Under the lock. */
+static int add(const struct group *g, bool restored, struct err *e)
+{
+    uint32_t i = place_of(g->name);
+    struct account *a;
+
+    if (is_at(i, g->name))
+        return same_ranks(g, table.entries[i]->n, table.entries[i]->ranks) ? 1 : exists(g, e);
+    if (table.n >= LIMIT_GROUPS && !restored)
+        return err_set(e, ERR_too_many_groups, "there are %d groups: delete one first",
+                       LIMIT_GROUPS);
+    a = account_of(g, e);
+    if (!a)
+        return -1;
+    if (restored)
+        account_force(a, USE_groups, 1);
+    else if (account_take(a, USE_groups, 1, e) != 0)
+        return -1;
+    if (add_at(i, g, a, e) == 0)
+        return 0;
+    account_give_back(a, USE_groups, 1);
+    return -1;
+}
+
+static int add_locked(const struct group *g, bool restored, struct err *e)
 {
     struct group world;
     int rc;
 
     assert(core_here());
-    if (is_world(g->name, strlen(g->name))) {
-        copy_world(&world);
+    if (group_is_world(g->name)) {
+        copy_world(g->name, &world);
         return same_ranks(g, world.n, world.ranks) ? 1 : exists(g, e);
     }
     pthread_mutex_lock(&table.lock);
-    rc = add(g, e);
+    rc = add(g, restored, e);
     pthread_mutex_unlock(&table.lock);
     return rc;
+}
+
+int group_add(const struct group *g, struct err *e)
+{
+    return add_locked(g, false, e);
+}
+
+int group_restore(const struct group *g, struct err *e)
+{
+    return add_locked(g, true, e);
 }
 
 int group_remove(const char *name, struct err *e)
@@ -244,12 +315,13 @@ int group_remove(const char *name, struct err *e)
     bool found;
 
     assert(core_here());
-    if (is_world(name, strlen(name)))
+    if (group_is_world(name))
         return err_set(e, ERR_group_protected, "the group \"world\" is always there");
     pthread_mutex_lock(&table.lock);
     i = place_of(name);
     found = is_at(i, name);
     if (found) {
+        account_give_back(table.entries[i]->account, USE_groups, 1);
         free(table.entries[i]);
         table.n--;
         memmove(table.entries + i, table.entries + i + 1, (table.n - i) * sizeof(struct entry *));
@@ -258,20 +330,32 @@ int group_remove(const char *name, struct err *e)
     return found ? 0 : unknown(name, strlen(name), e);
 }
 
-uint32_t group_list(const char *after, struct group *out, uint32_t max)
+uint32_t group_list(const struct account *a, const char *after, struct group *out, uint32_t max)
 {
-    uint32_t n = 0, i = 0;
+    char prefix[LIMIT_ACCOUNT_BYTES + 2] = "";
+    uint32_t n = 0, i;
 
+    if (a && a->name[0])
+        snprintf(prefix, sizeof prefix, "%s/", a->name);
     if (max > 0 && after[0] == 0)
-        copy_world(&out[n++]);
+        copy_world(a && a->name[0] ? strcat(strcpy(out[0].name, prefix), "world") : "world",
+                   &out[n++]);
     pthread_mutex_lock(&table.lock);
     /* The world stands before all names, wherever its own name would sort. */
-    if (after[0] != 0 && !is_world(after, strlen(after))) {
+    if (after[0] != 0 && !group_is_world(after)) {
         i = place_of(after);
         i += is_at(i, after);
+    } else {
+        i = place_of(prefix);
     }
-    for (; n < max && i < table.n; i++)
+    for (; n < max && i < table.n; i++) {
+        if (a && a != table.entries[i]->account) {
+            if (prefix[0])
+                break; /* they stand together */
+            continue;
+        }
         copy_entry(&out[n++], table.entries[i]);
+    }
     pthread_mutex_unlock(&table.lock);
     return n;
 }

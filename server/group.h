@@ -2,18 +2,24 @@
  *
  * Written on the core thread only (after the store has them); read from any thread, behind one
  * mutex (named in ARCHITECTURE.md). `world` is always there and is not stored.
+ *
+ * Accounts have groups of their own: a full name is "alice/pair", "alice/world" is the world as
+ * alice sees it, and what has no account before it is everybody's. Everything below takes full
+ * names but where it says otherwise.
  */
 #ifndef TUTTI_SERVER_GROUP_H
 #define TUTTI_SERVER_GROUP_H
 
 #include "schema/error.h"
 #include "schema/limits.h"
+#include "server/account.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct group {
-    char name[LIMIT_GROUP_NAME_BYTES + 1]; /* "" for a list */
+    char name[LIMIT_FULL_GROUP_BYTES + 1]; /* full; "" for a list */
     uint64_t created_us;                   /* wall */
     uint32_t n;
     uint32_t ranks[LIMIT_RANKS]; /* world ranks; ranks[0] is the root */
@@ -24,7 +30,17 @@ void group_table_fini(void);
 
 uint32_t group_world_size(void);
 
-/* Is it a name: [A-Za-z][A-Za-z0-9_.-]{0,63}? Returns 0, or -1 with ERR_group_invalid. */
+/* Whose it is, the account's name in out; and what is left of it without. */
+void group_account(const char *full, char out[LIMIT_ACCOUNT_BYTES + 1]);
+const char *group_short(const char *full);
+
+/* The full name of an account's group, "" when it is longer than any. */
+void group_full(const struct account *a, const char *name, char out[LIMIT_FULL_GROUP_BYTES + 1]);
+
+/* Is it the world, of whichever account? */
+bool group_is_world(const char *full);
+
+/* Is it a short name: [A-Za-z][A-Za-z0-9_.-]{0,63}? Returns 0, or -1 with ERR_group_invalid. */
 int group_check_name(const char *name, size_t len, struct err *e);
 
 /* Ranks distinct, inside the world, at least one, at most LIMIT_RANKS?
@@ -42,8 +58,11 @@ int group_add(const struct group *g, struct err *e);
  */
 int group_remove(const char *name, struct err *e);
 
-/* Up to max groups by name after `after` ("" from the start; world comes first). Returns how many.
- */
-uint32_t group_list(const char *after, struct group *out, uint32_t max);
+/* (core) The same at a start: limits that have become smaller since refuse nothing. */
+int group_restore(const struct group *g, struct err *e);
+
+/* Up to max groups of an account (NULL: of all) by name after `after` ("" from the start; world
+ * comes first). Returns how many. */
+uint32_t group_list(const struct account *a, const char *after, struct group *out, uint32_t max);
 
 #endif

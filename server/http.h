@@ -59,7 +59,7 @@ struct reply {
 struct request {
     enum method method;
     const struct route *route;
-    struct visitor visitor; /* who asks */
+    struct visitor visitor;                     /* who asks */
     char args[REQUEST_ARGS][REQUEST_ARG_BYTES]; /* {segments} of the path, decoded, in order */
     struct params *params; /* of the query; the JSON body's are added by the handler */
     int64_t length_bytes;  /* Content-Length; -1: chunked; 0: none */

@@ -24,7 +24,8 @@
  * wake and deadline_us. Not to be touched from job_submit/job_watch/... until wake. */
 struct job_wait {
     void (*wake)(struct job_wait *w); /* core thread; exactly once */
-    uint64_t deadline_us; /* clock_us(); 0: answer as soon as the request is acknowledged */
+    const struct account *scope; /* whose job it may be; NULL: anybody's. Others' are unknown */
+    uint64_t deadline_us;        /* clock_us(); 0: answer as soon as the request is acknowledged */
 
     /* The answer, valid in and after wake. */
     int rc; /* 0, or -1 with err */
@@ -53,7 +54,7 @@ struct job_submission {
     struct job_record *record; /* id, received_us, validated_us set; taken by job_submit */
     struct tensor **inputs;    /* record_needs(record), NULL where a rank gives nothing; references
                                   are taken */
-    char key[LIMIT_KEY_BYTES + 1]; /* Idempotency-Key; "" when none */
+    char key[LIMIT_FULL_KEY_BYTES + 1]; /* Idempotency-Key, the owner's; "" when none */
     uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
     uint8_t text[16];   /* and of how it was written, when has_text */
     bool has_text;

@@ -1,5 +1,6 @@
 /* job_doc.c - jobs, outputs and tensors as JSON documents. */
 #include "server/api.h"
+#include "server/group.h"
 #include "server/problem.h"
 
 #include <string.h>
@@ -165,13 +166,25 @@ static void awaits_write(struct text *out, const struct job_record *r)
     text_end_array(out);
 }
 
+void group_name_write(struct text *out, const char *name, const char *full)
+{
+    char account[LIMIT_ACCOUNT_BYTES + 1];
+
+    text_string(out, name, group_short(full));
+    group_account(full, account);
+    if (account[0])
+        text_string(out, "owner", account);
+}
+
 void job_doc_write(struct text *out, const struct job_record *r, int data)
 {
     text_object(out, NULL);
     id_write(out, "id", 'j', &r->id);
     text_string(out, "op", r->op->name);
     id_write(out, "parent", 'j', &r->parent);
-    text_string(out, "group", r->group[0] ? r->group : NULL);
+    text_string(out, "group", r->group[0] ? group_short(r->group) : NULL);
+    if (r->owner->name[0])
+        text_string(out, "owner", r->owner->name);
     text_array(out, "ranks");
     for (uint32_t i = 0; i < r->n; i++)
         text_uint(out, NULL, r->ranks[i]);

@@ -63,6 +63,8 @@ static struct tensor *new_output(const struct job *j, uint32_t rank, struct err 
     if (!t)
         err_set(e, ERR_no_memory, "an output tensor");
     else
+        t->owner = r->owner;
+    if (t)
         t->job = r->id;
     return t;
 }
@@ -189,6 +191,7 @@ static struct tensor *keep(const struct job *j, struct tensor *from)
     t = tensor_new(from->dtype, &from->shape, from->extent, from->offset);
     if (t) {
         t->job = j->record->id;
+        t->owner = j->record->owner;
         tensor_expire(t, expiry(j));
     }
     return t;

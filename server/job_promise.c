@@ -129,6 +129,8 @@ static void on_ask(struct core_msg *m)
         struct promise_question *q = &a->q[i];
         struct job *j = job_find(&q->t->promise->job);
 
+        if (j && a->scope && a->scope != j->record->owner)
+            j = NULL;
         q->rc = j ? answer(j, q->t, &q->err) : 1;
     }
     a->done(a);
@@ -411,7 +413,7 @@ static void find_again(struct tensor *t)
     if (from)
         rc = answer(from, t, &e);
     else
-        rc = store_job_read(&p->job, &r, &e) != 0 ? -1 : promise_answer(t, r, &e);
+        rc = store_job_read(&p->job, NULL, &r, &e) != 0 ? -1 : promise_answer(t, r, &e);
     if (rc != 0 && e.code == ERR_job_unknown)
         err_set(
             &e, ERR_input_failed,

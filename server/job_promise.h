@@ -21,6 +21,7 @@ struct promise_question {
 
 struct promise_ask {
     void (*done)(struct promise_ask *a); /* core thread, exactly once */
+    const struct account *scope;         /* whose jobs may be named; NULL: anybody's */
     struct promise_question *q;
     uint32_t n;
     struct core_msg msg;

@@ -157,7 +157,7 @@ static void begin(struct core_msg *m)
         return;
     }
     j = job_find(&w->id);
-    if (!j) {
+    if (!j || (w->scope && w->scope != j->record->owner)) {
         job_wait_refuse_unknown(w);
         return;
     }

@@ -12,6 +12,7 @@ struct job_record *record_new(uint32_t n)
     if (!r)
         return NULL;
     r->n = n;
+    r->owner = account_everybody();
     r->ranks = calloc(n ? n : 1, sizeof *r->ranks);
     if (!r->ranks) {
         free(r);

@@ -6,6 +6,7 @@
 #include "schema/error.h"
 #include "schema/op.h"
 #include "schema/state.h"
+#include "server/account.h"
 #include "server/id.h"
 
 #include <stdbool.h>
@@ -15,7 +16,8 @@ struct job_record {
     struct id id;
     const struct op *op;
     struct op_params params;
-    char group[LIMIT_GROUP_NAME_BYTES + 1]; /* "" for a list without a name */
+    struct account *owner;
+    char group[LIMIT_FULL_GROUP_BYTES + 1]; /* full; "" for a list without a name */
     uint32_t n;
     uint32_t *ranks; /* world ranks in group order; owned */
     enum dtype dtype;

@@ -26,7 +26,7 @@ static int on_group(void *arg, const struct group *g, struct err *e)
         return 0;
     }
     n->groups++;
-    return group_add(g, e) < 0 ? -1 : 0;
+    return group_restore(g, e) < 0 ? -1 : 0;
 }
 
 static int on_tensor(void *arg, struct tensor *t, struct err *e)

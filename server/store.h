@@ -209,18 +209,20 @@ int store_key_read(const struct store_key *k, struct id *job, struct err *e);
  * with ERR_store. */
 int store_text_read(const char *key, const uint8_t *text, struct id *job, struct err *e);
 
-/* A job's record (state queued when it is unfinished: memory knows better). Returns 0, or -1 with
- * ERR_job_unknown or ERR_store. */
-int store_job_read(const struct id *id, struct job_record **out, struct err *e);
+/* A job's record (state queued when it is unfinished: memory knows better). scope: whose it may be;
+ * NULL: anybody's. Returns 0, or -1 with ERR_job_unknown or ERR_store. */
+int store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
+                   struct err *e);
 
 struct store_job_filter {
     struct id before;   /* older than this; zero: from the newest */
     bool terminal_only; /* leave unfinished ones out */
     bool has_state;
-    enum job_state state; /* a terminal one */
-    const struct op *op;  /* NULL: any */
-    const char *group;    /* NULL: any */
-    const char *label;    /* NULL: any */
+    enum job_state state;        /* a terminal one */
+    const struct op *op;         /* NULL: any */
+    const char *group;           /* NULL: any */
+    const char *label;           /* NULL: any */
+    const struct account *owner; /* NULL: any */
 };
 
 /* Newest first, up to max. Returns 0 or -1 (nothing in out then). */

@@ -60,6 +60,7 @@ static void bind_job(sqlite3_stmt *s, const struct job_record *r)
     bind_u64(s, 16, r->attempts);
     bind_u64(s, 17, r->received_us);
     bind_u64(s, 18, r->validated_us);
+    bind_text(s, 27, r->owner->name);
 }
 
 static void bind_gradient(sqlite3_stmt *s, const struct job_record *r)

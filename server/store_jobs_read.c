@@ -44,16 +44,18 @@ enum column {
     COL_nothing,
     COL_mask,
     COL_mask_min,
-    COL_kept
+    COL_kept,
+    COL_owner
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
 
 static int read_names(sqlite3_stmt *s, struct job_record *r)
 {
-    char state[16], op[64];
+    char state[16], op[64], owner[LIMIT_ACCOUNT_BYTES + 1];
 
-    if (column_text(s, COL_state, state, sizeof state) != 0 ||
+    if (column_text(s, COL_owner, owner, sizeof owner) != 0 || !(r->owner = account_get(owner)) ||
+        column_text(s, COL_state, state, sizeof state) != 0 ||
         job_state_find(state, strlen(state), &r->state) != 0 ||
         column_text(s, COL_op, op, sizeof op) != 0 || !(r->op = op_find(op, strlen(op))))
         return -1;
@@ -170,7 +172,8 @@ int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
     return 0;
 }
 
-int store_job_read(const struct id *id, struct job_record **out, struct err *e)
+int store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
+                   struct err *e)
 {
     struct db *db = store_reader(e);
     sqlite3_stmt *s = db ? db_stmt(db, STMT_job_read, e) : NULL;
@@ -180,6 +183,7 @@ int store_job_read(const struct id *id, struct job_record **out, struct err *e)
     if (!s)
         return -1;
     bind_id(s, 1, id);
+    bind_text(s, 2, scope ? scope->name : NULL);
     rc = db_step(db, s, e);
     if (rc < 0)
         return -1;
@@ -197,7 +201,7 @@ static enum stmt_id statement_for(const struct store_job_filter *f)
         return STMT_job_list_label;
     if (f->has_state && (f->state == JOB_failed || f->state == JOB_cancelled))
         return STMT_job_list_bad;
-    return STMT_job_list;
+    return f->owner && f->owner->name[0] ? STMT_job_list_own : STMT_job_list;
 }
 
 static void bind_filter(sqlite3_stmt *s, const struct store_job_filter *f, uint32_t max)
@@ -211,6 +215,7 @@ static void bind_filter(sqlite3_stmt *s, const struct store_job_filter *f, uint3
     bind_u64(s, 4, f->terminal_only);
     bind_text(s, 5, f->has_state ? job_state_name(f->state) : NULL);
     bind_u64(s, 6, max);
+    bind_text(s, 8, f->owner ? f->owner->name : NULL);
     if (statement_for(f) == STMT_job_list_label)
         bind_text(s, 7, f->label);
 }

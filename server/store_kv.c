@@ -43,7 +43,7 @@ static int check_group(const char *group, const struct kv_condition *when, struc
     sqlite3_stmt *s;
     int there;
 
-    if (strcmp(group, "world") == 0) /* has no row */
+    if (group_is_world(group)) /* has no row */
         return 0;
     s = db_stmt(store_writer(), STMT_group_made, e);
     if (!s)
@@ -55,7 +55,8 @@ static int check_group(const char *group, const struct kv_condition *when, struc
         return -1;
     sqlite3_reset(s);
     return there ? 0
-                 : err_set(e, ERR_group_unknown, "the group \"%s\" was deleted meanwhile", group);
+                 : err_set(e, ERR_group_unknown, "the group \"%s\" was deleted meanwhile",
+                           group_short(group));
 }
 
 static bool is_one_of(const struct id *version, const struct kv_condition *when)

@@ -122,18 +122,24 @@ static int tensor_from_row(sqlite3_stmt *s, struct tensor **out, struct err *e)
 {
     uint64_t at = column_u64(s, 3), bytes = column_u64(s, 4), offset = column_u64(s, 5);
     struct id id, job;
+    char owner[LIMIT_ACCOUNT_BYTES + 1];
     enum dtype d;
     struct shape shape;
     struct tensor *t;
 
-    if (column_id(s, 0, &id) != 0 || column_dtype(s, 1, &d) != 0 ||
-        column_shape(s, 2, d, &shape) != 0 || column_id(s, 6, &job) != 0 ||
-        !lies_inside(d, &shape, offset, bytes))
+    if (column_text(s, 10, owner, sizeof owner) != 0 || column_id(s, 0, &id) != 0 ||
+        column_dtype(s, 1, &d) != 0 || column_shape(s, 2, d, &shape) != 0 ||
+        column_id(s, 6, &job) != 0 || !lies_inside(d, &shape, offset, bytes))
         return store_damaged("a tensor", e);
     t = place_tensor(d, &shape, &id, at, bytes, offset, column_u64(s, 9) != 0);
     if (!t)
         return err_set(e, ERR_no_memory, "a tensor");
     t->job = job;
+    t->owner = account_get(owner);
+    if (!t->owner) {
+        tensor_unref(t);
+        return err_set(e, ERR_no_memory, "an account");
+    }
     t->created_us = column_u64(s, 7);
     t->expires_us = column_u64(s, 8);
     *out = t;

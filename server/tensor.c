@@ -59,6 +59,7 @@ struct tensor *tensor_new(enum dtype d, const struct shape *s, struct extent *ex
     if (!t)
         return NULL;
     t->id = id_new();
+    t->owner = account_everybody();
     t->dtype = d;
     t->shape = *s;
     t->size_bytes = shape_count(s) * dtypes[d].size_bytes;

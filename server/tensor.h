@@ -9,6 +9,7 @@
 
 #include "schema/dtype.h"
 #include "schema/shape.h"
+#include "server/account.h"
 #include "server/extent.h"
 #include "server/id.h"
 
@@ -25,6 +26,7 @@ struct residence {
 
 struct tensor {
     struct id id;
+    struct account *owner;
     enum dtype dtype;
     struct shape shape;
     uint64_t size_bytes;

@@ -35,6 +35,17 @@ struct visitor {
     enum role role;
 };
 
+/* Whose things it may see: its account's alone; NULL: everybody's. */
+static inline const struct account *visitor_scope(const struct visitor *v)
+{
+    return v->role == ROLE_admin ? NULL : v->account;
+}
+
+static inline bool visitor_sees(const struct visitor *v, const struct account *owner)
+{
+    return v->role == ROLE_admin || v->account == owner;
+}
+
 /* Main thread. Reads the file, which nobody but its owner may read, in the place of what was read
  * before; arena_bytes is what a quota in percent is of. Returns 0, or -1 with ERR_option that names
  * the line; then what was read before still holds. */

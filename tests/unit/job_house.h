@@ -136,8 +136,10 @@ void store_line_key(struct store_key *out, const char *key, uint32_t line)
 /* What a restart finds of jobs that have ended. */
 static struct job_record *stored_job;
 
-int store_job_read(const struct id *id, struct job_record **out, struct err *e)
+int store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
+                   struct err *e)
 {
+    (void)scope;
     if (!stored_job || !id_equal(&stored_job->id, id))
         return err_set(e, ERR_job_unknown, "there is no such job");
     *out = record_copy(stored_job);

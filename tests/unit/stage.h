@@ -202,7 +202,7 @@ static inline struct job_record *must_read(const struct id *id)
     struct job_record *r = NULL;
     struct err e = {0};
 
-    if (store_job_read(id, &r, &e) != 0)
+    if (store_job_read(id, NULL, &r, &e) != 0)
         fail_msg("%s", e.detail);
     return r;
 }
@@ -212,7 +212,7 @@ static inline void expect_unknown(const struct id *id)
     struct job_record *r = NULL;
     struct err e = {0};
 
-    assert_int_equal(store_job_read(id, &r, &e), -1);
+    assert_int_equal(store_job_read(id, NULL, &r, &e), -1);
     assert_int_equal(e.code, ERR_job_unknown);
 }
 

@@ -151,19 +151,19 @@ static void lists_are_the_world_and_then_by_name_in_pages(void **state)
 
         assert_int_equal(group_add(&g, &e), 0);
     }
-    assert_int_equal(group_list("", out, 8), 6);
+    assert_int_equal(group_list(NULL, "", out, 8), 6);
     assert_string_equal(out[0].name, "world");
     assert_string_equal(out[1].name, "Alpha");
     assert_string_equal(out[2].name, "alpha");
     assert_string_equal(out[5].name, "zeta");
-    assert_int_equal(group_list("", out, 2), 2);
-    assert_int_equal(group_list("world", out, 2), 2);
+    assert_int_equal(group_list(NULL, "", out, 2), 2);
+    assert_int_equal(group_list(NULL, "world", out, 2), 2);
     assert_string_equal(out[0].name, "Alpha");
-    assert_int_equal(group_list("beta", out, 8), 2);
+    assert_int_equal(group_list(NULL, "beta", out, 8), 2);
     assert_string_equal(out[0].name, "xylo");
-    assert_int_equal(group_list("c", out, 8), 2); /* a name that has gone */
-    assert_int_equal(group_list("zeta", out, 8), 0);
-    assert_int_equal(group_list("", out, 0), 0);
+    assert_int_equal(group_list(NULL, "c", out, 8), 2); /* a name that has gone */
+    assert_int_equal(group_list(NULL, "zeta", out, 8), 0);
+    assert_int_equal(group_list(NULL, "", out, 0), 0);
 }
 
 static void ten_thousand_groups_and_no_more(void **state)

@@ -258,7 +258,7 @@ static void expect_failed(int i, enum err_code code)
     struct job_record *r = NULL;
     struct err e = {0};
 
-    if (store_job_read(&job_ids[i], &r, &e) != 0)
+    if (store_job_read(&job_ids[i], NULL, &r, &e) != 0)
         fail_msg("%s", e.detail);
     assert_int_equal(r->state, JOB_failed);
     assert_int_equal(r->error->code, code);

@@ -34,7 +34,7 @@ static bool is_there(void)
     bool yes;
 
     stage_open(NULL);
-    yes = store_job_read(&child_id, &r, NULL) == 0;
+    yes = store_job_read(&child_id, NULL, &r, NULL) == 0;
     record_free(r);
     stage_close();
     return yes;
