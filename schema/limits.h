@@ -49,13 +49,14 @@
 #define LIMIT_DISCARD_BYTES (64ull << 20) /* of a refused body read on before closing */
 #define LIMIT_DISCARD_MS 10000
 #define LIMIT_CONNECTIONS 4096 /* fewer if RLIMIT_NOFILE says so */
+#define LIMIT_WAITS_RESERVE 64 /* connections that no waiting request may take */
 #define LIMIT_PAGE 500         /* rows of a list */
 #define LIMIT_PAGE_DEFAULT 50
 #define LIMIT_INLINE_ELEMENTS 65536    /* outputs shown as JSON data unasked */
 #define LIMIT_JSON_ELEMENTS (4u << 20) /* and with data=1: some 80 MB of text */
 #define LIMIT_EVENTS 1024              /* the last ones, for those who were cut off */
 #define LIMIT_EVENTS_KEPT_S 300        /* after the last of those who follow has left */
-#define LIMIT_EVENT_STREAMS 64         /* at once */
+#define LIMIT_EVENT_STREAMS 256        /* at once */
 #define LIMIT_EVENT_BEAT_S 15          /* a comment on each when nothing happens */
 
 /* Accounts. What each may use unless its line of the token file says otherwise. */

@@ -171,7 +171,7 @@ static int read_value(const struct request *rq, uint32_t rank, struct tensor **o
                             : 0;
     if (!rq->has_body)
         return err_set(e, ERR_inputs_invalid, "rank 0 brings the value: a JSON body");
-    if (extent_alloc(text->len, &x, e) != 0)
+    if (extent_alloc_for(rq->visitor.account, text->len, &x, e) != 0)
         return -1;
     *out = tensor_new(DTYPE_uint8, &shape, x, 0);
     extent_unref(x); /* the tensor has its own reference */
@@ -322,9 +322,15 @@ static int create(struct request *rq, const struct job_record *of, bool value, s
 {
     struct call *c = read_call(rq, of, value, e);
     struct call_request *cr = c ? calloc(1, sizeof *cr) : NULL;
+    uint64_t wait_us = params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull);
 
     if (!c)
         return refs_find(rq, api_call_create, e);
+    if (wait_us > 0 && http_take_wait(rq, e) != 0) {
+        call_free(c);
+        free(cr);
+        return -1;
+    }
     body_fini(&rq->body); /* the tensor holds what it needs */
     refs_end(rq);
     if (!cr) {
@@ -333,8 +339,7 @@ static int create(struct request *rq, const struct job_record *of, bool value, s
     }
     cr->rank = c->rank;
     cr->value = value;
-    job_request_init(&cr->jr, rq,
-                     params_us(rq->params, PARAM_wait, LIMIT_CALL_WAIT_S * 1000000ull));
+    job_request_init(&cr->jr, rq, wait_us);
     request_state(rq, cr, state_free);
     c->wait = &cr->jr.wait;
     rq->resume = called;

@@ -167,6 +167,7 @@ static struct stream *stream_new(struct request *rq, struct err *e)
     }
     s->rq = rq;
     s->reader.wake = on_wake;
+    s->reader.account = rq->visitor.account;
     s->reader.scope = visitor_scope(&rq->visitor);
     atomic_init(&s->refs, 1);
     text_init(&s->text);

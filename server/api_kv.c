@@ -250,6 +250,8 @@ static int wait_for(struct kv_request *k, int (*again)(struct request *, struct 
         return err_set(e, ERR_key_unknown, "the key %s has no value", rq->args[1]);
     if (kv_draining())
         return err_set(e, ERR_draining, "the service stops before the key has a value");
+    if (http_take_wait(rq, e) != 0)
+        return -1;
     k->wait = (struct kv_wait){.wake = woken,
                                .group = k->group,
                                .key = k->key,

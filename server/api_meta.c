@@ -71,6 +71,31 @@ static void tables_write(struct text *t)
     text_end_array(t);
 }
 
+/* What the asker may use, and does. */
+static void account_write(struct text *t, const struct visitor *v)
+{
+    if (!v->account->name[0])
+        return;
+    text_object(t, "account");
+    text_string(t, "name", v->account->name);
+    text_string(t, "role", role_name(v->role));
+    for (int u = 0; u < USE_COUNT; u++) {
+        uint64_t most = atomic_load(&v->account->most[u]);
+
+        text_object(t, account_use_name((enum use)u));
+        if (u == USE_keys) /* the database counts them */
+            text_null(t, "used");
+        else
+            text_uint(t, "used", atomic_load(&v->account->used[u]));
+        if (most == ACCOUNT_NO_LIMIT)
+            text_null(t, "most");
+        else
+            text_uint(t, "most", most);
+        text_end_object(t);
+    }
+    text_end_object(t);
+}
+
 int api_v1(struct request *rq, struct err *e)
 {
     static const char *const links[][2] = {
@@ -86,6 +111,7 @@ int api_v1(struct request *rq, struct err *e)
     text_string(t, "backend", strcmp(api_facts.backend, "auto") == 0 ? "shm" : api_facts.backend);
     text_uint(t, "world_size", group_world_size());
     text_time(t, "started_at", api_facts.started_us);
+    account_write(t, &rq->visitor);
     limits_write(t);
     tables_write(t);
     text_object(t, "links");
@@ -172,6 +198,7 @@ int api_metrics(struct request *rq, struct err *e)
     text_uint(t, "tensors", tensor_count());
     text_uint(t, "json_bytes", body_json_bytes());
     text_uint(t, "event_streams", events_readers());
+    text_uint(t, "waits", http_waits());
     text_object(t, "connections");
     text_uint(t, "open", open);
     text_uint(t, "most", most);

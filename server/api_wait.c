@@ -47,8 +47,11 @@ void job_request_init(struct job_request *jr, struct request *rq, uint64_t wait_
 struct job_request *job_request_new(struct request *rq, uint64_t wait_us,
                                     int (*resume)(struct request *, struct err *), struct err *e)
 {
-    struct job_request *jr = calloc(1, sizeof *jr);
+    struct job_request *jr;
 
+    if (wait_us > 0 && http_take_wait(rq, e) != 0)
+        return NULL;
+    jr = calloc(1, sizeof *jr);
     if (!jr) {
         err_set(e, ERR_no_memory, "a request");
         return NULL;

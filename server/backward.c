@@ -83,7 +83,7 @@ struct tensor *backward_zeros(const struct job_record *b, struct err *e)
     struct extent *x = NULL;
     struct tensor *t;
 
-    if (extent_alloc(bytes, &x, e) != 0)
+    if (extent_alloc_for(b->owner, bytes, &x, e) != 0)
         return NULL;
     t = tensor_new(b->dtype, &b->in_shape, x, 0);
     extent_unref(x); /* the tensor has its own reference */

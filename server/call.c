@@ -176,7 +176,7 @@ static struct gather *open_gather(struct series *s, struct call *c, struct err *
 static int check_room(const struct series *s, const struct call *c, struct err *e)
 {
     if (s->open < LIMIT_CALLS_AHEAD)
-        return job_count_in(e);
+        return job_count_in(c->record->owner, e);
     return err_set(e, ERR_too_many_jobs,
                    "rank %u has made %u calls that other ranks have not come to; wait for them",
                    c->rank, s->open);
@@ -234,7 +234,7 @@ static void join(struct series *s, struct call *c)
     if (!g && check_room(s, c, &e) == 0) {
         g = open_gather(s, c, &e);
         if (!g)
-            job_count_out();
+            job_count_out(c->record->owner);
     }
     if (!g) {
         refuse(c, &e);

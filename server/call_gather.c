@@ -216,7 +216,7 @@ static void refuse_all(struct gather *g, const struct err *why)
         job_wait_refuse(j->waits, why);
     j->gather = NULL;
     job_leave(j);
-    job_count_out();
+    job_count_out(j->record->owner);
     job_free(j);
     gather_free(g);
 }
@@ -282,6 +282,10 @@ static void record(struct gather *g)
     if (left > 0 && promises_circle(j)) {
         err_set(&why, ERR_input_failed,
                 "the job waits for its own output: what an input of it takes depends on it");
+        gather_end(g, JOB_failed, &why);
+        return;
+    }
+    if (job_reserve(j, &why) != 0) {
         gather_end(g, JOB_failed, &why);
         return;
     }

@@ -120,3 +120,8 @@ int payload_split(const struct tensor *stack, uint32_t n, struct tensor **out, s
     }
     return 0;
 }
+
+int codec_alloc(struct account *payer, uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    return extent_alloc_for(payer ? payer : account_everybody(), size_bytes, out, e);
+}

@@ -27,7 +27,8 @@ struct codec_head {
     enum dtype dtype;
     bool has_shape;
     struct shape shape;
-    int64_t length_bytes; /* Content-Length, -1 when chunked */
+    int64_t length_bytes;  /* Content-Length, -1 when chunked */
+    struct account *payer; /* of the extents; NULL: everybody */
 };
 
 /* What a binary body held: one tensor (a job's is stacked along axis 0), or named ones. */
@@ -80,6 +81,9 @@ struct codec {
 
 const struct codec *codec_of(enum format f);
 extern const struct codec codec_json, codec_npy, codec_safetensors, codec_raw;
+
+/* For codecs: an extent that the payer pays. */
+int codec_alloc(struct account *payer, uint64_t size_bytes, struct extent **out, struct err *e);
 
 /* For codecs: head bytes (copied) and then the bytes of every tensor that is there.
  * Returns 0, or -1 with ERR_no_memory. */

@@ -193,7 +193,8 @@ static int read_elements(const struct json_span *span, const struct shape *nest,
 
 /* shape: what the text says beside the data, or NULL. */
 static int read_data(const struct json_span *span, enum dtype d, const char *pointer,
-                     const struct shape *shape, struct tensor **out, struct err *e)
+                     const struct shape *shape, const struct json_jobs *jobs, struct tensor **out,
+                     struct err *e)
 {
     struct nest n = {.prefix = pointer};
     struct shape nest = {0};
@@ -215,7 +216,7 @@ static int read_data(const struct json_span *span, enum dtype d, const char *poi
                 shape_format(&nest, got, sizeof got), (unsigned long long)n.leaves);
         return err_pointer(e, "%s", pointer);
     }
-    if (extent_alloc(bytes, &extent, e) != 0)
+    if (codec_alloc(jobs ? jobs->who->account : NULL, bytes, &extent, e) != 0)
         return -1;
     if (read_elements(span, &nest, d, pointer, extent_bytes(extent), e) != 0)
         goto out;
@@ -411,7 +412,7 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
     if (o.shape && json_shape_read(o.shape, at, &shape, e) != 0)
         return -1;
     snprintf(at, sizeof at, "%s/data", pointer);
-    return read_data(o.data, dtype, at, o.shape ? &shape : NULL, out, e);
+    return read_data(o.data, dtype, at, o.shape ? &shape : NULL, jobs, out, e);
 }
 
 int json_tensor_read(const struct json_span *span, enum dtype dtype, const char *pointer,
@@ -425,6 +426,6 @@ int json_tensor_read(const struct json_span *span, enum dtype dtype, const char 
     case JSON_OBJECT:
         return read_object(span, dtype, pointer, jobs, out, named, e);
     default:
-        return read_data(span, dtype, pointer, NULL, out, e);
+        return read_data(span, dtype, pointer, NULL, jobs, out, e);
     }
 }

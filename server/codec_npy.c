@@ -43,7 +43,7 @@ static int npy_begin(void **state, const struct codec_head *head, struct err *e)
         return err_set(e, ERR_no_memory, "a .npy body");
     n->head = *head;
     if (head->length_bytes >= (int64_t)HEAD_MIN &&
-        extent_alloc((uint64_t)head->length_bytes - HEAD_MIN, &n->extent, e) != 0) {
+        codec_alloc(head->payer, (uint64_t)head->length_bytes - HEAD_MIN, &n->extent, e) != 0) {
         npy_drop(n);
         return -1;
     }
@@ -116,7 +116,7 @@ static int begin_data(struct npy *n, struct err *e)
         extent_shrink(n->extent, n->size_bytes);
         return 0;
     }
-    return extent_alloc(n->size_bytes, &n->extent, e);
+    return codec_alloc(n->head.payer, n->size_bytes, &n->extent, e);
 }
 
 /* Bytes up to want into to; returns how many were taken. */
@@ -262,7 +262,7 @@ static int put_in_order(struct npy *n, struct err *e)
 
     if (!n->header.fortran || n->header.shape.ndim < 2 || n->size_bytes == 0)
         return 0;
-    if (extent_alloc(n->size_bytes, &sorted, e) != 0)
+    if (codec_alloc(n->head.payer, n->size_bytes, &sorted, e) != 0)
         return -1;
     transpose(&n->header.shape, dtypes[n->header.dtype].size_bytes, extent_bytes(n->extent),
               extent_bytes(sorted));

@@ -51,7 +51,7 @@ static int raw_begin(void **state, const struct codec_head *head, struct err *e)
         wrong_size(r, (uint64_t)head->length_bytes, false, e);
         goto out;
     }
-    if (extent_alloc(r->size_bytes, &r->extent, e) != 0)
+    if (codec_alloc(head->payer, r->size_bytes, &r->extent, e) != 0)
         goto out;
     *state = r;
     return 0;

@@ -19,6 +19,7 @@ struct entry {
 };
 
 struct safetensors {
+    struct account *payer;
     int64_t length_bytes;
     bool has_dtype;
     enum dtype dtype; /* of the request */
@@ -56,10 +57,11 @@ static int st_begin(void **state, const struct codec_head *head, struct err *e)
     if (!s)
         return err_set(e, ERR_no_memory, "a safetensors body");
     s->length_bytes = head->length_bytes;
+    s->payer = head->payer;
     s->has_dtype = head->has_dtype;
     s->dtype = head->dtype;
     if (head->length_bytes >= (int64_t)HEAD_MIN &&
-        extent_alloc((uint64_t)head->length_bytes - HEAD_MIN, &s->extent, e) != 0) {
+        codec_alloc(head->payer, (uint64_t)head->length_bytes - HEAD_MIN, &s->extent, e) != 0) {
         st_drop(s);
         return -1;
     }
@@ -246,7 +248,7 @@ static int begin_data(struct safetensors *s, struct err *e)
         extent_shrink(s->extent, s->size_bytes);
         return 0;
     }
-    return extent_alloc(s->size_bytes, &s->extent, e);
+    return codec_alloc(s->payer, s->size_bytes, &s->extent, e);
 }
 
 static int read_prefix(struct safetensors *s, struct err *e)

@@ -85,6 +85,8 @@ int events_open(struct events_reader *r, struct err *e)
 {
     int rc = 0;
 
+    if (r->account && account_take(r->account, USE_streams, 1, e) != 0)
+        return -1;
     pthread_mutex_lock(&events.lock);
     if (events.readers >= LIMIT_EVENT_STREAMS) {
         rc = err_set(e, ERR_too_many_streams, "%u event streams are open, and no more are served",
@@ -96,16 +98,23 @@ int events_open(struct events_reader *r, struct err *e)
         atomic_store_explicit(&wanted, true, memory_order_relaxed);
     }
     pthread_mutex_unlock(&events.lock);
+    if (rc != 0 && r->account)
+        account_give_back(r->account, USE_streams, 1);
     return rc;
 }
 
 void events_close(struct events_reader *r)
 {
+    bool open;
+
     pthread_mutex_lock(&events.lock);
     assert(!r->waiting);
-    events.readers -= r->open;
+    open = r->open;
+    events.readers -= open;
     r->open = false;
     pthread_mutex_unlock(&events.lock);
+    if (open && r->account)
+        account_give_back(r->account, USE_streams, 1);
 }
 
 bool events_resume(struct events_reader *r, uint64_t after)

@@ -30,6 +30,7 @@ struct event {
 struct events_reader {
     uint64_t next;               /* the number of the event that it has not seen */
     struct id job;               /* only of this one; zero: everything */
+    struct account *account;     /* who follows, and pays for the stream; NULL: nobody */
     const struct account *scope; /* only what is this account's, and workers; NULL: everybody's */
     void (*wake)(struct events_reader *r); /* core thread, once a wait */
     bool beat;                             /* it was woken for nothing but the time */
@@ -41,7 +42,7 @@ struct events_reader {
 /* Which run of the service the numbers are of. */
 uint64_t events_epoch(void);
 
-/* Follows from now on. Returns 0, or -1 with ERR_too_many_streams. */
+/* Follows from now on. Returns 0, or -1 with ERR_too_many_streams or ERR_quota. */
 int events_open(struct events_reader *r, struct err *e);
 void events_close(
     struct events_reader *r); /* not while it waits; one that is not open is ignored */

@@ -14,6 +14,7 @@ struct extent {
     struct block block;  /* first; its size is rounded up. No range when size_bytes is 0 */
     uint64_t size_bytes; /* as asked */
     atomic_uint refs;
+    struct account *payer; /* of size_bytes; NULL: nobody */
 };
 
 /* The arena and its size are set before threads start; the rest is under lock. */
@@ -71,6 +72,7 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
     if (size_bytes == 0)
         block->offset = ARENA_HEADER_BYTES;
     x->size_bytes = size_bytes;
+    x->payer = NULL;
     atomic_init(&x->refs, 1);
     pool.live++;
     return x;
@@ -79,6 +81,8 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
 /* Under the lock. */
 static void give(struct extent *x)
 {
+    if (x->payer)
+        account_give_back(x->payer, USE_arena, x->size_bytes);
     pool.live--;
     if (x->block.size_bytes)
         blocks_give(&pool.blocks, &x->block);
@@ -127,6 +131,26 @@ int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
     return 0;
 }
 
+int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    if (account_take(a, USE_arena, size_bytes, e) != 0)
+        return -1;
+    if (extent_alloc(size_bytes, out, e) != 0) {
+        account_give_back(a, USE_arena, size_bytes);
+        return -1;
+    }
+    (*out)->payer = a;
+    return 0;
+}
+
+void extent_charge(struct extent *x, struct account *a)
+{
+    if (!x || x->payer)
+        return;
+    account_force(a, USE_arena, x->size_bytes);
+    x->payer = a;
+}
+
 /* Under the lock: a second reference to a live extent, if the range is exactly it. */
 static struct extent *adopt_again(struct block *block, uint64_t offset, uint64_t size_bytes,
                                   struct err *e)
@@ -157,6 +181,7 @@ static struct extent *adopt(uint64_t offset, uint64_t size_bytes, struct err *e)
     if (!x)
         return NULL;
     x->size_bytes = size_bytes;
+    x->payer = NULL;
     atomic_init(&x->refs, 1);
     pool.live++;
     return x;
@@ -205,6 +230,8 @@ void extent_shrink(struct extent *x, uint64_t size_bytes)
     } else if (round_up(size_bytes) < x->block.size_bytes) {
         blocks_trim(&pool.blocks, &x->block, round_up(size_bytes));
     }
+    if (x->payer)
+        account_give_back(x->payer, USE_arena, x->size_bytes - size_bytes);
     x->size_bytes = size_bytes;
     pthread_mutex_unlock(&pool.lock);
 }

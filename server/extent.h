@@ -9,6 +9,7 @@
 #define TUTTI_SERVER_EXTENT_H
 
 #include "schema/error.h"
+#include "server/account.h"
 #include "server/arena.h"
 
 #include <stdint.h>
@@ -26,6 +27,14 @@ void extent_fini(void);
  * shows any. Returns 0, or -1 with ERR_arena_full (asked_bytes, free_bytes and the largest free
  * piece in the detail). */
 int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
+
+/* The same for an account, whose it then is to pay: from its quota, until the last reference goes.
+ * Returns 0, or -1 with ERR_quota too. */
+int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e);
+
+/* The account pays from now on, whatever its quota is; unless somebody does already. By whoever has
+ * the only reference, or at a start. */
+void extent_charge(struct extent *x, struct account *a);
 
 /* Recovery: a reference to exactly [offset, offset+size_bytes), made live if it is not yet. The
  * same range adopted twice is one extent with two references. Returns 0, or -1 with ERR_arena when

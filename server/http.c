@@ -28,11 +28,46 @@ static struct MHD_Daemon *mhd;
 static MHD_socket quiesced = MHD_INVALID_SOCKET;
 static atomic_uint requests;  /* being handled */
 static atomic_uint suspended; /* of these */
+static atomic_uint waits;     /* of these, that hold a place to wait */
 
 void http_connections(uint32_t *open, uint32_t *most)
 {
     *open = atomic_load(&http_sockets);
     *most = http_sockets_max;
+}
+
+uint32_t http_waits(void)
+{
+    return atomic_load(&waits);
+}
+
+int http_take_wait(struct request *rq, struct err *e)
+{
+    uint32_t most = http_sockets_max > 2 * LIMIT_WAITS_RESERVE
+                        ? http_sockets_max - LIMIT_WAITS_RESERVE
+                        : http_sockets_max / 2;
+
+    if (rq->holds_wait)
+        return 0;
+    if (account_take(rq->visitor.account, USE_waits, 1, e) != 0)
+        return -1;
+    if (atomic_fetch_add(&waits, 1) >= most) {
+        atomic_fetch_sub(&waits, 1);
+        account_give_back(rq->visitor.account, USE_waits, 1);
+        return err_set(e, ERR_too_many_waits,
+                       "%u requests wait, and no more can: ask without wait, and again later",
+                       most);
+    }
+    rq->holds_wait = true;
+    return 0;
+}
+
+static void give_wait_back(struct request *rq)
+{
+    if (!rq->holds_wait)
+        return;
+    atomic_fetch_sub(&waits, 1);
+    account_give_back(rq->visitor.account, USE_waits, 1);
 }
 
 const char *request_header(const struct request *rq, const char *name)
@@ -100,6 +135,7 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **context,
         watch_answered(c->socket, NULL);
     if (c->rq.state_free)
         c->rq.state_free(c->rq.state);
+    give_wait_back(&c->rq);
     body_fini(&c->rq.body);
     if (c->rq.jobs)
         c->rq.jobs->free(c->rq.jobs);

@@ -64,6 +64,7 @@ struct request {
     struct params *params; /* of the query; the JSON body's are added by the handler */
     int64_t length_bytes;  /* Content-Length; -1: chunked; 0: none */
     bool has_body;
+    bool holds_wait;         /* http_take_wait */
     uint64_t received_us;    /* wall */
     uint64_t received_at_us; /* clock_us() */
     struct body body;
@@ -90,6 +91,12 @@ void http_suspend(struct request *rq, void (*gone)(struct request *rq));
 /* Any thread; exactly once a suspend. rq->resume is then called on a pool thread, unless the client
  * is gone. */
 void http_resume(struct request *rq);
+
+/* Before a request waits for what others do: its account may have so many, and the service has
+ * places for so many. Once taken it is the request's until its end; a second call takes no second
+ * one. Returns 0, or -1 with ERR_quota or ERR_too_many_waits. */
+int http_take_wait(struct request *rq, struct err *e);
+uint32_t http_waits(void); /* any thread */
 
 /* Replies. Each returns HANDLED. */
 int reply_text(struct request *rq, int status, const char *content_type); /* sends rq->reply.text */

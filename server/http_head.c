@@ -195,6 +195,15 @@ static int read_visitor(struct http_connection *c, const char *query, struct err
     return -1;
 }
 
+/* By what the query says, or by what the route does unless it says otherwise. A body in JSON may
+ * say so too: its reader takes the place then. */
+static bool may_wait(const struct request *rq)
+{
+    if (params_has(rq->params, PARAM_wait))
+        return params_us(rq->params, PARAM_wait, 0) > 0;
+    return rq->route->where & (WHERE_CALL | WHERE_BARRIER);
+}
+
 int head_read(struct http_connection *c, const char *method, const char *version, struct err *e)
 {
     struct request *rq = &c->rq;
@@ -230,10 +239,13 @@ int head_read(struct http_connection *c, const char *method, const char *version
         (query && read_query(rq, rq->route->where, query, e) != 0) ||
         read_prefer(rq, rq->route->where, e) != 0)
         return -1;
+    if (may_wait(rq) && http_take_wait(rq, e) != 0)
+        return -1;
     codec = (struct codec_head){.has_dtype = params_has(rq->params, PARAM_dtype),
                                 .dtype = rq->params->dtype,
                                 .has_shape = params_has(rq->params, PARAM_shape),
                                 .shape = rq->params->shape,
-                                .length_bytes = rq->length_bytes};
+                                .length_bytes = rq->length_bytes,
+                                .payer = rq->visitor.account};
     return body_begin(&rq->body, rq->route->body, request_header(rq, "Content-Type"), &codec, e);
 }

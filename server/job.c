@@ -53,7 +53,7 @@ static void submission_refuse(struct job_submission *s, const struct err *e)
 static void admission_refuse(struct admission *a, const struct err *e)
 {
     promises_refused(&a->job->promised, e);
-    job_count_out();
+    job_count_out(a->job->record->owner);
     job_free(a->job);
     job_wait_refuse(a->submission->wait, e);
 }
@@ -64,7 +64,7 @@ static void admission_replay(struct admission *a)
     struct job_wait *w = a->submission->wait;
     struct job *earlier = job_find(&a->insert.existing);
 
-    job_count_out();
+    job_count_out(a->job->record->owner);
     job_free(a->job);
     w->replayed = true;
     w->id = a->insert.existing;
@@ -157,7 +157,7 @@ static struct admission *admit(struct job_submission *s, struct batch *batch)
     struct job *j;
     struct err e;
 
-    if (workers_check(s->record, &e) != 0 || job_count_in(&e) != 0) {
+    if (workers_check(s->record, &e) != 0 || job_count_in(s->record->owner, &e) != 0) {
         submission_refuse(s, &e);
         return NULL;
     }
@@ -166,14 +166,14 @@ static struct admission *admit(struct job_submission *s, struct batch *batch)
     j = a ? job_new(s->record, s->inputs, &e) : NULL;
     if (!j) {
         err_set(&e, ERR_no_memory, "a job of %u ranks", s->record->n);
-        job_count_out();
+        job_count_out(s->record->owner);
         free(a);
         submission_refuse(s, &e);
         return NULL;
     }
     promises_share(j, s);
     *a = (struct admission){.job = j, .submission = s, .batch = batch};
-    if (look_at_inputs(j, &e) != 0) {
+    if (look_at_inputs(j, &e) != 0 || job_reserve(j, &e) != 0) {
         admission_refuse(a, &e);
         free(s);
         free(a);
@@ -256,7 +256,7 @@ static void ended(struct job *j, bool superseded)
     job_waits_answer(j);
     call_job_gone(j);
     job_leave(j);
-    job_count_out();
+    job_count_out(j->record->owner);
     job_count_ending(-1);
     job_free(j);
     scheduler_freed();

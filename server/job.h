@@ -150,14 +150,15 @@ struct job {
     struct job *next_unsettled;
     struct job *next_walk; /* promises_circle's, as is the next one */
     uint64_t walk;
-    struct comm *comm;   /* workers.c's: the group as the workers know it */
-    bool attempt_stored; /* the database counts the next run already */
-    bool batched;        /* this attempt runs together with other jobs */
-    bool alone;          /* no attempt does any more: one that did went wrong */
-    bool again;          /* this attempt has failed for no fault of the job's: run again */
-    bool crashed;        /* in this attempt a rank's worker died */
-    uint32_t spared;     /* attempts that do not count: they failed for another job's sake */
-    bool cancelling;     /* CANCEL was sent; end and why hold how it will end */
+    struct comm *comm;       /* workers.c's: the group as the workers know it */
+    uint64_t reserved_bytes; /* of its owner's quota, for outputs that are not made yet */
+    bool attempt_stored;     /* the database counts the next run already */
+    bool batched;            /* this attempt runs together with other jobs */
+    bool alone;              /* no attempt does any more: one that did went wrong */
+    bool again;              /* this attempt has failed for no fault of the job's: run again */
+    bool crashed;            /* in this attempt a rank's worker died */
+    uint32_t spared;         /* attempts that do not count: they failed for another job's sake */
+    bool cancelling;         /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
     struct err *why;                 /* owned; NULL unless something went wrong in this attempt */
     struct job *next_id, *next_seq;  /* in the tables' buckets */

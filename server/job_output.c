@@ -4,6 +4,7 @@
 #include "schema/clock.h"
 #include "schema/log.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +58,7 @@ static struct tensor *new_output(const struct job *j, uint32_t rank, struct err 
     } else {
         if (extent_alloc(output_bytes(j), &x, e) != 0)
             return NULL;
+        extent_charge(x, r->owner);
         t = tensor_new(r->dtype, &r->out_shape, x, 0);
         extent_unref(x); /* the tensor has its own reference */
     }
@@ -105,27 +107,61 @@ int job_outputs_make(struct job *j, struct err *e)
         if (record_shares_output(r))
             shared = j->outputs[i];
     }
+    job_unreserve(j);
     return 0;
 }
 
-bool job_outputs_too_large(const struct job *j)
+/* That the outputs will take of the arena; UINT64_MAX when there is no such number. */
+static uint64_t all_bytes(const struct job *j)
 {
     const struct job_record *r = j->record;
-    struct extent_usage usage;
     uint64_t one = output_bytes(j), all = 0;
 
-    if (is_view(r))
-        return false;
-    if (resident_stays(r))
-        return resident_too_large(r, one);
+    if (is_view(r) || resident_stays(r))
+        return 0;
     for (uint32_t i = 0; i < r->n; i++) {
         if (!record_gets(r, i) || (all && record_shares_output(r)))
             continue;
         if (__builtin_add_overflow(all, one, &all))
-            return true;
+            return UINT64_MAX;
     }
+    return all;
+}
+
+bool job_outputs_too_large(const struct job *j)
+{
+    struct extent_usage usage;
+
+    if (resident_stays(j->record))
+        return resident_too_large(j->record, output_bytes(j));
     extent_usage(&usage);
-    return all > usage.arena_bytes;
+    return all_bytes(j) > usage.arena_bytes;
+}
+
+/* ---- what the owner may use ---- */
+
+int job_reserve(struct job *j, struct err *e)
+{
+    uint64_t bytes = all_bytes(j);
+
+    assert(j->reserved_bytes == 0);
+    if (account_take(j->record->owner, USE_arena, bytes, e) != 0)
+        return -1;
+    j->reserved_bytes = bytes;
+    return 0;
+}
+
+void job_reserve_again(struct job *j)
+{
+    assert(j->reserved_bytes == 0);
+    j->reserved_bytes = all_bytes(j);
+    account_force(j->record->owner, USE_arena, j->reserved_bytes);
+}
+
+void job_unreserve(struct job *j)
+{
+    account_give_back(j->record->owner, USE_arena, j->reserved_bytes);
+    j->reserved_bytes = 0;
 }
 
 /* The distinct outputs: equal ones of a shared output stand side by side, but for nulls. */

@@ -15,10 +15,10 @@ void job_enter(struct job *j); /* into the tables; gives it its place in the glo
 void job_leave(struct job *j);
 struct job *job_find(const struct id *id);
 
-/* Room for one more unfinished job? Counts it. Returns 0, or -1 with ERR_draining or
- * ERR_too_many_jobs. */
-int job_count_in(struct err *e);
-void job_count_out(void);
+/* Room for one more unfinished job, of this owner? Counts it. Returns 0, or -1 with ERR_draining,
+ * ERR_too_many_jobs or ERR_quota. */
+int job_count_in(struct account *owner, struct err *e);
+void job_count_out(struct account *owner);
 
 void job_show(struct job *j, enum job_state s); /* what outsiders see, and the counters */
 void job_tell(const struct job *j); /* those who follow: its state, or who has come, is another */
@@ -75,6 +75,14 @@ void job_stop_run(struct job *j, enum job_state end, const struct err *why);
 
 /* Tensors for the outputs, their extents allocated. Returns 0, or -1 with nothing made. */
 int job_outputs_make(struct job *j, struct err *e);
+
+/* The owner pays for the outputs from the moment that the job is accepted, so that none fails for
+ * want of quota once it was: what they will take is set aside until they are made. Returns 0, or -1
+ * with ERR_quota. */
+int job_reserve(struct job *j, struct err *e);
+void job_reserve_again(struct job *j); /* of a job that was accepted before */
+void job_unreserve(struct job *j);     /* nothing set aside is fine */
+
 void job_outputs_name(struct job *j);    /* ids into the record; when they may expire */
 void job_outputs_publish(struct job *j); /* into the tensor table */
 void job_outputs_drop(struct job *j);

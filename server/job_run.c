@@ -215,6 +215,7 @@ static void run_again(struct job *j)
         return;
     }
     job_count_retry();
+    job_reserve_again(j);
     job_move(j, JOB_queued, NULL);
 }
 

@@ -62,6 +62,7 @@ void job_table_fini(void)
 
         core_timer_clear(&j->timer);
         job_leave(j);
+        job_count_out(j->record->owner);
         job_free(j);
     }
     call_fini();
@@ -94,6 +95,7 @@ void job_free(struct job *j)
     while (j->promised)
         promise_leave(j->promised);
     promises_drop(j);
+    job_unreserve(j);
     job_outputs_drop(j);
     job_inputs_drop(j);
     job_kept_drop(j);
@@ -252,7 +254,7 @@ void job_drain_waits(void)
 
 /* ---- counts ---- */
 
-int job_count_in(struct err *e)
+int job_count_in(struct account *owner, struct err *e)
 {
     if (table.draining)
         return err_set(e, ERR_draining, "the service is stopping and takes no new jobs");
@@ -260,12 +262,15 @@ int job_count_in(struct err *e)
         return err_set(e, ERR_too_many_jobs,
                        "%u jobs are unfinished, and no more are taken; wait for some to end",
                        table.unfinished);
+    if (account_take(owner, USE_jobs, 1, e) != 0)
+        return -1;
     table.unfinished++;
     return 0;
 }
 
-void job_count_out(void)
+void job_count_out(struct account *owner)
 {
+    account_give_back(owner, USE_jobs, 1);
     table.unfinished--;
 }
 
@@ -332,6 +337,8 @@ static struct job *restore(struct job_record *record, struct tensor **inputs, st
     j->event_us = clock_us();
     j->received_at_us = j->event_us - (wall > record->received_us ? wall - record->received_us : 0);
     table.unfinished++;
+    account_force(j->record->owner, USE_jobs, 1);
+    job_reserve_again(j);
     job_enter(j);
     return j;
 }

@@ -185,6 +185,7 @@ int resident_fetch(struct resident *h, struct tensor *t, struct err *e)
         return err_set(e, ERR_tensor_lost, "the workers that had the tensor have ended");
     if (extent_alloc(h->size_bytes, &h->to, e) != 0)
         return -1;
+    extent_charge(h->to, t->owner);
     resident_touch(h);
     h->fetching = tensor_ref(t);
     h->next_fetch = residents.fetches;

@@ -92,6 +92,35 @@ static int remove_row(const char *group, const char *key, struct err *e)
     return db_run(store_writer(), s, e);
 }
 
+/* Has its account room for one more key? */
+static int check_account(const struct store_kv_put *m, struct err *e)
+{
+    char name[LIMIT_ACCOUNT_BYTES + 1];
+    struct account *a;
+    uint64_t most, keys;
+    sqlite3_stmt *s;
+
+    group_account(m->group, name);
+    a = account_get(name);
+    most = a ? atomic_load(&a->most[USE_keys]) : ACCOUNT_NO_LIMIT;
+    if (most == ACCOUNT_NO_LIMIT || !name[0])
+        return 0;
+    s = db_stmt(store_writer(), STMT_kv_own, e);
+    if (!s)
+        return -1;
+    bind_text(s, 1, name);
+    bind_u64(s, 2, m->when.now_us);
+    bind_u64(s, 3, most);
+    if (db_step(store_writer(), s, e) != 1)
+        return -1;
+    keys = column_u64(s, 0);
+    sqlite3_reset(s);
+    return keys < most ? 0
+                       : err_set(e, ERR_quota,
+                                 "%s may have %llu keys at once: delete some, or give them a ttl",
+                                 name, (unsigned long long)most);
+}
+
 /* Is there room for it, where there were old bytes under the key? Looks only: a refused message
  * stores nothing. */
 static int check_room(const struct store_kv_put *m, bool there, uint64_t old_bytes, struct err *e)
@@ -110,6 +139,8 @@ static int check_room(const struct store_kv_put *m, bool there, uint64_t old_byt
     keys = column_u64(s, 0);
     bytes = column_u64(s, 1);
     sqlite3_reset(s);
+    if (!there && check_account(m, e) != 0)
+        return -1;
     if (!there && keys >= LIMIT_KV_KEYS)
         return err_set(e, ERR_too_many_keys, "there are %d keys: delete some, or give them a ttl",
                        LIMIT_KV_KEYS);

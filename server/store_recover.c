@@ -140,6 +140,7 @@ static int tensor_from_row(sqlite3_stmt *s, struct tensor **out, struct err *e)
         tensor_unref(t);
         return err_set(e, ERR_no_memory, "an account");
     }
+    extent_charge(t->extent, t->owner);
     t->created_us = column_u64(s, 7);
     t->expires_us = column_u64(s, 8);
     *out = t;
@@ -249,6 +250,7 @@ static int inputs_from_row(sqlite3_stmt *s, const struct job_record *r, struct t
             drop_inputs(made, n);
             return -1;
         }
+        extent_charge(made[i] ? made[i]->extent : NULL, r->owner);
     }
     if (lost)
         drop_inputs(made, n);

@@ -120,8 +120,8 @@ def whoever_does_not_read_has_a_gap(service):
 
 
 def nothing_is_left_of_those_who_hang_up(service):
-    many = [Follower(service) for _ in range(64)]
-    assert service.metrics()["event_streams"] == 64
+    many = [Follower(service) for _ in range(256)]
+    assert service.metrics()["event_streams"] == 256
     f = Follower(service)
     assert f.answer.status == 429 and f.answer.getheader("Retry-After"), f.answer.status
     f.close()
