@@ -118,5 +118,5 @@ void account_fini(void)
         atomic_store(&everybody.used[u], 0);
         atomic_store(&everybody.most[u], ACCOUNT_NO_LIMIT);
     }
-    memset(everybody.turn, 0, sizeof everybody.turn);
+    memset(everybody.lines, 0, sizeof everybody.lines);
 }

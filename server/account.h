@@ -30,8 +30,11 @@ struct account {
     char name[LIMIT_ACCOUNT_BYTES + 1]; /* [A-Za-z][A-Za-z0-9_-]* or "" */
     _Atomic uint64_t most[USE_COUNT];
     _Atomic uint64_t used[USE_COUNT];
-    uint64_t turn[2 * LIMIT_PRIORITY + 1]; /* scheduler.c's, core thread */
-    struct account *next;                  /* of all, in no order */
+    struct {             /* scheduler.c's, by priority; core thread */
+        uint64_t turn;   /* of the job queued last */
+        uint64_t queued; /* jobs */
+    } lines[2 * LIMIT_PRIORITY + 1];
+    struct account *next; /* of all, in no order */
 };
 
 /* The account of a name, made if need be: no limits, nothing used. NULL: out of memory. */

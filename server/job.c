@@ -362,7 +362,7 @@ void job_move(struct job *j, enum job_state to, const struct err *why)
     assert(core_here() && job_state_may(from, to));
     log_move(j, to, why);
     if (j->place.queued)
-        scheduler_remove(j);
+        scheduler_remove(j, to == JOB_running);
     r->attempts += to == JOB_running;
     r->state = to;
     stamp(j, from, to);

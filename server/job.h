@@ -16,6 +16,7 @@
 #include "server/record.h"
 #include "server/tensor.h"
 
+#include <bsd/sys/tree.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -110,7 +111,7 @@ struct gather;
 /* One rank's part: its place in the queue of one world rank, and whether it has reported. */
 struct job_rank_link {
     struct job *job;
-    struct job_rank_link *next, *prev;         /* scheduler.c's */
+    RB_ENTRY(job_rank_link) queued;            /* scheduler.c's */
     struct job_rank_link *next_run, *prev_run; /* workers.c's: of what the rank's worker runs */
     uint64_t cancel_us;                        /* workers.c's: CANCEL was sent then; 0: not */
     bool answered;                             /* in this attempt: DONE, FAILED or lost */
@@ -119,7 +120,8 @@ struct job_rank_link {
 /* What scheduler.c keeps in a job. */
 struct job_place {
     bool queued;     /* in the ranks' queues */
-    uint64_t order;  /* among those of its priority: when it was queued first; 0: never yet */
+    uint64_t turn;   /* which of its owner's turns it is, among those of its priority; 0: none yet */
+    uint64_t order;  /* among those of a turn: when it was queued first */
     uint32_t offers; /* ranks that are ready and have this job at their head */
     int list;        /* of jobs that could start, or that wait for space */
     struct job *next, *prev;

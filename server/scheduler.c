@@ -12,16 +12,28 @@
 
 enum list { LIST_none, LIST_runnable, LIST_blocked, LIST_COUNT };
 
-/* The jobs of one priority that need one rank, oldest first. */
-struct bucket {
-    struct job_rank_link *first, *last;
-};
+/* The jobs of one priority that need one rank, in the order in which they are to run: by turn, and
+ * those of a turn by age. */
+RB_HEAD(bucket, job_rank_link);
+
+static int compare(const struct job_rank_link *a, const struct job_rank_link *b)
+{
+    const struct job_place *x = &a->job->place, *y = &b->job->place;
+
+    if (x->turn != y->turn)
+        return x->turn < y->turn ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* What RB_GENERATE_STATIC does where the headers know __unused. */
+RB_GENERATE_INTERNAL(bucket, job_rank_link, queued, compare, __attribute__((unused)) static)
 
 struct queue {
     bool ready;             /* the rank's worker can take a job */
     struct job *head;       /* to which it offers itself when ready */
     uint64_t filled[WORDS]; /* buckets that are not empty; bit 0 is the most urgent */
     struct bucket bucket[PRIORITIES];
+    uint64_t served[PRIORITIES]; /* the last turn of which a job has begun here */
 };
 
 static struct {
@@ -118,8 +130,9 @@ static void find_head(struct queue *q)
 
     for (uint32_t w = 0; w < WORDS && !head; w++) {
         if (q->filled[w])
-            head =
-                q->bucket[w * WORD_BITS + (uint32_t)ffsll((long long)q->filled[w]) - 1].first->job;
+            head = RB_MIN(bucket,
+                          &q->bucket[w * WORD_BITS + (uint32_t)ffsll((long long)q->filled[w]) - 1])
+                       ->job;
     }
     if (head == before)
         return;
@@ -130,23 +143,23 @@ static void find_head(struct queue *q)
         offer(head, 1, 0);
 }
 
-/* New jobs go last. One that ran and has to run again is older than all that wait, so the walk from
- * the front ends at its first step. */
-static void bucket_insert(struct bucket *b, struct job_rank_link *link)
+/* Owners take turns: the jobs that one of them has queued stand a turn apart, and the first of one
+ * who had none queued has the turn that is served now (start-time fair queueing, Goyal et al. 1996,
+ * at a cost of one a job). So whoever comes with one job waits for one of each other owner, however
+ * many they have queued; and where there is one owner it is first come, first served. The turns are
+ * the same on all ranks: one global order. */
+static void take_turn(struct job *j, uint32_t at)
 {
-    struct job_rank_link *after = b->last;
+    struct account *owner = j->record->owner;
+    uint64_t turn = owner->lines[at].queued > 0 ? owner->lines[at].turn : 0;
 
-    if (after && after->job->place.order > link->job->place.order) {
-        struct job_rank_link *at = b->first;
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        uint64_t served = queue_for(j->record, i)->served[at];
 
-        while (at->job->place.order < link->job->place.order)
-            at = at->next;
-        after = at->prev;
+        turn = turn > served ? turn : served;
     }
-    link->prev = after;
-    link->next = after ? after->next : b->first;
-    *(after ? &after->next : &b->first) = link;
-    *(link->next ? &link->next->prev : &b->last) = link;
+    j->place.turn = owner->lines[at].turn = turn + 1;
+    j->place.order = ++sched.last_order;
 }
 
 void scheduler_add(struct job *j)
@@ -155,33 +168,35 @@ void scheduler_add(struct job *j)
 
     assert(core_here() && !j->place.queued && at < PRIORITIES);
     j->place.queued = true;
-    if (j->place.order == 0)
-        j->place.order = ++sched.last_order;
+    if (j->place.turn == 0) /* one that has to run again keeps its turn */
+        take_turn(j, at);
+    j->record->owner->lines[at].queued++;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct queue *q = queue_for(j->record, i);
 
         j->links[i].job = j;
-        bucket_insert(&q->bucket[at], &j->links[i]);
+        RB_INSERT(bucket, &q->bucket[at], &j->links[i]);
         q->filled[at / WORD_BITS] |= 1ull << at % WORD_BITS;
         find_head(q);
     }
 }
 
-void scheduler_remove(struct job *j)
+void scheduler_remove(struct job *j, bool starts)
 {
     uint32_t at = bucket_of(j);
 
     assert(core_here() && j->place.queued);
     j->place.queued = false;
+    j->record->owner->lines[at].queued--;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct job_rank_link *link = &j->links[i];
         struct queue *q = queue_for(j->record, i);
         struct bucket *b = &q->bucket[at];
 
-        *(link->prev ? &link->prev->next : &b->first) = link->next;
-        *(link->next ? &link->next->prev : &b->last) = link->prev;
-        link->next = link->prev = NULL;
-        if (!b->first)
+        RB_REMOVE(bucket, b, link);
+        if (starts && q->served[at] < j->place.turn)
+            q->served[at] = j->place.turn;
+        if (RB_EMPTY(b))
             q->filled[at / WORD_BITS] &= ~(1ull << at % WORD_BITS);
         find_head(q);
     }
@@ -257,20 +272,22 @@ static bool before(const struct job *a, const struct job *b)
 {
     if (a->record->priority != b->record->priority)
         return a->record->priority > b->record->priority;
-    return a->place.order < b->place.order;
+    return a->place.turn != b->place.turn ? a->place.turn < b->place.turn
+                                          : a->place.order < b->place.order;
 }
 
 static int check_queue(uint32_t rank, uint32_t lane, struct err *e)
 {
-    const struct queue *q = queue_of(rank, lane);
+    struct queue *q = queue_of(rank, lane);
     const struct job *last = NULL, *first = NULL;
 
     for (uint32_t at = 0; at < PRIORITIES; at++) {
-        const struct bucket *b = &q->bucket[at];
+        struct bucket *b = &q->bucket[at];
 
-        if ((b->first != NULL) != (q->filled[at / WORD_BITS] >> at % WORD_BITS & 1))
+        if (!RB_EMPTY(b) != (q->filled[at / WORD_BITS] >> at % WORD_BITS & 1))
             return err_set(e, ERR_internal, "rank %u: bit %u is wrong", rank, at);
-        for (const struct job_rank_link *l = b->first; l; last = l->job, l = l->next) {
+        for (struct job_rank_link *l = RB_MIN(bucket, b); l;
+             last = l->job, l = RB_NEXT(bucket, b, l)) {
             if (!l->job->place.queued || (last && !before(last, l->job)))
                 return err_set(e, ERR_internal, "rank %u: job %llu is out of order", rank,
                                (unsigned long long)l->job->seq);

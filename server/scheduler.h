@@ -1,9 +1,10 @@
 /* scheduler.h - one global order: which job runs next on which ranks. Core thread only.
  *
- * Every world rank has a queue of the jobs that need it, by priority and then by age. A job runs
- * when it is at the head of all its ranks' queues and all of them are ready. Since all queues are
- * in the one global order, jobs on overlapping groups can never wait for each other in a circle,
- * and jobs on disjoint groups run side by side.
+ * Every world rank has a queue of the jobs that need it, by priority, then by turns of their
+ * owners, then by age: owners are served in turn, one job each. A job runs when it is at the head
+ * of all its ranks' queues and all of them are ready. Since all queues are in the one global order,
+ * jobs on overlapping groups can never wait for each other in a circle, and jobs on disjoint groups
+ * run side by side.
  *
  * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can
  * start. So an event costs the ranks it touches, however many jobs are queued.
@@ -27,8 +28,8 @@ void scheduler_fini(void);
  * was running takes its old place, ahead of all that came after it. */
 void scheduler_add(struct job *j);
 
-/* Takes it out: it started, ended or was cancelled. */
-void scheduler_remove(struct job *j);
+/* Takes it out: it starts, or it ended or was cancelled. */
+void scheduler_remove(struct job *j, bool starts);
 
 uint32_t scheduler_lanes(void);
 uint32_t scheduler_lane(const struct job_record *r); /* that this job takes */

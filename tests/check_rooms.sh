@@ -12,12 +12,13 @@ stray() {
     echo "$hits"
     bad=1
 }
-foreign='microhttpd|jansson|sqlite3|nccl|cuda|gloo|cmocka|xxhash|gnutls'
+foreign='microhttpd|jansson|sqlite3|nccl|cuda|gloo|cmocka|xxhash|gnutls|bsd/'
 stray schema "server/|worker/|tests/|$foreign"
 stray server 'worker/|tests/|jansson|nccl|cuda|gloo|cmocka'
 stray worker 'server/|tests/|microhttpd|jansson|sqlite3|xxhash|cmocka'
 stray server 'microhttpd' 'http[a-z_]*\.[ch]'
 stray server 'gnutls' 'tokens\.c'
+stray server 'bsd/' '(job\.h|scheduler\.c)'
 stray server 'sqlite3' 'store[a-z_]*\.[ch]'
 stray worker 'nccl|cuda|hip|rccl' 'nccl/[a-z_]+\.[ch]'
 stray worker 'gloo' 'gloo/[a-z_]+\.(h|cc)'

@@ -6,7 +6,7 @@ set -eu
 packages=
 for set; do
     case $set in
-    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libxxhash-dev" ;;
+    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq libcmocka-dev python3-numpy python3-yaml"
         packages="$packages python3-requests python3-ipykernel jupyter-nbconvert" ;;

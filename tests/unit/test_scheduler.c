@@ -29,6 +29,7 @@ static struct job *job_of(const uint32_t *ranks, uint32_t n, int32_t priority)
     memcpy(j->record->ranks, ranks, n * sizeof *ranks);
     j->record->n = n;
     j->record->priority = priority;
+    j->record->owner = account_everybody();
     j->seq = ++seqs;
     return j;
 }
@@ -56,7 +57,7 @@ static enum job_begun begin(struct job *j)
             order_of[r][ran_on[r]] = j->seq;
         ran_on[r]++;
     }
-    scheduler_remove(j);
+    scheduler_remove(j, true);
     for (uint32_t i = 0; i < j->record->n; i++)
         scheduler_rank(j->record->ranks[i], 0, false);
     started++;
@@ -96,6 +97,7 @@ static int tear_down(void **state)
 {
     (void)state;
     scheduler_fini();
+    account_fini();
     return 0;
 }
 
@@ -255,7 +257,7 @@ static void a_cancelled_job_lets_the_next_one_through(void **state)
     scheduler_add(next);
     scheduler_next();
     assert_int_equal(started, 0);
-    scheduler_remove(wide);
+    scheduler_remove(wide, true);
     scheduler_next();
     assert_ptr_equal(running[0], next);
     check();
@@ -283,7 +285,7 @@ static enum job_begun begin_with_followers(struct job *j)
     uint32_t n = 0;
 
     do {
-        scheduler_remove(batch[n++]);
+        scheduler_remove(batch[n++], true);
         batch[n] = scheduler_follower(j);
     } while (batch[n] && n < WORLD - 1);
     for (uint32_t i = 0; i < j->record->n; i++)
@@ -438,6 +440,90 @@ static void a_hundred_thousand_queued_jobs_stay_fast(void **state)
     assert_in_range(clock_us() - start, 0, 5000000); /* 0.2 s here; a scan would take minutes */
 }
 
+static struct job *job_for(const char *owner, const uint32_t *ranks, uint32_t n)
+{
+    struct job *j = job_of(ranks, n, 0);
+
+    j->record->owner = account_get(owner);
+    scheduler_add(j);
+    return j;
+}
+
+/* Ends what runs on rank 0 until nothing does; owners gets the first letters of whose jobs ran. */
+static void run_all(char *owners)
+{
+    scheduler_next();
+    while (running[0]) {
+        *owners++ = running[0]->record->owner->name[0];
+        end(running[0]);
+        check();
+    }
+    *owners = '\0';
+}
+
+static void owners_take_turns_however_many_jobs_they_have(void **state)
+{
+    static const uint32_t both[] = {0, 1};
+    char ran[64];
+
+    (void)state;
+    for (int i = 0; i < 10; i++)
+        job_for("flood", both, 2);
+    all_ready();
+    scheduler_next(); /* one of them runs */
+    for (int i = 0; i < 3; i++)
+        job_for("other", both, 2);
+    job_for("third", both, 2);
+    run_all(ran);
+    assert_string_equal(ran, "ffotfofoffffff");
+}
+
+static void nobody_is_made_to_pay_for_having_been_alone(void **state)
+{
+    static const uint32_t rank = 0;
+    char ran[64];
+
+    (void)state;
+    all_ready();
+    for (int i = 0; i < 100; i++) { /* one after the other, and nobody else wants to */
+        job_for("busy", &rank, 1);
+        scheduler_next();
+        end(running[0]);
+    }
+    for (int i = 0; i < 50; i++) { /* and what was never run counts nothing */
+        struct job *j = job_for("busy", &rank, 1);
+
+        scheduler_remove(j, false);
+        job_gone(j);
+    }
+    no_room = true;
+    for (int i = 0; i < 4; i++) {
+        job_for("late", &rank, 1);
+        job_for("busy", &rank, 1);
+    }
+    no_room = false;
+    run_all(ran);
+    assert_string_equal(ran, "lblblblb");
+}
+
+static void turns_are_taken_within_a_priority(void **state)
+{
+    static const uint32_t rank = 0;
+    struct job *urgent;
+    char ran[64];
+
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        job_for("flood", &rank, 1);
+    job_for("other", &rank, 1);
+    urgent = job_of(&rank, 1, 5);
+    urgent->record->owner = account_get("flood");
+    scheduler_add(urgent);
+    all_ready();
+    run_all(ran);
+    assert_string_equal(ran, "ffofff");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -451,6 +537,9 @@ int main(void)
         T(nothing_starts_while_draining),
         T(only_the_next_job_of_the_same_ranks_and_stream_follows),
         T(streams_overlap_where_each_has_its_lane),
+        T(owners_take_turns_however_many_jobs_they_have),
+        T(nobody_is_made_to_pay_for_having_been_alone),
+        T(turns_are_taken_within_a_priority),
         T(random_jobs_on_overlapping_groups_all_end_in_one_order),
         T(a_hundred_thousand_queued_jobs_stay_fast),
     };
