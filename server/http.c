@@ -319,13 +319,16 @@ static int find_address(const struct http_options *o, struct addrinfo **out, str
     return 0;
 }
 
-static int start_daemon(const struct http_options *o, const struct addrinfo *at, struct err *e)
+static int start_daemon(const struct http_options *o, const struct addrinfo *at,
+                        struct MHD_OptionItem *tls, struct err *e)
 {
     uint32_t limit = connection_limit();
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_ERROR_LOG | (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0u);
+                     MHD_USE_ERROR_LOG | (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
+                     (tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
 
     http_sockets_max = limit - limit / 10;
+    errno = 0;
     mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_SOCK_ADDR, at->ai_addr, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
@@ -334,7 +337,10 @@ static int start_daemon(const struct http_options *o, const struct addrinfo *at,
         MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u, MHD_OPTION_CONNECTION_TIMEOUT, LIMIT_IDLE_MS / 1000u,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_socket, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target,
-        NULL, MHD_OPTION_END);
+        NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (!mhd && errno == 0)
+        return err_set(e, ERR_option,
+                       "--tls-cert, --tls-key: certificate and key do not go together");
     if (!mhd)
         return err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
     return 0;
@@ -342,18 +348,22 @@ static int start_daemon(const struct http_options *o, const struct addrinfo *at,
 
 int http_start(const struct http_options *o, uint16_t *port, struct err *e)
 {
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
     struct addrinfo *at;
     const union MHD_DaemonInfo *info;
     int rc;
 
-    if (find_address(o, &at, e) != 0)
+    if (http_tls_read(o, tls, e) != 0)
         return -1;
-    if (watch_start(e) != 0) {
-        freeaddrinfo(at);
+    if (find_address(o, &at, e) != 0) {
+        http_tls_free(tls);
         return -1;
     }
-    rc = start_daemon(o, at, e);
+    rc = watch_start(e);
+    if (rc == 0)
+        rc = start_daemon(o, at, tls, e);
     freeaddrinfo(at);
+    http_tls_free(tls); /* the daemon has made its own of them */
     if (rc != 0) {
         watch_stop();
         return -1;

@@ -116,6 +116,7 @@ struct http_options {
     const char *host;
     uint16_t port; /* 0: a free one */
     uint32_t threads;
+    const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP */
 };
 
 /* Main thread. */

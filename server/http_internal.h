@@ -67,6 +67,13 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
  */
 int head_read(struct http_connection *c, const char *method, const char *version, struct err *e);
 
+/* http_tls.c: certificate and key as options for the daemon, the first MHD_OPTION_END for plain
+ * HTTP. Returns 0, or -1 with ERR_option that names the file. */
+#define HTTP_TLS_OPTIONS 4
+int http_tls_read(const struct http_options *o, struct MHD_OptionItem out[HTTP_TLS_OPTIONS],
+                  struct err *e);
+void http_tls_free(struct MHD_OptionItem tls[HTTP_TLS_OPTIONS]);
+
 extern atomic_bool http_quiescing;
 extern atomic_uint http_sockets; /* open */
 extern uint32_t http_sockets_max;

@@ -176,8 +176,11 @@ static uint32_t http_threads(void)
 static int start_http(struct err *e)
 {
     const struct options *o = &program.options;
-    struct http_options h = {
-        .host = o->listen_host, .port = o->listen_port, .threads = http_threads()};
+    struct http_options h = {.host = o->listen_host,
+                             .port = o->listen_port,
+                             .threads = http_threads(),
+                             .tls_cert = o->tls_cert,
+                             .tls_key = o->tls_key};
 
     api_facts = (struct api_facts){.version = TUTTI_VERSION,
                                    .backend = o->backend,
