@@ -189,6 +189,12 @@ check-gpu: deps
 	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/check_gpu.sh
 
+# The matrix of bad input, a line a row.
+bad-input: deps
+	@tests/deps.sh test
+	@$(BUILD_ALL) all
+	@BUILD=$(BUILD) tests/http/bad_input.py --table
+
 # The load tests at full size.
 load: deps
 	@tests/deps.sh test
@@ -230,5 +236,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bench check-gpu load lint asan tsan tsan-tests install clean
+.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean
 .SECONDARY:

@@ -22,7 +22,6 @@ int api_root(struct request *rq, struct err *e)
 
     (void)e;
     text_raw(&rq->reply.text, page, sizeof page - 1);
-    reply_header(rq, "Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'");
     return reply_text(rq, 200, "text/html; charset=utf-8");
 }
 

@@ -119,6 +119,22 @@ static struct MHD_Response *make(struct http_connection *c)
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 
+/* No other site's page may read, embed or guess the type of an answer. What is HTML loads nothing
+ * from elsewhere, stands in no frame, and tells no other site its address, in which a token may
+ * stand. */
+static void add_security(struct MHD_Response *response, const struct reply *r)
+{
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+    if (strncmp(r->content_type, "text/html", 9) != 0)
+        return;
+    MHD_add_response_header(response, "Content-Security-Policy",
+                            "default-src 'self'; base-uri 'none'; form-action 'self'; "
+                            "frame-ancestors 'none'; object-src 'none'");
+    MHD_add_response_header(response, "X-Frame-Options", "DENY");
+    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+}
+
 enum MHD_Result reply_queue(struct http_connection *c)
 {
     struct reply *r = &c->rq.reply;
@@ -135,7 +151,7 @@ enum MHD_Result reply_queue(struct http_connection *c)
         MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
         cached |= strcmp(r->headers[i].name, "Cache-Control") == 0;
     }
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    add_security(response, r);
     if (!cached)
         MHD_add_response_header(response, "Cache-Control", "no-store");
     if (r->close || atomic_load(&http_quiescing))

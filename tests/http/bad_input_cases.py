@@ -13,9 +13,9 @@ CASES = []
 ELSEWHERE = {39: "tests/http/63-drain.sh", 56: "tests/http/49-delete-input.sh", 106: "tests/http/65-calls.sh",
              107: "tests/http/66-calls-apart.sh", 108: "tests/http/66-calls-apart.sh", 57: "tests/http/68-backward.sh",
              58: "tests/http/68-backward.sh", 109: "tests/http/events_test.py", 110: "tests/http/71-kv.sh", 111: "tests/http/70-bcast.sh",
-             123: "tests/http/81-kv-at-once.sh", 124: "tests/http/72-kv-full.sh"}
-# Rows whose endpoints come with a later issue.
-LATER = [33, 34, 35, 36, 37]
+             123: "tests/http/81-kv-at-once.sh", 124: "tests/http/85-quotas.sh",
+             33: "tests/http/83-tokens.sh", 34: "tests/http/83-tokens.sh", 35: "tests/http/84-accounts.sh",
+             36: "tests/http/83-tokens.sh", 37: "tests/http/85-quotas.sh"}
 
 JSON = "application/json"
 NPY = "application/x-npy"
