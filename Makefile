@@ -38,7 +38,7 @@ SERVER := options options_defaults options_values \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account size tokens \
-          arena blocks extent id private_dir promise rank_list tensor
+          arena blocks extent id memory private_dir promise rank_list tensor
 WORKER := arena_map backends copy link mask reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage

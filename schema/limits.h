@@ -71,6 +71,10 @@
 #define LIMIT_ACCOUNT_GROUPS 1000
 #define LIMIT_ACCOUNT_KEYS 2000
 
+/* Memory. */
+#define LIMIT_TRIM_S 10             /* between two looks at what is free in the heap */
+#define LIMIT_TRIM_BYTES (4u << 20) /* free there, and kept for the next requests */
+
 /* Jobs. */
 #define LIMIT_TIMEOUT_S 86400
 #define LIMIT_TIMEOUT_DEFAULT_S 60

@@ -4,6 +4,7 @@
 #include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "server/http_internal.h"
+#include "server/memory.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -189,6 +190,7 @@ static void *watch_main(void *arg)
         }
         if (clock_us() >= next) {
             reap();
+            memory_trim();
             next = clock_us() + TICK_MS * 1000;
         }
     }
