@@ -156,7 +156,7 @@ PREFIX ?= /usr/local
 # A build inside another target: on every core, unless a -j was given.
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-TESTS := tests/check_rooms.sh tests/check_tables.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
+TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
@@ -173,6 +173,15 @@ test:
 	@tests/deps.sh build demo test
 	@$(BUILD_ALL) all unit-bins simgpu
 	@BUILD=$(BUILD) tests/run.sh -t 900 $(UNIT_BIN) $(TESTS)
+
+# The fault matrix: each of its tests once, and a line a row.
+faults:
+	@tests/deps.sh build demo test
+	@$(BUILD_ALL) all unit-bins simgpu
+	@BUILD=$(BUILD) tests/fault/faults.py
+
+list-tests:
+	@echo $(TESTS) $(UNIT:%=tests/unit/%.c)
 
 run: deps
 	@$(BUILD_ALL) all
@@ -236,5 +245,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean
+.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean faults list-tests
 .SECONDARY:

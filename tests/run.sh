@@ -3,7 +3,8 @@
 # own, and prints one line a test, the output of those that failed, and last `N passed, N failed`.
 #
 # A test is an executable; its exit status counts. One that prints `CASES passed failed`, and a cmocka
-# program, counts as that many; a line `NOTE text` of its output is shown also when it passes. BUILD in the environment says which binaries are tested.
+# program, counts as that many; a line `NOTE text` of its output is shown also when it passes. BUILD in the environment says which binaries are tested,
+# TUTTI_TEST_KEEP a directory that gets each test's output and status.
 set -u
 
 jobs=2 limit=300
@@ -72,6 +73,7 @@ run_one() {
         [ "$verdict" = ok ] || sed 's/^/     | /' "$out"
     } >"$out.line"
     flock "$work" cat "$out.line"
+    [ -z "${TUTTI_TEST_KEEP:-}" ] || { cat "$out" && printf '\nSTATUS %s\n' "$status"; } >"$TUTTI_TEST_KEEP/${2//\//_}"
     rm -rf "${work:?}/$number" "${shm:?}/arena$number" "$out"
 }
 

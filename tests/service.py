@@ -4,6 +4,7 @@ Only the standard library. A `with Service(...) as service:` block ends with a s
 hold: status 0 on SIGTERM, no worker process left, nothing in the arena's directory but the arena and its lock,
 no complaint of a sanitizer.
 """
+import collections
 import http.client
 import json
 import os
@@ -86,6 +87,8 @@ class Service:
         self.process = None
         self.local = threading.local()
         self.workers_seen = set()
+        self.jobs_deleted = 0  # since the start
+        self.descriptors_at_start = None
 
     # ---- life ----
 
@@ -97,6 +100,7 @@ class Service:
                        if not k.startswith("TUTTI_") or k.startswith("TUTTI_TEST")}
         environment["TUTTI_FAILPOINTS"] = self.failpoints
         self.local = threading.local()
+        self.jobs_deleted, self.descriptors_at_start, self.started = 0, None, time.time()
         self.out_path = os.path.join(self.dir, "out")
         with open(self.out_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
@@ -116,6 +120,8 @@ class Service:
             found = re.search(r"listening on http://([^:\n]+):(\d+)\n", f.read())
         if found:
             self.host, self.port = found.group(1), int(found.group(2))
+            if self.descriptors_at_start is None:
+                self.descriptors_at_start = self.descriptors_open()
         return found
 
     def wait_ready(self):
@@ -224,7 +230,15 @@ class Service:
         return self.request("POST", path, body, headers)
 
     def delete(self, path):
-        return self.request("DELETE", path)
+        answer = self.request("DELETE", path)
+        self.jobs_deleted += answer.status == 204 and path.startswith("/v1/jobs/")
+        return answer
+
+    def hang_up(self):
+        """Closes this thread's keep-alive connection."""
+        if getattr(self.local, "connection", None) is not None:
+            self.local.connection.close()
+            self.local.connection = None
 
     def socket(self, timeout=60):
         s = socket.create_connection((self.host, self.port), timeout)
@@ -240,6 +254,18 @@ class Service:
 
     def arena_used(self):
         return self.metrics()["arena"]["used_bytes"]
+
+    def descriptors_open(self):
+        """How many it has of each kind or path, but for the database's files, which every thread opens when it reads."""
+        found = collections.Counter()
+        for name in os.listdir("/proc/%d/fd" % self.pid):
+            try:
+                path = os.readlink("/proc/%d/fd/%s" % (self.pid, name))
+            except FileNotFoundError:
+                continue
+            if not path.startswith(os.path.join(self.data_dir, "tutti.db")):
+                found[re.sub(r":\[\d+\]$", "", path)] += 1
+        return found
 
     def rss_bytes(self):
         with open("/proc/%d/status" % self.pid) as f:

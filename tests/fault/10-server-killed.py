@@ -1,16 +1,15 @@
 #!/usr/bin/python3
 """kill -9 of the server while jobs are queued and running: finished ones are there after the next start, accepted ones
 run to the right result, keys hold, no worker is left behind."""
-from invariants import Ledger, np
+from invariants import Ledger, np, row
 from service import Service, until
 
-with Service(workers=4) as service:
+with row("F3"), Service(workers=4) as service:
     ledger = Ledger(service)
     for n in range(3):
         assert ledger.sum(seed=n, key="done%d" % n, wait=20).status == 200
     finished = {id_: service.get("/v1/jobs/" + id_).json for id_ in ledger.jobs}
-    upload = service.post("/v1/tensors", [1, 2, 3]).json["tensor"]
-    ledger.tensors.append(upload)
+    upload = ledger.keep(service.post("/v1/tensors", [1, 2, 3]).json["tensor"])
     assert service.post("/v1/groups", {"name": "pair", "ranks": [2, 0]}).status == 201
     service.stop()
 

@@ -3,17 +3,16 @@
 right result."""
 import sys
 
-from invariants import RESET, Ledger
+from invariants import RESET, Ledger, row
 from service import Service, until
 
-POINTS = ("store.before_commit", "store.after_commit", "job.before_ack", "sched.before_run", "sched.after_run",
-          "sched.before_record", "ckpt.before", "ckpt.after")
+POINTS = {"store.before_commit": "F1", "store.after_commit": "F2", "job.before_ack": "F2", "sched.before_run": "F3",
+          "sched.after_run": "F3", "sched.before_record": "F4", "ckpt.before": "F7", "ckpt.after": "F7"}
 failed = 0
 for point in POINTS:
     try:
-        with Service(workers=2) as service:
+        with row(POINTS[point]), Service(workers=2) as service:
             ledger = Ledger(service)
-            service.start(failpoints="%s=kill@3" % point) if service.process is None else None
             service.stop()
             service.start(failpoints="%s=kill@3" % point, wait=False)
             try:

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Three restarts, two of them by kill -9, change nothing: jobs, tensors, groups and counts stay as they were."""
-from invariants import Ledger
+from invariants import Ledger, row
 from service import Service
 
 
@@ -15,7 +15,7 @@ def state(service):
     }
 
 
-with Service(workers=2) as service:
+with row("F5"), Service(workers=2) as service:
     ledger = Ledger(service)
     for n in range(4):
         ledger.sum(n=2, seed=n, key="k%d" % n, wait=20)

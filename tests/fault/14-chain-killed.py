@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from invariants import RESET, Ledger, np
+from invariants import RESET, Ledger, np, row
 from service import Service, until
 
 COUNT, LINES = 60, {"Content-Type": "application/x-ndjson", "Idempotency-Key": "chain"}
@@ -51,7 +51,7 @@ points = ["server"] + ["%s=kill@%d" % (point, n) for point, last in (("sched.bef
                                                                      ("store.after_commit", 3)) for n in (1, last)]
 for failpoint in points:
     try:
-        with Service(workers=2) as service:
+        with row("F4" if "before_record" in failpoint else "F3"), Service(workers=2) as service:
             ledger = Ledger(service)
             if failpoint == "server":
                 service.stop()

@@ -5,10 +5,10 @@ import os
 import signal
 import time
 
-from invariants import Ledger
+from invariants import Ledger, row
 from service import Service
 
-with Service(workers=2, failpoints="worker.mid_run=sleep:500@1") as service:
+with row("F49"), Service(workers=2, failpoints="worker.mid_run=sleep:500@1") as service:
     ledger = Ledger(service)
     pids = sorted(service.worker_pids())
     answer = ledger.sum(n=2)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from invariants import Ledger
+from invariants import Ledger, row
 from service import Service, until
 
 MIB = 1 << 20
@@ -65,15 +65,17 @@ def fragments(service, arena):
 
 with Service(workers=4, arena="16M") as service:
     ledger = Ledger(service)
-    count = full(service, ledger, 16)
-    assert count >= 14, "%d MiB of 16 could be used" % count
+    with row("F15"):
+        count = full(service, ledger, 16)
+        assert count >= 14, "%d MiB of 16 could be used" % count
     for id_ in list(ledger.jobs):
         service.delete("/v1/jobs/" + id_)
         del ledger.jobs[id_]
     until(lambda: service.arena_used() == 0, 5)
-    fragments(service, 16 * MIB)
-    ledger.sum(wait=20)
-    ledger.close()
+    with row("F17"):
+        fragments(service, 16 * MIB)
+        ledger.sum(wait=20)
+        ledger.close()
 
 # A small tmpfs behind a large sparse arena, where this process may mount one.
 place = tempfile.mkdtemp()
@@ -83,7 +85,7 @@ if not mounted:
     print("NOTE no tmpfs could be mounted")
     sys.exit(0)
 try:
-    with Service(workers=4, arena="64M", options=["--arena-dir", place + "/arena"]) as service:
+    with row("F16"), Service(workers=4, arena="64M", options=["--arena-dir", place + "/arena"]) as service:
         real = os.listdir(place + "/arena")
         assert "arena" in real, real
         service.arena_dir, spare = place + "/arena", service.arena_dir

@@ -3,17 +3,17 @@
 server leaves with status 70, and the next start decides by reading."""
 import errno
 
-from invariants import RESET, Ledger
+from invariants import RESET, Ledger, row
 from service import Service
 
-with Service(workers=2, failpoints="store.before_commit=err:%d@2" % errno.ENOSPC) as service:
+with row("F9"), Service(workers=2, failpoints="store.before_commit=err:%d@2" % errno.ENOSPC) as service:
     ledger = Ledger(service)
     statuses = [ledger.sum(n=2, seed=n, key="k%d" % n, wait=20).status for n in range(6)]
     assert statuses.count(507) <= 1 and set(statuses) <= {200, 507}, statuses
     ledger.retry()
     ledger.close()
 
-with Service(workers=2) as service:
+with row("F10"), Service(workers=2) as service:
     ledger = Ledger(service)
     service.stop()
     service.start(failpoints="store.commit_err=err:%d@4" % errno.EIO, wait=False)

@@ -4,7 +4,7 @@ names the file; it never starts empty."""
 import os
 import sqlite3
 
-from invariants import Ledger
+from invariants import Ledger, row
 from service import Service, until
 
 
@@ -30,7 +30,7 @@ def edit(path, sql):
     return found
 
 
-with Service(workers=2) as service:
+with row("F12"), Service(workers=2) as service:
     ledger = Ledger(service)
     for n in range(30):
         ledger.sum(n=2, size=40, seed=n, wait=20)

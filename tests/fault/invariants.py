@@ -1,12 +1,17 @@
 """invariants.py - what must hold after any fault; every fault test ends with Ledger.close().
 
 The ledger remembers each job that was acknowledged, what it must give, and under which key it was sent.
-Then: every acknowledged job is terminal and gives the reference result; one job a key; what the arena uses is
-what is alive, and nothing once all is deleted; /healthz answers within a second; no process is left; the database is
+Then: every acknowledged job is terminal and gives the reference result, the same one each time; one job a key; no upload
+is changed or lost; what the arena uses is exactly what is alive, and nothing once all is deleted; metrics say what the
+lists say; /healthz answers within a second; no process, descriptor or piece of shared memory is left; the database is
 whole.
 """
+import contextlib
+import datetime
+import hashlib
 import http.client
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -25,6 +30,18 @@ RESET = (ConnectionError, http.client.HTTPException, OSError)
 ALIGN = 64
 
 
+@contextlib.contextmanager
+def row(*ids):
+    """The block proves these rows of matrix.def, and says so."""
+    verdict = "FAILED"
+    try:
+        yield
+        verdict = "ok"
+    finally:
+        for id_ in ids:
+            print("row %s %s" % (id_, verdict), flush=True)
+
+
 class Ledger:
     def __init__(self, service):
         self.service = service
@@ -32,6 +49,19 @@ class Ledger:
         self.requests = {}  # key -> the arguments of post()
         self.ids = {}       # key -> id
         self.tensors = []   # uploads
+        self.sums = {}      # id -> the checksum of what keep() read
+        self.results = {}   # id -> the outputs that finish() saw first
+
+    def keep(self, tensor):
+        """An upload, whose bytes must stay what they are now. Gives its id again."""
+        self.tensors.append(tensor)
+        self.sums[tensor] = self.checksum(tensor)
+        return tensor
+
+    def checksum(self, tensor):
+        answer = self.service.get("/v1/tensors/%s?format=raw" % tensor)
+        assert answer.status == 200, (tensor, answer)
+        return hashlib.sha256(answer.body).hexdigest()
 
     def post(self, op, inputs, dtype="int32", key=None, wait=0, group=None, label=None, **parameters):
         """Submits a job; remembers it once it is acknowledged, and its key before. Arrays or None in inputs."""
@@ -74,6 +104,7 @@ class Ledger:
             job = answer.json
             documents[id_] = job
             assert job["state"] in ("succeeded", "failed", "cancelled"), "job %s is %s" % (id_, job["state"])
+            assert self.results.setdefault(id_, job["outputs"]) == job["outputs"], "job %s has another result now" % id_
             if id_ in may_fail:
                 continue
             assert job["state"] == "succeeded", job
@@ -100,23 +131,56 @@ class Ledger:
         assert pids == sorted(self.service.worker_pids()), (pids, self.service.worker_pids())
         assert not [p for p in processes_of(self.service) if p not in pids + [self.service.pid]], "a stray process"
 
-    def arena_adds_up(self):
-        """Used bytes are those of the live extents: of uploads, and of outputs, each once."""
-        sizes = {}
-        for id_ in list(self.jobs):
-            for output in self.service.get("/v1/jobs/%s?data=0" % id_).json["outputs"] or []:
-                if output:
-                    sizes[output["tensor"]] = self.size(output["tensor"])
-        for id_ in self.tensors:
-            sizes[id_] = self.size(id_)
-        arena = self.service.metrics()["arena"]
-        most = sum(-(-size // ALIGN) * ALIGN for size in sizes.values())
-        assert arena["used_bytes"] <= most, (arena, most)  # views share an extent
-        return most
+    def uploads_unchanged(self):
+        for tensor, was in self.sums.items():
+            assert self.checksum(tensor) == was, "the bytes of %s have changed" % tensor
 
-    def size(self, tensor):
-        answer = self.service.get("/v1/tensors/%s?meta=1" % tensor)
-        return answer.json["size_bytes"] if answer.status == 200 else 0
+    def arena_adds_up(self):
+        """Used bytes are exactly those of the extents that the database knows, each once: views share theirs."""
+        def look():
+            with contextlib.closing(sqlite3.connect("file:%s/tutti.db?mode=ro" % self.service.data_dir, uri=True)) as db:
+                rows = db.execute("SELECT DISTINCT extent_offset, extent_bytes FROM tensor WHERE lost = 0").fetchall()
+            want = sum(-(-size // ALIGN) * ALIGN for _, size in rows)
+            arena = self.service.metrics()["arena"]
+            return arena["used_bytes"] == want or (problem.append((arena, want, rows)) and False)
+
+        problem = []
+        try:
+            until(look, 5)  # what was deleted is freed a moment after its row is
+        except AssertionError:
+            raise AssertionError("used, and what is alive: %s" % (problem[-1],)) from None
+
+    def metrics_add_up(self):
+        """What is unfinished is what the lists say; what ended since the start is in a list, or was deleted."""
+        jobs, after = [], ""
+        while True:
+            page = self.service.get("/v1/jobs?limit=500" + after).json
+            jobs += page["jobs"]
+            if not page.get("next"):
+                break
+            after = "&after=" + page["next"]
+        counts = self.service.metrics()["jobs"]
+        for state in ("waiting", "queued", "running"):
+            assert counts[state] == sum(j["state"] == state for j in jobs), (state, counts)
+        for state in ("succeeded", "failed", "cancelled"):
+            listed = sum(j["state"] == state and ended_at(j) >= self.service.started for j in jobs)
+            gone = counts[state] - listed
+            assert 0 <= gone <= self.service.jobs_deleted, (state, listed, counts, self.service.jobs_deleted)
+
+    def nothing_held(self):
+        """Descriptors are as many as when it could serve first, but for the database's, which every thread opens; shared
+        memory is the arena alone."""
+        self.service.hang_up()
+        was = self.service.descriptors_at_start
+        try:
+            until(lambda: self.service.descriptors_open() <= was, 5)
+        except AssertionError:
+            raise AssertionError("descriptors are left: %s" % (self.service.descriptors_open() - was)) from None
+        for pid in [self.service.pid] + self.service.worker_pids():
+            with open("/proc/%d/maps" % pid) as f:
+                shared = {line.split(None, 5)[5].strip() for line in f if re.search(r" (/dev/shm/|/memfd:|/SYSV)", line)}
+            shared = [path for path in shared if path != os.path.join(self.service.arena_dir, "arena")]
+            assert not shared, "process %d maps %s" % (pid, shared)
 
     def delete_all(self):
         for id_ in self.jobs:
@@ -134,8 +198,11 @@ class Ledger:
         documents = self.finish(may_fail)
         self.one_job_a_key()
         self.healthy()
+        self.uploads_unchanged()
+        self.metrics_add_up()
         self.arena_adds_up()
         self.delete_all()
+        self.nothing_held()
         self.service.stop()
         database_whole(self.service)
         return documents
@@ -143,6 +210,10 @@ class Ledger:
     def all_ready(self):
         workers = self.service.get("/v1/workers").json["workers"]
         return all(w["state"] in ("ready", "busy") for w in workers)
+
+
+def ended_at(job):
+    return datetime.datetime.fromisoformat(job["timeline"]["finished_at"].replace("Z", "+00:00")).timestamp()
 
 
 def processes_of(service):

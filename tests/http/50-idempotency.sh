@@ -54,3 +54,4 @@ expect_status 200
 expect .id "\"$taker\""
 post '/v1/jobs?wait=0&stream=2' "$taking" -H 'Idempotency-Key: taking'
 expect_problem 422 input_unknown
+row F45

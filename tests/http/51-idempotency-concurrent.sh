@@ -29,3 +29,4 @@ assert len(ids) == 50 and len(set(ids)) == 1, set(ids)
 PY
 get '/v1/jobs'
 expect '.jobs | length' 1
+row F45

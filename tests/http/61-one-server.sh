@@ -20,3 +20,4 @@ if timeout 20 "$build/tutti-server" --listen "127.0.0.1:$port" --workers 1 --dat
 fi
 [ ! -s "$here/second" ] || fail "the second server should print nothing"
 grep -q "port $port" "$here/second.log" || fail "it should name the port: $(cat "$here/second.log")"
+row F13

@@ -18,3 +18,4 @@ start_server
 get "/v1/jobs/$queued?wait=20"
 expect_status 200
 expect '[.state, .outputs[0].data]' '["succeeded", [7]]'
+row F39

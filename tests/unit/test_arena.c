@@ -125,6 +125,7 @@ static void a_header_of_another_boot_version_or_kind_is_not_kept(void **state)
     }
 }
 
+/* F14: of tests/fault/matrix.def. */
 static void a_truncated_or_missing_file_is_not_kept(void **state)
 {
     struct arena *a = must_open(SIZE, 0, false);

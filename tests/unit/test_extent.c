@@ -422,7 +422,7 @@ static void threads_may_allocate_and_free_at_once(void **state)
     check();
 }
 
-/* The sparse file promises more than its tmpfs has: the range must come back. */
+/* F16: the sparse file promises more than its tmpfs has: the range must come back. */
 static void a_full_tmpfs_gives_the_range_back(void **state)
 {
     char sub[96];

@@ -338,7 +338,7 @@ static void submit_many(void)
     kill(getpid(), SIGKILL);
 }
 
-/* The bound of A.3: ready after kill -9 with 10,000 unfinished jobs. */
+/* F6: the bound of A.3: ready after kill -9 with 10,000 unfinished jobs. */
 static void ten_thousand_unfinished_jobs_are_back_in_seconds(void **state)
 {
     struct job_counts c;

@@ -40,6 +40,7 @@ static bool is_there(void)
     return yes;
 }
 
+/* F1: of tests/fault/matrix.def. */
 static void a_death_before_the_commit_leaves_nothing(void **state)
 {
     (void)state;
@@ -48,6 +49,7 @@ static void a_death_before_the_commit_leaves_nothing(void **state)
     assert_false(is_there());
 }
 
+/* F2: of tests/fault/matrix.def. */
 static void a_death_after_the_commit_leaves_the_row(void **state)
 {
     (void)state;
@@ -56,6 +58,7 @@ static void a_death_after_the_commit_leaves_the_row(void **state)
     assert_true(is_there());
 }
 
+/* F7: of tests/fault/matrix.def. */
 static void a_death_during_a_checkpoint_loses_nothing(void **state)
 {
     (void)state;
@@ -67,6 +70,7 @@ static void a_death_during_a_checkpoint_loses_nothing(void **state)
     assert_true(is_there());
 }
 
+/* F7: of tests/fault/matrix.def. */
 static void a_death_during_a_migration_is_undone(void **state)
 {
     (void)state;
@@ -171,7 +175,7 @@ static void a_full_disk_refuses_and_stores_nothing(void **state)
     }
 }
 
-/* F9, with a filesystem that is really full. */
+/* F9: a filesystem that is really full. */
 static void the_store_goes_on_when_a_full_disk_has_room_again(void **state)
 {
     struct job_record *r = stage_record();

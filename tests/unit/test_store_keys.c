@@ -182,6 +182,7 @@ static void *post_one(void *arg)
     return NULL;
 }
 
+/* F45: of tests/fault/matrix.def. */
 static void fifty_requests_with_one_key_make_one_job(void **state)
 {
     pthread_t t[RACERS];

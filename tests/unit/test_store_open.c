@@ -145,6 +145,7 @@ static void record_and_die(void)
     kill(getpid(), SIGKILL);
 }
 
+/* F13: of tests/fault/matrix.def. */
 static void a_second_server_is_refused_by_the_pid_of_the_first(void **state)
 {
     int ready[2], go[2];
@@ -190,6 +191,7 @@ static void a_database_of_another_program_is_refused(void **state)
     expect_refused("another program");
 }
 
+/* F12: of tests/fault/matrix.def. */
 static void what_is_no_database_is_refused_with_a_command(void **state)
 {
     FILE *f = fopen(stage_path("tutti.db"), "w");
@@ -249,6 +251,7 @@ static void a_damaged_page_is_refused(void **state)
     }
 }
 
+/* F11: of tests/fault/matrix.def. */
 static void a_directory_that_others_may_enter_is_refused(void **state)
 {
     (void)state;
