@@ -75,8 +75,10 @@ def until(what, seconds=PATIENCE_S, step=0.02):
 
 
 class Service:
-    def __init__(self, workers=4, arena="64M", options=(), failpoints="", descriptors=None):
+    def __init__(self, workers=4, arena="64M", options=(), failpoints="", descriptors=None, environment=None, prefix=()):
         self.descriptors = descriptors  # how many files it may have open
+        self.environment = environment or {}  # beside the test's own
+        self.prefix = list(prefix)  # of the command: a program that becomes the server in the end
         self.options = ["--workers", str(workers), "--arena-size", arena, *options]
         self.dir = tempfile.mkdtemp(prefix="tutti-test-")
         self.data_dir = os.path.join(self.dir, "data")
@@ -99,12 +101,13 @@ class Service:
         environment = {k: v for k, v in os.environ.items()
                        if not k.startswith("TUTTI_") or k.startswith("TUTTI_TEST")}
         environment["TUTTI_FAILPOINTS"] = self.failpoints
+        environment.update(self.environment)
         self.local = threading.local()
         self.jobs_deleted, self.descriptors_at_start, self.started = 0, None, time.time()
         self.out_path = os.path.join(self.dir, "out")
         with open(self.out_path, "wb") as out, open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [os.path.join(BUILD, "tutti-server"), "--listen", "127.0.0.1:0", "--data-dir", self.data_dir,
+                [*self.prefix, os.path.join(BUILD, "tutti-server"), "--listen", "127.0.0.1:0", "--data-dir", self.data_dir,
                  "--arena-dir", self.arena_dir, *self.options, *options],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment,
                 preexec_fn=self.limit if self.descriptors else None)
@@ -141,6 +144,19 @@ class Service:
 
     def worker_pids(self):
         return children(self.process.pid)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def refused(self):
+        """Starts it, and it must not: status 1, nothing on stdout. Gives the last line of its log."""
+        self.start(wait=False)
+        until(lambda: self.process.poll() is not None)
+        status, self.process = self.process.returncode, None
+        with open(self.out_path) as f:
+            assert (status, f.read()) == (1, ""), (status, self.log()[-600:])
+        return self.log().splitlines()[-1]
 
     def stop(self):
         """SIGTERM and what must hold after it."""

@@ -5,19 +5,12 @@ import os
 import sqlite3
 
 from invariants import Ledger, row
-from service import Service, until
+from service import Service
 
 
 def refuses(service, text):
-    service.start(wait=False)
-    until(lambda: service.process.poll() is not None, 30)
-    status, service.process = service.process.returncode, None
-    with open(service.log_path) as f:
-        log = f.read()
-    assert status == 1, status
-    assert text in log.splitlines()[-1], log[-600:]
-    with open(service.out_path) as f:
-        assert f.read() == ""
+    line = service.refused()
+    assert text in line, line
 
 
 def edit(path, sql):

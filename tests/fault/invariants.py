@@ -192,8 +192,8 @@ class Ledger:
         arena = self.service.metrics()["arena"]
         assert arena["extents"] == 0, arena
 
-    def close(self, may_fail=()):
-        """All of it, and a stop at the end. Gives the jobs' documents."""
+    def close(self, may_fail=(), delete=True):
+        """All of it, and a stop at the end. Gives the jobs' documents. Without delete what is there is left."""
         until(lambda: self.all_ready(), 60)
         documents = self.finish(may_fail)
         self.one_job_a_key()
@@ -201,7 +201,8 @@ class Ledger:
         self.uploads_unchanged()
         self.metrics_add_up()
         self.arena_adds_up()
-        self.delete_all()
+        if delete:
+            self.delete_all()
         self.nothing_held()
         self.service.stop()
         database_whole(self.service)
