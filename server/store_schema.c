@@ -55,6 +55,17 @@ static bool needs_wal(const char *path)
     return yes;
 }
 
+/* SQLite opens what it may only read, and says so at the first write, without a name. */
+static int check_beside(const char *path, const char *end, struct err *e)
+{
+    char name[DB_PATH_BYTES + 8];
+
+    snprintf(name, sizeof name, "%s%s", path, end);
+    if (access(name, R_OK | W_OK) != 0 && errno != ENOENT)
+        return err_sys(e, ERR_store, errno, "open %s for reading and writing", name);
+    return 0;
+}
+
 /* A database and its log must be used together: without the log, acknowledged jobs would vanish
  * unseen. We keep the log's file also after a clean stop, so a missing one was taken away. */
 int schema_check_files(const char *path, bool *clean, struct err *e)
@@ -75,7 +86,7 @@ int schema_check_files(const char *path, bool *clean, struct err *e)
             "%s is missing: put it back. To go on with what %s alone holds, make it empty: : > %s",
             wal_path, path, wal_path);
     *clean = wal <= 0;
-    return 0;
+    return check_beside(path, "-wal", e) != 0 ? -1 : check_beside(path, "-shm", e);
 }
 
 static int pragma_int(struct db *db, const char *sql, int64_t *out, struct err *e)
