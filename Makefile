@@ -33,7 +33,7 @@ SERVER := options options_defaults options_values \
           api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
-          backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler \
+          backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send \
           store store_commit store_db store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \

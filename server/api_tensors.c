@@ -2,6 +2,7 @@
 #include "schema/clock.h"
 #include "server/api_submit.h"
 #include "server/negotiate.h"
+#include "server/steady.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -81,8 +82,7 @@ int api_tensor_create(struct request *rq, struct err *e)
     body_fini(&rq->body);
     w->tensor->owner = rq->visitor.account;
     w->tensor->created_us = clock_wall_us();
-    if (__builtin_add_overflow(w->tensor->created_us, api_facts.retain_us, &w->tensor->expires_us))
-        w->tensor->expires_us = UINT64_MAX;
+    w->tensor->expires_us = steady_due_us(w->tensor->created_us, api_facts.retain_us);
     w->op.tensor_insert.tensor = w->tensor;
     store_tensor_insert_init(&w->op.tensor_insert);
     w->core = publish;

@@ -80,6 +80,20 @@ struct id id_new(void)
     return id;
 }
 
+void id_pass(const struct id *id)
+{
+    uint64_t ms = 0;
+
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | id->b[i];
+    pthread_mutex_lock(&id_lock);
+    if (memcmp(id->b, last.b, sizeof last.b) > 0) {
+        last = *id;
+        last_ms = ms;
+    }
+    pthread_mutex_unlock(&id_lock);
+}
+
 const char *id_format(char prefix, const struct id *id, char buf[ID_TEXT])
 {
     uint32_t bits = 0;

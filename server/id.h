@@ -17,6 +17,10 @@ struct id {
  * back; random bits are incremented within a millisecond). */
 struct id id_new(void);
 
+/* Every later id_new() is greater than it. At start: the ids of earlier processes, whose clock may
+ * have been ahead. */
+void id_pass(const struct id *id);
+
 /* prefix 'j' or 't': "j_01ARZ3NDEKTSV4RRFFQ69G5FAV"; returns buf. */
 const char *id_format(char prefix, const struct id *id, char buf[ID_TEXT]);
 

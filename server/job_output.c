@@ -1,6 +1,7 @@
 /* job_output.c - a job's output tensors: their extents, their names, their publication. */
 #include "server/job_parts.h"
 #include "server/resident.h"
+#include "server/steady.h"
 #include "schema/clock.h"
 #include "schema/log.h"
 
@@ -176,11 +177,7 @@ static struct tensor *next_distinct(const struct job *j, uint32_t *i, const stru
 
 static uint64_t expiry(const struct job *j)
 {
-    uint64_t at;
-
-    if (__builtin_add_overflow(j->record->finished_us, job_retain_us(), &at))
-        return UINT64_MAX;
-    return at;
+    return steady_due_us(j->record->finished_us, job_retain_us());
 }
 
 void job_outputs_name(struct job *j)

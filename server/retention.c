@@ -6,6 +6,7 @@
 #include "schema/log.h"
 #include "server/core.h"
 #include "server/job.h"
+#include "server/steady.h"
 #include "server/store.h"
 #include "server/tensor.h"
 
@@ -36,8 +37,7 @@ struct removal {
 /* Core thread's, but for stopped. */
 static struct {
     struct core_timer tick;
-    uint64_t now_us, mono_us; /* the clock below: wall time and when it was right */
-    uint32_t ticks;           /* until the next purge */
+    uint32_t ticks; /* until the next purge */
     struct store_purge purge;
     struct core_msg purged;
     bool purging;
@@ -45,22 +45,6 @@ static struct {
     struct removal *waiting;
     atomic_bool stopped;
 } retention;
-
-/* Wall time that never jumps: when somebody sets the clock, it moves at double or half speed until
- * it agrees again, so that a clock a day ahead does not remove everything at once. */
-static uint64_t steady_wall_us(void)
-{
-    uint64_t mono = clock_us(), wall = clock_wall_us(), step = mono - retention.mono_us;
-
-    if (wall > retention.now_us + step)
-        retention.now_us = wall - retention.now_us > 2 * step ? retention.now_us + 2 * step : wall;
-    else if (wall < retention.now_us + step)
-        retention.now_us = wall > retention.now_us + step / 2 ? wall : retention.now_us + step / 2;
-    else
-        retention.now_us = wall;
-    retention.mono_us = mono;
-    return retention.now_us;
-}
 
 /* ---- tensors ---- */
 
@@ -184,7 +168,7 @@ static void trim(void)
 
 static void tick(struct core_timer *t)
 {
-    uint64_t now_us = steady_wall_us();
+    uint64_t now_us = steady_now_us();
 
     for (int i = 0; i < BATCHES; i++)
         if (!remove_some(now_us))
@@ -196,19 +180,19 @@ static void tick(struct core_timer *t)
 
 void retention_start(void)
 {
-    retention.now_us = clock_wall_us();
-    retention.mono_us = clock_us();
+    steady_start();
     retention.ticks = 0;
     retention.purging = false;
     atomic_store(&retention.stopped, false);
     retention.tick.fire = tick;
-    core_timer_set(&retention.tick, retention.mono_us + TICK_US);
+    core_timer_set(&retention.tick, clock_us() + TICK_US);
 }
 
 void retention_stop(void)
 {
     atomic_store(&retention.stopped, true);
     core_timer_clear(&retention.tick);
+    steady_stop();
     while (retention.waiting) {
         struct removal *r = retention.waiting;
 

@@ -291,11 +291,28 @@ static int recover_jobs(const struct store_recovery *r, struct err *e)
     return rc;
 }
 
+/* New ids sort behind those that are there, also when the clock has been set back since. */
+static int pass_ids(struct err *e)
+{
+    struct db *db = store_writer();
+    sqlite3_stmt *s = db_stmt(db, STMT_id_last, e);
+    struct id id;
+
+    if (!s || db_step(db, s, e) < 0)
+        return -1;
+    if (sqlite3_column_bytes(s, 0) == sizeof id.b) {
+        memcpy(id.b, sqlite3_column_blob(s, 0), sizeof id.b);
+        id_pass(&id);
+    }
+    sqlite3_reset(s);
+    return 0;
+}
+
 int store_recover(const struct store_recovery *r, struct err *e)
 {
     struct err why = {0};
 
-    if (recover_groups(r, &why) == 0 && recover_tensors(r, &why) == 0 &&
+    if (pass_ids(&why) == 0 && recover_groups(r, &why) == 0 && recover_tensors(r, &why) == 0 &&
         recover_jobs(r, &why) == 0 && late_recover(r, &why) == 0)
         return 0;
     return err_set(e, why.code, "%s: %.250s; look at it with: sqlite3 -readonly %s .dump",

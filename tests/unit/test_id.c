@@ -111,6 +111,23 @@ static void what_is_not_an_id_is_refused(void **state)
     assert_int_equal(id_parse('j', "j_0000000000000000000000000\0", 28, &out), -1);
 }
 
+/* F38: an earlier process whose clock was a day ahead. */
+static void ids_go_on_after_those_of_before(void **state)
+{
+    struct id before = id_new(), at = before, after;
+
+    (void)state;
+    id_pass(&before);
+    at.b[3] = (uint8_t)(at.b[3] + 5); /* some 20 hours */
+    if (at.b[3] < 5)
+        at.b[2]++;
+    id_pass(&at);
+    after = id_new();
+    assert_true(memcmp(after.b, at.b, sizeof at.b) > 0);
+    id_pass(&before);
+    assert_true(memcmp(id_new().b, after.b, sizeof at.b) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +136,7 @@ int main(void)
         cmocka_unit_test(text_says_the_id_and_sorts_like_it),
         cmocka_unit_test(text_is_crockford_base_32_of_128_bits),
         cmocka_unit_test(what_is_not_an_id_is_refused),
+        cmocka_unit_test(ids_go_on_after_those_of_before),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
