@@ -11,6 +11,7 @@
 #include "server/kv.h"
 #include "server/launch.h"
 #include "server/options.h"
+#include "server/reaper.h"
 #include "server/recovery.h"
 #include "server/resident.h"
 #include "server/retention.h"
@@ -417,6 +418,10 @@ int main(int argc, char *argv[])
         return 0;
     }
     log_init("server", program.options.log_level, program.options.log_json);
+    if (reaper_start(&e) != 0) {
+        log_error("not started: %s", e.detail);
+        return 1;
+    }
     prepare_process();
     if (start_steps(&e) != 0) {
         log_error("not started: %s", e.detail);
