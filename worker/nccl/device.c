@@ -3,7 +3,13 @@
 #include "worker/nccl/resident.h"
 #include "worker/nccl/nccl_parts.h"
 
+#include "schema/log.h"
+
+#include <linux/capability.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static bool broken;
 
@@ -155,6 +161,27 @@ static int open_device(struct device *d, struct err *e)
     return 0;
 }
 
+/* Does the limit on locked memory bind this process? Not with CAP_IPC_LOCK. */
+static bool is_limited(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[2] = {0};
+
+    return syscall(SYS_capget, &head, caps) != 0 || !(caps[0].effective >> CAP_IPC_LOCK & 1);
+}
+
+/* Drivers differ in whether they count what they pin: so a warning, and then it is tried. */
+static void warn_if_little_can_be_locked(const struct device *d)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < d->at.arena_bytes &&
+        is_limited())
+        log_warn("only %llu bytes may be locked, and GPUs want the arena of %llu bytes pinned: add "
+                 "`ulimits: memlock: -1` to the compose service, or run ulimit -l unlimited",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)d->at.arena_bytes);
+}
+
 int nccl_open(struct device **out, const struct place *at, struct err *e)
 {
     struct device *d = calloc(1, sizeof *d);
@@ -162,6 +189,7 @@ int nccl_open(struct device **out, const struct place *at, struct err *e)
     if (!d)
         return err_set(e, ERR_no_memory, "device");
     d->at = *at;
+    warn_if_little_can_be_locked(d);
     if (open_device(d, e) != 0) {
         nccl_close(d);
         return -1;
