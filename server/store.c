@@ -47,6 +47,8 @@ struct db *store_writer(void)
 
 int store_damaged(const char *what, struct err *e)
 {
+    if (errno == ENOMEM) /* set by malloc, ours or SQLite's, since db_step gave the row */
+        return err_set(e, ERR_no_memory, "reading %s of the database", what);
     return err_set(e, ERR_store, "%s in the database is damaged", what);
 }
 

@@ -112,8 +112,10 @@ int db_step(struct db *db, sqlite3_stmt *s, struct err *e)
 {
     int result = sqlite3_step(s);
 
-    if (result == SQLITE_ROW)
+    if (result == SQLITE_ROW) {
+        errno = 0; /* store_damaged asks what became of it */
         return 1;
+    }
     sqlite3_reset(s);
     return result == SQLITE_DONE ? 0 : db_error(db, result, e);
 }
@@ -216,7 +218,7 @@ int column_shape(sqlite3_stmt *s, int at, enum dtype d, struct shape *out)
     const uint8_t *bytes = sqlite3_column_blob(s, at);
     size_t size = (size_t)sqlite3_column_bytes(s, at);
 
-    if (size % 8 || size > 8 * LIMIT_NDIM)
+    if (size % 8 || size > 8 * LIMIT_NDIM || (!bytes && errno == ENOMEM))
         return -1;
     memset(out, 0, sizeof *out);
     out->ndim = (uint32_t)(size / 8);

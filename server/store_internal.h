@@ -80,7 +80,8 @@ uint64_t get_u64(const uint8_t *in);
 const char *store_path(void);           /* of the database, for the operator's eyes */
 struct db *store_writer(void);          /* store thread; main thread before store_start */
 struct db *store_reader(struct err *e); /* this thread's; NULL with e */
-int store_damaged(const char *what, struct err *e); /* ERR_store: a row that cannot be right */
+int store_damaged(const char *what,
+                  struct err *e); /* ERR_store: a row that cannot be right; or ERR_no_memory */
 
 /* ---- store_commit.c: store thread ---- */
 

@@ -1,6 +1,7 @@
 /* store_jobs_read.c - rows of jobs as records: one by its id, pages of them by filter. */
 #include "server/store_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,7 +118,7 @@ static int read_ids(sqlite3_stmt *s, enum column col, uint32_t n, struct id **ou
     const void *ids = sqlite3_column_blob(s, col);
 
     if (!ids)
-        return 0;
+        return errno == ENOMEM ? -1 : 0;
     if ((size_t)sqlite3_column_bytes(s, col) != n * sizeof **out)
         return -1;
     *out = malloc(n * sizeof **out);
