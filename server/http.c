@@ -8,10 +8,12 @@
 #include "server/routes.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -25,7 +27,6 @@ atomic_uint http_sockets;
 uint32_t http_sockets_max;
 
 static struct MHD_Daemon *mhd;
-static MHD_socket quiesced = MHD_INVALID_SOCKET;
 static atomic_uint requests;  /* being handled */
 static atomic_uint suspended; /* of these */
 static atomic_uint waits;     /* of these, that hold a place to wait */
@@ -373,11 +374,22 @@ int http_start(const struct http_options *o, uint16_t *port, struct err *e)
     return 0;
 }
 
+/* MHD_quiesce_daemon (0.9.75) says that it begins, and aborts when a thread of the pool has then
+ * taken the listening socket out of its own epoll set. So the socket goes, from all sets at once,
+ * and something that never has an event takes over its number, which MHD closes at the end. */
 void http_quiesce(void)
 {
-    atomic_store(&http_quiescing, true);
-    if (mhd && quiesced == MHD_INVALID_SOCKET)
-        quiesced = MHD_quiesce_daemon(mhd);
+    const union MHD_DaemonInfo *info;
+    int quiet;
+
+    if (atomic_exchange(&http_quiescing, true) || !mhd)
+        return;
+    info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_LISTEN_FD);
+    quiet = eventfd(0, EFD_CLOEXEC);
+    if (!info || quiet < 0 || dup3(quiet, info->listen_fd, O_CLOEXEC) < 0)
+        log_warn("the port stays open till the end");
+    if (quiet >= 0)
+        close(quiet);
 }
 
 void http_stop(void)
@@ -394,8 +406,5 @@ void http_stop(void)
     }
     MHD_stop_daemon(mhd);
     mhd = NULL;
-    if (quiesced != MHD_INVALID_SOCKET)
-        close(quiesced);
-    quiesced = MHD_INVALID_SOCKET;
     watch_stop();
 }

@@ -27,6 +27,11 @@ for point in POINTS:
             except RESET:
                 service.wait_killed()
             service.start(failpoints="")
+            known = [job["label"] for job in service.get("/v1/jobs").json["jobs"]]
+            if point == "store.before_commit":  # nobody knows of the one that was on its way
+                assert sorted(known) == sorted(ledger.ids) and len(known) < len(ledger.requests), known
+            if point == "store.after_commit":
+                assert sorted(known) == sorted(ledger.requests) and len(known) > len(ledger.ids), known
             ledger.retry()
             documents = ledger.close()
             assert max(d["attempts"] for d in documents.values()) <= 2

@@ -90,6 +90,11 @@ def refused_meanwhile(service):
     except RESET:
         pass
     connection.close()
+    try:
+        service.socket().close()
+        raise AssertionError("a new connection should be refused")
+    except ConnectionRefusedError:
+        pass
 
 
 def after(service, ledger):
