@@ -147,6 +147,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 
 struct api_facts {
     const char *version, *backend;
     uint64_t started_us; /* wall */
+    uint64_t begun_us;   /* clock_us(), which does not jump */
     uint64_t retain_us;  /* of uploads and results */
 };
 extern struct api_facts api_facts;

@@ -184,7 +184,7 @@ int api_metrics(struct request *rq, struct err *e)
     http_connections(&open, &most);
     extent_usage(&u);
     text_object(t, NULL);
-    text_uint(t, "uptime_us", clock_wall_us() - api_facts.started_us);
+    text_uint(t, "uptime_us", clock_us() - api_facts.begun_us);
     jobs_write(t);
     text_object(t, "arena");
     text_uint(t, "size_bytes", u.arena_bytes);

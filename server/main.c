@@ -186,6 +186,7 @@ static int start_http(struct err *e)
     api_facts = (struct api_facts){.version = TUTTI_VERSION,
                                    .backend = o->backend,
                                    .started_us = clock_wall_us(),
+                                   .begun_us = clock_us(),
                                    .retain_us = o->retain_us};
     guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
     return http_start(&h, &program.port, e);

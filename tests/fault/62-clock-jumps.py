@@ -59,6 +59,7 @@ def jump(service, ledger, clock, ahead_s):
     ledger.uploads_unchanged()
     ledger.finish()
     in_order(ledger)
+    assert service.metrics()["uptime_us"] < 3600e6, service.metrics()
     for rank in (0, 2):
         assert service.get("/v1/workers/%d" % rank).json["pid"] == pids[rank], "rank %d was given up" % rank
 
