@@ -62,10 +62,28 @@ static int begin_json(struct body *b, enum body_kind kind, const struct codec_he
     return reserve(b, (size_t)head->length_bytes, e);
 }
 
+/* A raw tensor that has no elements is a body that has no bytes. */
+static bool is_empty_tensor(const char *content_type, const struct codec_head *head)
+{
+    enum format format;
+    struct err e;
+
+    if (!head->has_shape || !content_type ||
+        negotiate_in(content_type, 1u << FORMAT_raw, &format, &e) != 0)
+        return false;
+    for (uint32_t i = 0; i < head->shape.ndim; i++) {
+        if (head->shape.dim[i] == 0)
+            return true;
+    }
+    return false;
+}
+
 int body_begin(struct body *b, enum body_kind kind, const char *content_type,
                const struct codec_head *head, struct err *e)
 {
     unsigned mask = 1u << FORMAT_json;
+    bool tensors = kind == BODY_TENSORS || kind == BODY_MAYBE;
+    bool empty = head->length_bytes == 0 && !(tensors && is_empty_tensor(content_type, head));
 
     *b = (struct body){0};
     if (kind == BODY_NONE) {
@@ -73,9 +91,9 @@ int body_begin(struct body *b, enum body_kind kind, const char *content_type,
             return 0;
         return err_set(e, ERR_unsupported_media, "this endpoint takes no body");
     }
-    if (head->length_bytes == 0 && (kind == BODY_MAYBE || kind == BODY_VALUE))
+    if (empty && (kind == BODY_MAYBE || kind == BODY_VALUE))
         return 0;
-    if (head->length_bytes == 0)
+    if (empty)
         return err_set(e, ERR_empty_body, "the body is empty; this endpoint needs one");
     b->lines = kind == BODY_LINES;
     if (b->lines) {
@@ -84,7 +102,7 @@ int body_begin(struct body *b, enum body_kind kind, const char *content_type,
         b->begun = true;
         return begin_json(b, kind, head, e);
     }
-    if (kind != BODY_JSON && kind != BODY_VALUE)
+    if (tensors)
         mask |= 1u << FORMAT_npy | 1u << FORMAT_safetensors | 1u << FORMAT_raw;
     if (negotiate_in(content_type, mask, &b->format, e) != 0)
         return -1;

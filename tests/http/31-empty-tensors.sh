@@ -10,3 +10,24 @@ for op in reduce_sum broadcast all_gather reduce_scatter_sum all_reduce_sum all_
     expect_status 200
     expect_true '[.outputs[] | select(. != null)] | length > 0 and all(.shape == [0, 2] and .data == [])'
 done
+
+# As raw bytes it is a body of none: an upload, a job's inputs, a rank's own.
+: >"$here/nothing"
+upload '/v1/tensors?dtype=int16&shape=0,2' "$raw" "$here/nothing"
+expect_status 201
+expect '[.dtype, .shape]' '["int16",[0,2]]'
+get "/v1/tensors/$(value .tensor)?format=raw"
+expect_status 200
+expect_file "$here/nothing"
+upload '/v1/jobs?op=all_reduce_sum&dtype=int16&shape=2,0,2&wait=10' "$raw" "$here/nothing"
+expect_status 200
+expect '.outputs[1].shape' '[0,2]'
+upload '/v1/groups/world/ranks/0/calls?op=all_gather&dtype=int16&shape=0,2&wait=0' "$raw" "$here/nothing"
+expect_status 202
+post '/v1/groups/world/ranks/1/calls?wait=10' '{"op": "all_gather", "input": {"dtype": "int16", "shape": [0, 2], "data": []}}'
+expect_status 200
+expect '.output.shape' '[0,2]'
+upload '/v1/tensors?dtype=int16&shape=1,2' "$raw" "$here/nothing"
+expect_problem 400 empty_body
+upload '/v1/tensors?dtype=int16&shape=0,2' 'application/x-npy' "$here/nothing"
+expect_problem 400 empty_body
