@@ -7,8 +7,6 @@
 struct removal {
     struct request *rq;
     struct store_job_delete job;
-    struct store_tensor_delete tensors;
-    bool tensors_stay; /* their rows could not be deleted */
     int rc;
     struct err err;
     struct tensor *removed[]; /* the table's references */
@@ -18,34 +16,20 @@ static void removal_free(void *state)
 {
     struct removal *d = state;
 
-    for (uint32_t i = 0; i < d->tensors.n; i++)
-        tensor_forget(d->removed[i], d->tensors_stay);
+    for (uint32_t i = 0; i < d->job.n; i++)
+        tensor_forget(d->removed[i], d->rc != 0);
     free(d);
 }
 
 /* Store thread. */
-static void on_tensors_deleted(struct store_msg *m, const struct err *e)
-{
-    struct removal *d = CORE_OWNER(m, struct removal, tensors.msg);
-
-    d->tensors_stay = e != NULL;
-    http_resume(d->rq);
-}
-
-/* Store thread. First the job, then its tensors, so that no job is there without its outputs; from
- * here, so that a client that hangs up changes nothing. */
 static void on_job_deleted(struct store_msg *m, const struct err *e)
 {
     struct removal *d = CORE_OWNER(m, struct removal, job.msg);
 
     d->rc = e ? -1 : 0;
-    d->tensors_stay = e != NULL;
     if (e)
         d->err = *e;
-    if (!e && d->tensors.n > 0)
-        store_post(&d->tensors.msg);
-    else
-        http_resume(d->rq);
+    http_resume(d->rq);
 }
 
 static int deleted(struct request *rq, struct err *e)
@@ -65,7 +49,7 @@ static void take_outputs(struct removal *d, const struct job_record *r)
         struct tensor *t = id_is_zero(&r->outputs[i]) ? NULL : tensor_remove(&r->outputs[i]);
 
         if (t) /* of a shared one, only the first time */
-            d->removed[d->tensors.n++] = t;
+            d->removed[d->job.n++] = t;
     }
     for (uint32_t i = 0; r->kept && i < r->n; i++) {
         struct tensor *t = tensor_find(&r->kept[i]);
@@ -74,7 +58,7 @@ static void take_outputs(struct removal *d, const struct job_record *r)
         tensor_unref(t);
         t = own ? tensor_remove(&r->kept[i]) : NULL;
         if (t)
-            d->removed[d->tensors.n++] = t;
+            d->removed[d->job.n++] = t;
     }
 }
 
@@ -88,10 +72,8 @@ static int remove_now(struct request *rq, const struct job_record *r, struct err
     d->job.id = r->id;
     d->job.msg.done = on_job_deleted;
     store_job_delete_init(&d->job);
+    d->job.tensors = d->removed;
     take_outputs(d, r);
-    d->tensors.tensors = d->removed;
-    d->tensors.msg.done = on_tensors_deleted;
-    store_tensor_delete_init(&d->tensors);
     request_state(rq, d, removal_free);
     rq->resume = deleted;
     http_suspend(rq, NULL);

@@ -153,9 +153,11 @@ int store_job_inputs_init(struct store_job_inputs *m, const struct job_record *r
 void store_job_inputs_fini(struct store_job_inputs *m);
 
 /* apply: ERR_job_unknown, ERR_job_running. */
-struct store_job_delete { /* a terminal job's record and key */
+struct store_job_delete { /* a terminal job's record and key, and tensors of it */
     struct store_msg msg;
     struct id id;
+    struct tensor **tensors;
+    uint32_t n;
 };
 void store_job_delete_init(struct store_job_delete *m);
 

@@ -124,6 +124,10 @@ int keys_add(const struct store_key *keys, uint32_t n, const struct id *job, boo
              struct err *e);
 int key_delete_of(const struct id *job, struct err *e);
 
+/* ---- store_tensors.c ---- */
+
+int tensor_rows_delete(struct tensor *const *tensors, uint32_t n, struct err *e);
+
 /* ---- store_late.c: of a job's id; came: who has come so far, NULL: nobody else may ---- */
 
 int late_put(const struct job_record *r, const uint8_t *came, struct err *e);

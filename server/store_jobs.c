@@ -354,7 +354,7 @@ static int delete (struct store_msg *msg, struct err *e)
     if (!s)
         return -1;
     bind_id(s, 1, &m->id);
-    return db_run(db, s, e);
+    return db_run(db, s, e) == 0 ? tensor_rows_delete(m->tensors, m->n, e) : -1;
 }
 
 void store_job_delete_init(struct store_job_delete *m)

@@ -53,21 +53,27 @@ void store_tensor_move_init(struct store_tensor_move *m)
     m->msg.apply = move;
 }
 
-static int delete (struct store_msg *msg, struct err *e)
+int tensor_rows_delete(struct tensor *const *tensors, uint32_t n, struct err *e)
 {
-    struct store_tensor_delete *m = (struct store_tensor_delete *)msg;
     struct db *db = store_writer();
 
-    for (uint32_t i = 0; i < m->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         sqlite3_stmt *s = db_stmt(db, STMT_tensor_delete, e);
 
         if (!s)
             return -1;
-        bind_id(s, 1, &m->tensors[i]->id);
+        bind_id(s, 1, &tensors[i]->id);
         if (db_run(db, s, e) != 0)
             return -1;
     }
     return 0;
+}
+
+static int delete (struct store_msg *msg, struct err *e)
+{
+    struct store_tensor_delete *m = (struct store_tensor_delete *)msg;
+
+    return tensor_rows_delete(m->tensors, m->n, e);
 }
 
 void store_tensor_delete_init(struct store_tensor_delete *m)
