@@ -159,7 +159,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
 
 deps:
@@ -215,6 +215,14 @@ load: deps
 	@BUILD=$(BUILD) tests/load/calls.py 5000
 	@BUILD=$(BUILD) tests/load/chain.py 1000
 
+# Random clients and a nemesis, for SECONDS: nothing that was acknowledged is lost, wrong, there twice or hung.
+soak: SECONDS := $(or $(SECONDS),60)
+soak: SEED := $(or $(SEED),1)
+soak: deps
+	@tests/deps.sh test
+	@$(BUILD_ALL) all
+	@BUILD=$(BUILD) tests/soak/soak.py --seconds $(SECONDS) --seed $(SEED) $(if $(VERBOSE),--verbose)
+
 lint:
 	@tests/deps.sh build lint
 	@tests/lint.sh
@@ -245,5 +253,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean faults list-tests
+.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean faults list-tests soak
 .SECONDARY:
