@@ -159,7 +159,7 @@ struct job {
     bool alone;              /* no attempt does any more: one that did went wrong */
     bool again;              /* this attempt has failed for no fault of the job's: run again */
     bool crashed;            /* in this attempt a rank's worker died */
-    uint32_t spared;         /* attempts that do not count: they failed for another job's sake */
+    uint32_t spared;         /* attempts that do not count: another's fault, or another server's */
     bool cancelling;         /* CANCEL was sent; end and why hold how it will end */
     enum job_state end;
     struct err *why;                 /* owned; NULL unless something went wrong in this attempt */

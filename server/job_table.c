@@ -334,6 +334,7 @@ static struct job *restore(struct job_record *record, struct tensor **inputs, st
 
     if (!j)
         return NULL;
+    j->spared = record->attempts; /* whatever ended them: it was not seen that a worker died */
     j->event_us = clock_us();
     j->received_at_us = j->event_us - (wall > record->received_us ? wall - record->received_us : 0);
     table.unfinished++;
