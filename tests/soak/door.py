@@ -48,8 +48,8 @@ class Door:
         """Where it is, once it is up again."""
         end = time.monotonic() + DOWN_S
         while not self.stage.port.value:
-            if time.monotonic() > end:
-                raise Finding("hung", "the server was not back within %d s" % DOWN_S)
+            if time.monotonic() > end or self.stage.dead.value:
+                raise Finding("hung", "the server was not back" + (" within %d s" % DOWN_S if not self.stage.dead.value else ""))
             time.sleep(0.01)
         return self.stage.port.value
 

@@ -19,6 +19,7 @@ from service import SANITIZED, SANITIZER, until
 KINDS = ("lost", "wrong", "duplicated", "hung", "other")
 GONE = re.compile(r"^(\S+) .*rank=(\d+) its worker is gone: (.*)")
 ROOM = 12  # descriptors: each HTTP thread opens the database when it first needs it
+CRASHES = 3  # runs in which workers died, until a job fails
 KILLS_PER_S, JOBS_PER_S = 1 / 6, 28  # a soak that does less than this proves little
 
 
@@ -46,6 +47,8 @@ class Inventory:
     def take(self, descriptors_before):
         """Each part of it is done, whatever the others find."""
         self.door = Door(self.soak.stage)
+        if self.soak.stage.dead.value:
+            return
         for part in (self.leftover_jobs, self.arena, lambda: self.whole(descriptors_before), self.no_uploads, self.explain):
             try:
                 part()
@@ -142,7 +145,7 @@ class Inventory:
             self.found("other", "a worker ended otherwise than by a kill: %s" % how)
         for received, finished, attempts, ranks, job in self.crashed:
             deaths = [g for g in gone if seconds(received) - 1 <= g[0] <= seconds(finished) + 1 and g[1] in ranks]
-            if len(deaths) < attempts:
+            if len(deaths) < CRASHES:
                 self.found("lost", "%s failed after %d attempts, but only %d of its workers were killed" % (job, attempts, len(deaths)))
         offset = time.time() - time.monotonic()
         for at, job in self.full:

@@ -22,6 +22,7 @@ class Stage:
         value = multiprocessing.sharedctypes.RawValue
         self.seed, self.place = seed, place
         self.port, self.epoch, self.phase = value("i", 0), value("i", 0), value("i", BEFORE)
+        self.dead = value("i", 0)  # it is not started again
         self.groups = {}  # ranks -> a name that stands for them all the time
 
     def running(self):
@@ -44,6 +45,7 @@ class Keeper(threading.Thread):
         self.service, self.stage, self.found, self.say = service, stage, found, say
         self.lock = threading.Lock()
         self.failpoints = ""   # of the next start
+        self.unasked = 0       # ends that nobody had caused
         self.killed_at = None  # of the signal; a failpoint's is seen a moment later
         self.ending = False
         self.restless = []     # (from, to): starts and stops, when nobody is asked how well it is
@@ -53,7 +55,7 @@ class Keeper(threading.Thread):
         self.workers = set()
 
     def run(self):
-        while self.up():
+        while not self.stage.dead.value and self.up():
             self.service.process.wait()
             status = self.service.process.returncode
             self.stage.port.value = 0
@@ -64,6 +66,8 @@ class Keeper(threading.Thread):
                 self.killed_at = None
             self.judge(status, by_us)
             self.draining = False
+            if self.stage.dead.value:
+                return
             self.gone_since = begun
             self.launch()
 
@@ -81,6 +85,14 @@ class Keeper(threading.Thread):
             self.say("the server left: a commit failed (%s)" % points)
         else:
             self.found("other", "the server ended with status %s, failpoints \"%s\"" % (status, points))
+            self.unasked += 1
+            if self.unasked == 3:
+                self.give_up()
+
+    def give_up(self):
+        self.say("the server is given up")
+        self.stage.dead.value = 1
+        self.stage.stop_if(True)
 
     def launch(self):
         points, self.failpoints = self.failpoints, ""
@@ -97,6 +109,7 @@ class Keeper(threading.Thread):
                 return True
             if time.monotonic() > end:
                 self.found("hung", "the server did not come up within %d s" % DOWN_S)
+                self.give_up()
                 return False
             time.sleep(0.005)
         now = time.monotonic()
@@ -138,7 +151,7 @@ class Keeper(threading.Thread):
     def wait_up(self, after):
         """Until a server of a later epoch answers."""
         end = time.monotonic() + 2 * DOWN_S
-        while (self.stage.epoch.value <= after or not self.stage.port.value) and time.monotonic() < end:
+        while (self.stage.epoch.value <= after or not self.stage.port.value) and time.monotonic() < end and not self.stage.dead.value:
             time.sleep(0.01)
 
     def calm(self, begun, ended):

@@ -6,6 +6,7 @@ import threading
 import time
 
 from door import HEADERS, RESET, SLOWER, Door, Finding
+from service import SANITIZED
 
 # name, and how late its n-th passage may be chosen; recovery is passed within a start.
 KILLS = (("store.before_commit", 300), ("store.after_commit", 300), ("job.before_ack", 200), ("sched.before_run", 200),
@@ -36,7 +37,7 @@ class Nemesis:
                  (self.read_slowly, 2))
         what, weights = zip(*steps)
         while time.monotonic() < until and self.stage.running():
-            time.sleep(min(self.rng.expovariate(1 / (1.1 * SLOWER)), 5 * SLOWER))
+            time.sleep(min(self.rng.expovariate(1 / (2.5 if SANITIZED else 1.1)), 10))
             try:
                 self.rng.choices(what, weights)[0]()
             except Finding as e:

@@ -22,7 +22,7 @@ from inventory import Inventory
 from keeper import OVER, RUN, SETTLE, Keeper, Pulse, Stage, descriptors
 from ledger import Ledger
 from nemesis import Nemesis
-from service import Service
+from service import BUILD, Service
 from team import Team
 import things
 
@@ -32,6 +32,7 @@ ARENA, RETAIN_S = "64M", 600  # uploads that nobody heard an answer to go by the
 
 def clients(stage, pool, name):
     """One process of independent clients."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ledger = Ledger(stage, name)
     threads = [threading.Thread(target=things.run, args=(Client(stage, ledger, pool, "%s.%d" % (name, n)),)) for n in range(THREADS)]
     for t in threads:
@@ -43,6 +44,7 @@ def clients(stage, pool, name):
 
 def team(stage, pool, name):
     """Four that call, each its own rank."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ledger = Ledger(stage, name)
     Team(stage, ledger, pool, name).run()
     ledger.close()
@@ -51,7 +53,7 @@ def team(stage, pool, name):
 class Soak:
     def __init__(self, options):
         self.options, self.begun = options, time.monotonic()
-        self.place = tempfile.mkdtemp(prefix="tutti-soak-")
+        self.place = tempfile.mkdtemp(prefix="soak-", dir=BUILD)
         self.stage = Stage(options.seed, self.place)
         self.stage.groups = {tuple(g): "soak-%d" % n for n, g in enumerate(pools.GROUPS)}
         self.findings, self.processes = [], []
@@ -98,7 +100,7 @@ class Soak:
         epoch = self.stage.epoch.value
         self.keeper.kill()
         self.keeper.wait_up(epoch)
-        before = descriptors(self.service.pid)
+        before = 0 if self.stage.dead.value else descriptors(self.service.pid)
         self.stage.phase.value = SETTLE
         end = time.monotonic() + 2 * END_S
         for process in self.processes:
@@ -120,6 +122,10 @@ class Soak:
             if process.is_alive():
                 process.kill()
             process.join()
+        if self.keeper.is_alive():
+            self.stage.dead.value = 1
+            self.service.process.kill()
+            self.keeper.join(10)
         if self.service.process is not None:
             self.service.process.kill()
             self.service.process.wait()
@@ -133,9 +139,15 @@ def arguments():
     return parser.parse_args()
 
 
+def stopped(*_):
+    """Whoever stops it says so once or twice: the first time counts."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
 def main(options):
     print("soak: %g seconds, seed %d" % (options.seconds, options.seed), flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, stopped)
     soak, failed = Soak(options), 1
     try:
         soak.run()
