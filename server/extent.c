@@ -24,6 +24,7 @@ static struct {
     uint64_t bytes; /* that can be handed out */
     struct blocks blocks;
     uint64_t live; /* extents, empty ones too */
+    bool frozen;   /* what is freed stays taken */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 int extent_init(struct arena *a, struct err *e)
@@ -214,7 +215,15 @@ void extent_unref(struct extent *x)
     if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
         return;
     pthread_mutex_lock(&pool.lock);
-    give(x);
+    if (!pool.frozen)
+        give(x);
+    pthread_mutex_unlock(&pool.lock);
+}
+
+void extent_freeze(void)
+{
+    pthread_mutex_lock(&pool.lock);
+    pool.frozen = true;
     pthread_mutex_unlock(&pool.lock);
 }
 

@@ -44,6 +44,10 @@ int extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, stru
 struct extent *extent_ref(struct extent *x);
 void extent_unref(struct extent *x); /* NULL is ignored; the last one frees */
 
+/* From now on nothing that is freed is given out again: the database may know it all the same, and
+ * the next start find it there. For a process that is about to end. */
+void extent_freeze(void);
+
 /* Gives the tail back: size_bytes <= the present size. Only while the caller has the only
  * reference. */
 void extent_shrink(struct extent *x, uint64_t size_bytes);

@@ -3,6 +3,7 @@
 
 #include "schema/failpoint.h"
 #include "schema/log.h"
+#include "server/extent.h"
 
 #include <errno.h>
 #include <time.h>
@@ -196,6 +197,7 @@ static void answer_unknown(struct store_msg *first, const struct err *why)
     struct err e;
 
     log_error("database: %s: exiting, the next start reads back what is there", why->detail);
+    extent_freeze(); /* what is refused below may be recorded all the same, with its bytes */
     err_set(&e, ERR_outcome_unknown,
             "the database failed while this was recorded; ask again once the service is back");
     answer(first, &e);
