@@ -35,10 +35,10 @@ SERVER := reaper options options_defaults options_values \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send \
-          store store_commit store_db store_groups store_jobs store_jobs_read store_keys store_kv store_late \
+          store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account size tokens \
-          arena blocks extent id memory private_dir promise rank_list tensor
+          arena blocks durable extent id memory private_dir promise rank_list tensor
 WORKER := arena_map backends copy link mask reduce reduce_avx2 serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage

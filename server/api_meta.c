@@ -2,6 +2,7 @@
 #include "embed.h"
 #include "schema/clock.h"
 #include "schema/op.h"
+#include "server/durable.h"
 #include "server/events.h"
 #include "server/api.h"
 #include "server/workers.h"
@@ -109,6 +110,7 @@ int api_v1(struct request *rq, struct err *e)
     text_string(t, "version", api_facts.version);
     text_string(t, "backend", strcmp(api_facts.backend, "auto") == 0 ? "shm" : api_facts.backend);
     text_uint(t, "world_size", group_world_size());
+    text_bool(t, "durable", durable);
     text_time(t, "started_at", api_facts.started_us);
     account_write(t, &rq->visitor);
     limits_write(t);

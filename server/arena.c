@@ -1,8 +1,10 @@
 /* arena.c - the file that holds all tensor bytes: open or make it, map it, reserve its pages. */
 #include "server/arena.h"
 
+#include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "schema/log.h"
+#include "server/durable.h"
 #include "server/private_dir.h"
 
 #include <errno.h>
@@ -34,6 +36,7 @@ struct header {
     uint64_t nonce; /* never 0; the database remembers it */
     uint64_t size_bytes;
     char boot_id[BOOT_ID_BYTES];
+    uint64_t durable; /* what the database names was flushed before: the boot does not matter */
 };
 
 struct arena {
@@ -101,21 +104,35 @@ static bool is_ours(int fd, uint64_t expected_nonce, const char *boot_id, struct
         pread(fd, out, sizeof *out, 0) != sizeof *out)
         return false;
     return out->magic == ARENA_MAGIC && out->version == ARENA_VERSION &&
-           out->nonce == expected_nonce && memcmp(out->boot_id, boot_id, BOOT_ID_BYTES) == 0 &&
+           out->nonce == expected_nonce &&
+           (out->durable == 1 || memcmp(out->boot_id, boot_id, BOOT_ID_BYTES) == 0) &&
            out->size_bytes >= LIMIT_ARENA_MIN_BYTES &&
            (uint64_t)st.st_size >= out->size_bytes; /* longer: growing it was cut short */
 }
 
-/* Makes the file long and then writes the header, so that a whole header vouches for the length. */
-static int set_size(struct arena *a, const struct header *h, struct err *e)
+static int sync_file(const struct arena *a, struct err *e)
+{
+    return fsync(a->fd) == 0 ? 0 : err_sys(e, ERR_arena, errno, "flush %s", a->path);
+}
+
+/* Makes the file long and then writes the header, so that a whole header vouches for the length;
+ * and, when it says that it is durable, for what is in the file.
+ *
+ *   on_disk  the old header, or the new one, says so */
+static int set_size(struct arena *a, const struct header *h, bool on_disk, struct err *e)
 {
     if (ftruncate(a->fd, (off_t)h->size_bytes) != 0)
         return err_sys(e, ERR_arena, errno, "make %s %llu bytes long", a->path,
                        (unsigned long long)h->size_bytes);
     if (fallocate(a->fd, 0, 0, ARENA_HEADER_BYTES) != 0)
         return err_sys(e, ERR_arena, errno, "reserve the first page of %s", a->path);
+    if (on_disk && sync_file(a, e) != 0)
+        return -1;
     if (pwrite(a->fd, h, sizeof *h, 0) != sizeof *h)
         return err_sys(e, ERR_arena, errno, "write the header of %s", a->path);
+    failpoint("arena.header");
+    if (on_disk && sync_file(a, e) != 0)
+        return -1;
     a->size_bytes = h->size_bytes;
     a->nonce = h->nonce;
     return 0;
@@ -124,7 +141,10 @@ static int set_size(struct arena *a, const struct header *h, struct err *e)
 /* A new inode, so that a worker of an earlier server keeps its own, dead copy. */
 static int make_anew(struct arena *a, uint64_t size_bytes, const char *boot_id, struct err *e)
 {
-    struct header h = {.magic = ARENA_MAGIC, .version = ARENA_VERSION, .size_bytes = size_bytes};
+    struct header h = {.magic = ARENA_MAGIC,
+                       .version = ARENA_VERSION,
+                       .size_bytes = size_bytes,
+                       .durable = durable};
 
     memcpy(h.boot_id, boot_id, BOOT_ID_BYTES);
     if (make_nonce(&h.nonce, e) != 0)
@@ -137,7 +157,22 @@ static int make_anew(struct arena *a, uint64_t size_bytes, const char *boot_id, 
     a->fd = open(a->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0)
         return err_sys(e, ERR_arena, errno, "make %s", a->path);
-    return set_size(a, &h, e);
+    return set_size(a, &h, durable, e);
+}
+
+/* What the header said, it says of this start from now on. */
+static int keep(struct arena *a, struct header *h, uint64_t size_bytes, const char *boot_id,
+                struct err *e)
+{
+    bool was = h->durable == 1;
+
+    if (was != durable)
+        log_info("the arena %s %s", a->path,
+                 durable ? "is durable from now on" : "was durable and is no more");
+    h->size_bytes = size_bytes;
+    h->durable = durable;
+    memcpy(h->boot_id, boot_id, BOOT_ID_BYTES);
+    return set_size(a, h, was || durable, e);
 }
 
 static int open_file(struct arena *a, uint64_t size_bytes, uint64_t expected_nonce, bool *kept,
@@ -160,8 +195,7 @@ static int open_file(struct arena *a, uint64_t size_bytes, uint64_t expected_non
             "%s holds results and is %llu bytes long: start with --arena-size %llu or more, "
             "or remove the file to give them up",
             a->path, (unsigned long long)h.size_bytes, (unsigned long long)h.size_bytes);
-    h.size_bytes = size_bytes;
-    return set_size(a, &h, e);
+    return keep(a, &h, size_bytes, boot_id, e);
 }
 
 static void warn_if_small(const struct arena *a)
@@ -219,8 +253,10 @@ int arena_open(struct arena **out, const char *dir, uint64_t size_bytes, uint64_
         err_set(e, ERR_arena, "the arena directory's name is too long");
         goto out;
     }
-    if (private_dir_make(dir, ERR_arena, e) != 0 || take_lock(a, dir, e) != 0 ||
-        open_file(a, size_bytes, expected_nonce, &same, e) != 0 || map_file(a, e) != 0)
+    if (private_dir_make(dir, ERR_arena, e) != 0 ||
+        (durable && durable_check_dir(dir, "--arena-dir", ERR_arena, e) != 0) ||
+        take_lock(a, dir, e) != 0 || open_file(a, size_bytes, expected_nonce, &same, e) != 0 ||
+        (durable && durable_sync_dir(dir, ERR_arena, e) != 0) || map_file(a, e) != 0)
         goto out;
     warn_if_small(a);
     *out = a;
@@ -305,6 +341,15 @@ int arena_reserve(struct arena *a, uint64_t offset, uint64_t size_bytes, struct 
         if (!(word >> c % 64 & 1) && reserve_chunk(a, c, e) != 0)
             return -1;
     }
+    return 0;
+}
+
+int arena_flush(const struct arena *a, uint64_t offset, uint64_t size_bytes, struct err *e)
+{
+    uint64_t in_page = offset & (ARENA_HEADER_BYTES - 1);
+
+    if (msync(a->base + offset - in_page, size_bytes + in_page, MS_SYNC) != 0)
+        return err_sys(e, ERR_arena, errno, "flush %s", a->path);
     return 0;
 }
 

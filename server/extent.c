@@ -9,12 +9,16 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
+
+#define FLUSH_GAP_BYTES (2ull << 20) /* between extents that are flushed at once */
 
 struct extent {
     struct block block;  /* first; its size is rounded up. No range when size_bytes is 0 */
     uint64_t size_bytes; /* as asked */
     atomic_uint refs;
     struct account *payer; /* of size_bytes; NULL: nobody */
+    bool on_disk; /* with --durable: from its flush to its end. The store thread's */
 };
 
 /* The arena and its size are set before threads start; the rest is under lock. */
@@ -74,6 +78,7 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
         block->offset = ARENA_HEADER_BYTES;
     x->size_bytes = size_bytes;
     x->payer = NULL;
+    x->on_disk = false;
     atomic_init(&x->refs, 1);
     pool.live++;
     return x;
@@ -183,6 +188,7 @@ static struct extent *adopt(uint64_t offset, uint64_t size_bytes, struct err *e)
         return NULL;
     x->size_bytes = size_bytes;
     x->payer = NULL;
+    x->on_disk = true; /* what a row names was flushed before it */
     atomic_init(&x->refs, 1);
     pool.live++;
     return x;
@@ -272,6 +278,41 @@ void extent_usage(struct extent_usage *out)
     };
     pthread_mutex_unlock(&pool.lock);
     out->reserved_bytes = arena_reserved_bytes(pool.arena);
+}
+
+/* ---- to the disk ---- */
+
+bool extent_on_disk(const struct extent *x)
+{
+    return x->on_disk || x->size_bytes == 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    uint64_t left = extent_offset(*(struct extent *const *)a);
+    uint64_t right = extent_offset(*(struct extent *const *)b);
+
+    return (left > right) - (left < right);
+}
+
+/* A flush costs what the disk takes to answer, however short it is: a long one is better than many
+ * short ones, unless others' bytes in between cost more. */
+int extent_flush(struct extent **x, size_t n, struct err *e)
+{
+    qsort(x, n, sizeof *x, by_offset);
+    for (size_t i = 0, next; i < n; i = next) {
+        uint64_t from = extent_offset(x[i]), to = from + x[i]->size_bytes;
+
+        for (next = i + 1; next < n && extent_offset(x[next]) < to + FLUSH_GAP_BYTES; next++) {
+            if (extent_offset(x[next]) + x[next]->size_bytes > to)
+                to = extent_offset(x[next]) + x[next]->size_bytes;
+        }
+        if (arena_flush(pool.arena, from, to - from, e) != 0)
+            return -1;
+        for (size_t k = i; k < next; k++)
+            x[k]->on_disk = true;
+    }
+    return 0;
 }
 
 int extent_check(struct err *e)

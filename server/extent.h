@@ -12,6 +12,8 @@
 #include "server/account.h"
 #include "server/arena.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct extent; /* opaque, reference counted */
@@ -55,6 +57,13 @@ void extent_shrink(struct extent *x, uint64_t size_bytes);
 uint8_t *extent_bytes(const struct extent *x);
 uint64_t extent_offset(const struct extent *x); /* in the arena */
 uint64_t extent_size(const struct extent *x);   /* as asked, not rounded */
+
+/* With --durable: its bytes are on the disk, and do not change any more. Store thread. */
+bool extent_on_disk(const struct extent *x);
+
+/* Brings the bytes of n extents to the disk, and remembers it. Changes their order. Returns 0, or
+ * -1 with ERR_arena: then what is on the disk is not known. Store thread. */
+int extent_flush(struct extent **x, size_t n, struct err *e);
 
 struct extent_usage {
     uint64_t arena_bytes; /* that can be handed out, in all */

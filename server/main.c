@@ -2,6 +2,7 @@
 #include "server/api.h"
 #include "server/arena.h"
 #include "server/core.h"
+#include "server/durable.h"
 #include "server/events.h"
 #include "server/extent.h"
 #include "server/group.h"
@@ -76,8 +77,15 @@ static int start_store(struct err *e)
 
 static int start_arena(struct err *e)
 {
-    return arena_open(&program.arena, program.options.arena_dir, program.options.arena_size_bytes,
-                      store_arena_nonce(), &program.arena_kept, e);
+    const struct options *o = &program.options;
+
+    if (arena_open(&program.arena, o->arena_dir, o->arena_size_bytes, store_arena_nonce(),
+                   &program.arena_kept, e) != 0)
+        return -1;
+    if (durable)
+        log_info("durable: what is acknowledged is on the disk: the database in %s, tensors in %s",
+                 o->data_dir, o->arena_dir);
+    return 0;
 }
 
 static void stop_arena(void)
@@ -414,6 +422,7 @@ int main(int argc, char *argv[])
     }
     if (program.options.new_token[0])
         return new_token();
+    durable = program.options.durable;
     if (program.options.print_tables) {
         routes_print_tables();
         return 0;

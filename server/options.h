@@ -24,6 +24,7 @@ struct options {
     enum log_level log_level;
     bool log_json;
     uint64_t resident_bytes; /* most of resident tensors on one GPU; 0: half of its memory */
+    bool durable;            /* what was acknowledged survives a loss of power */
     bool overlap;            /* jobs of different streams may run side by side on a rank */
     char token_file[4096];   /* "": nobody is asked who they are, or by a token of this process */
     char new_token[64];      /* "NAME:ROLE" to make one for; "": serve */

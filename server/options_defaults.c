@@ -51,6 +51,17 @@ static int complete_backend(struct options *o, struct err *e)
     return 0;
 }
 
+/* What a GPU writes to pinned pages goes past the kernel, which then does not know that they are to
+ * be flushed. */
+static int check_durable(const struct options *o, struct err *e)
+{
+    if (!o->durable || strcmp(o->backend, "nccl") != 0)
+        return 0;
+    return err_set(e, ERR_option,
+                   "--durable: what GPUs write to the arena cannot be flushed to a disk: write "
+                   "--backend shm, or leave --durable out");
+}
+
 static int complete_world(struct options *o, struct err *e)
 {
     if (o->workers == OPTION_AUTO) {
@@ -175,6 +186,8 @@ static int complete_arena_dir(struct options *o, struct err *e)
 {
     if (o->arena_dir[0])
         return make_absolute(o->arena_dir, sizeof o->arena_dir, e);
+    if (o->durable)
+        return put(o->arena_dir, sizeof o->arena_dir, e, "%s", o->data_dir);
     return put(o->arena_dir, sizeof o->arena_dir, e, "/dev/shm/tutti-%u-%010llx",
                (unsigned)geteuid(),
                (unsigned long long)(directory_hash(o->data_dir) & 0xffffffffffu));
@@ -234,8 +247,8 @@ int options_complete(struct options *o, struct err *e)
         return o->token_file[0]
                    ? 0
                    : err_set(e, ERR_option, "--new-token: say which file: add --token-file FILE");
-    if (complete_backend(o, e) != 0 || complete_world(o, e) != 0 || check_listen(o, e) != 0 ||
-        complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
+    if (complete_backend(o, e) != 0 || check_durable(o, e) != 0 || complete_world(o, e) != 0 ||
+        check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
         complete_arena_size(o, e) != 0)
         return -1;
     return complete_worker_listen(o, e);

@@ -223,3 +223,8 @@ int option_overlap(struct options *o, const char *text, struct err *e)
 {
     return read_switch(&o->overlap, text, e);
 }
+
+int option_durable(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->durable, text, e);
+}

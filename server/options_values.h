@@ -13,6 +13,7 @@ OPTION(workers);
 OPTION(world);
 OPTION(backend);
 OPTION(data_dir);
+OPTION(durable);
 OPTION(arena_dir);
 OPTION(arena_size);
 OPTION(worker_listen);

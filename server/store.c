@@ -2,6 +2,7 @@
  */
 #include "server/store_internal.h"
 
+#include "server/durable.h"
 #include "server/private_dir.h"
 
 #include <assert.h>
@@ -121,6 +122,8 @@ static int open_writer(struct err *e)
         return -1;
     if (db_open(&store.writer, store.path, true, e) != 0)
         return schema_unreadable(store.path, store.writer.failed, e);
+    if (durable && db_exec(&store.writer, "PRAGMA synchronous=FULL", e) != 0)
+        return -1;
     if (schema_migrate(&store.writer, store.path, clean, e) != 0)
         return -1;
     commit_watch(&store.writer);
@@ -134,7 +137,8 @@ int store_open(const char *data_dir, struct err *e)
     int rc = -1;
 
     pthread_once(&once, make_wake);
-    if (private_dir_make(data_dir, ERR_store, e) != 0)
+    if (private_dir_make(data_dir, ERR_store, e) != 0 ||
+        (durable && durable_check_dir(data_dir, "--data-dir", ERR_store, e) != 0))
         return -1;
     dir = realpath(data_dir, NULL); /* SQLite refuses links on the way, we only as the last part */
     if (!dir || strlen(dir) > DB_PATH_BYTES - 16) {
@@ -149,7 +153,9 @@ int store_open(const char *data_dir, struct err *e)
         goto out;
     }
     store.has_key = true;
-    rc = open_writer(e);
+    if (open_writer(e) != 0 || (durable && durable_sync_dir(dir, ERR_store, e) != 0))
+        goto out;
+    rc = 0;
 out:
     free(dir);
     if (rc != 0)

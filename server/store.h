@@ -7,7 +7,8 @@
  * Group commit: the store's thread takes everything that waits, applies it in one transaction, and
  * answers all of it after the commit. synchronous=NORMAL: a commit survives the death of every
  * process; the last ones may be lost with the machine's power, as the tensors in the tmpfs arena
- * are.
+ * are. With --durable it is FULL, and the bytes of tensors are flushed before the rows that name
+ * them are committed.
  *
  * This file is long because every message to the store stands beside the others.
  */
@@ -145,6 +146,8 @@ struct store_job_inputs {
     uint32_t attempts; /* as of store_job_attempt; 0 changes nothing */
     uint8_t *inputs;   /* as the row has them; the message's own */
     size_t size;
+    struct tensor **held; /* with --durable: the inputs; the message's own */
+    uint32_t n_held;
 };
 /* Copies what is to be written of inputs (record_needs(record)), which may change from then on.
  * Returns 0, or -1 out of memory. */

@@ -110,6 +110,7 @@ static int begin(struct err *e)
 {
     for (int i = 0; i < BEGIN_TRIES; i++) {
         store_writer()->failed = 0;
+        flush_begin();
         if (run(STMT_begin, e) == 0)
             return 0;
         if ((store_writer()->failed & 0xff) != SQLITE_BUSY)
@@ -168,6 +169,8 @@ static enum fate transact(struct store_msg *first, struct err *e)
             return give_up();
         }
     }
+    if (flush_named(e) != 0)
+        return give_up();
     fault = injected("store.before_commit");
     if (fault) {
         db_error(db, fault, e);

@@ -93,6 +93,12 @@ void commit_batch(struct store_msg *first);
 bool commit_log_grew(void);       /* since the last checkpoint */
 void commit_checkpoint(int mode); /* SQLITE_CHECKPOINT_... */
 
+/* ---- store_flush.c: store thread; nothing without --durable ---- */
+
+void flush_begin(void);                  /* a transaction */
+void flush_name(const struct tensor *t); /* a row of it names t, which its message holds; or NULL */
+int flush_named(struct err *e);          /* before its commit; -1: as a statement that failed */
+
 /* ---- store_schema.c ---- */
 
 /* Before anything is opened: files that do not belong together are refused. Sets *clean when the

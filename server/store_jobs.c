@@ -2,6 +2,7 @@
 #include "server/store_internal.h"
 
 #include "schema/log.h"
+#include "server/durable.h"
 #include "server/promise.h"
 
 #include <stdlib.h>
@@ -86,8 +87,10 @@ static int insert_row(const struct job_record *r, struct tensor *const *inputs, 
     if (!s)
         return -1;
     bind_job(s, r);
-    for (uint32_t i = 0; inputs && i < record_needs(r); i++)
+    for (uint32_t i = 0; inputs && i < record_needs(r); i++) {
         put_input(scratch.tensors + INPUT_BYTES * i, inputs[i]);
+        flush_name(inputs[i]);
+    }
     if (inputs)
         bind_blob(s, 19, scratch.tensors, (size_t)INPUT_BYTES * record_needs(r));
     bind_text(s, 20, key[0] ? key : NULL);
@@ -297,7 +300,20 @@ static int set_inputs(struct store_msg *msg, struct err *e)
     bind_id(s, 1, &m->id);
     bind_blob(s, 2, m->inputs, m->size);
     bind_u64(s, 3, m->attempts);
+    for (uint32_t i = 0; m->held && i < m->n_held; i++)
+        flush_name(m->held[i]);
     return db_run(db, s, e);
+}
+
+/* Their bytes may have to be flushed, when the job is long over. */
+static int hold(struct store_job_inputs *m, const struct job_record *record,
+                struct tensor *const *inputs)
+{
+    m->n_held = record_needs(record);
+    m->held = calloc(m->n_held, sizeof(struct tensor *));
+    for (uint32_t i = 0; m->held && i < m->n_held; i++)
+        m->held[i] = inputs[i] ? tensor_ref(inputs[i]) : NULL;
+    return m->held ? 0 : -1;
 }
 
 int store_job_inputs_init(struct store_job_inputs *m, const struct job_record *record,
@@ -309,11 +325,14 @@ int store_job_inputs_init(struct store_job_inputs *m, const struct job_record *r
     m->inputs = malloc(m->size);
     for (uint32_t i = 0; m->inputs && i < record_needs(record); i++)
         put_input(m->inputs + (size_t)INPUT_BYTES * i, inputs[i]);
-    return m->inputs ? 0 : -1;
+    return m->inputs && (!durable || hold(m, record, inputs) == 0) ? 0 : -1;
 }
 
 void store_job_inputs_fini(struct store_job_inputs *m)
 {
+    for (uint32_t i = 0; m->held && i < m->n_held; i++)
+        tensor_unref(m->held[i]);
+    free(m->held);
     free(m->inputs);
 }
 

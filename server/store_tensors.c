@@ -20,6 +20,7 @@ int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
     bind_u64(s, 9, t->expires_us);
     bind_u64(s, 10, !x);
     bind_text(s, 11, t->owner->name);
+    flush_name(t);
     return db_run(db, s, e);
 }
 

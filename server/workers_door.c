@@ -1,6 +1,7 @@
 /* workers_door.c - who may join: the listening socket, HELLO, WELCOME or REFUSE; then what workers
  * say. */
 #include "server/arena.h"
+#include "server/durable.h"
 #include "server/fence.h"
 #include "server/scheduler.h"
 #include "server/workers_parts.h"
@@ -82,6 +83,10 @@ static struct worker *rank_for(const struct guest *g, const struct frame_hello *
                 "it is of another build: worker %.31s has schema %016llx, server %s has %016llx",
                 h->version, (unsigned long long)h->schema_hash, TUTTI_VERSION,
                 (unsigned long long)schema_hash());
+        return NULL;
+    }
+    if (durable && strcmp(h->device, "cpu") != 0) {
+        err_set(e, ERR_refused, "the server is durable, and what a GPU writes cannot be flushed");
         return NULL;
     }
     if (h->rank != FRAME_ANY_RANK && h->rank >= workers.options.world_size) {

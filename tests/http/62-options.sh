@@ -13,7 +13,7 @@ refuses() {
     grep -q -- "$text" "$here/err" || fail "$* should say $text: $(cat "$here/err")"
 }
 "$build/tutti-server" --version | grep -qE '^tutti-server [0-9]+\.[0-9]+\.[0-9]+$' || fail "--version"
-for option in listen workers world backend data-dir arena-dir arena-size retain log-level; do
+for option in listen workers world backend data-dir arena-dir arena-size durable retain log-level; do
     "$build/tutti-server" --help | grep -q -- "--$option" || fail "--help should name --$option"
 done
 refuses no-such --no-such

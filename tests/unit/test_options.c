@@ -99,6 +99,24 @@ static void every_value_is_understood(void **state)
     assert_int_equal(o.data_dir[0], '/'); /* made absolute */
 }
 
+static void durable_tensors_lie_beside_the_database(void **state)
+{
+    (void)state;
+    assert_int_equal(READ("--durable", "--data-dir", "/var/d", "--arena-size", "4M"), 0);
+    assert_true(o.durable);
+    assert_string_equal(o.arena_dir, "/var/d");
+    assert_int_equal(READ("--durable", "--arena-dir", "/mnt/a", "--arena-size", "4M"), 0);
+    assert_string_equal(o.arena_dir, "/mnt/a");
+    setenv("TUTTI_DURABLE", "1", 1);
+    assert_int_equal(READ("--data-dir", "/var/d", "--arena-size", "4M"), 0);
+    assert_true(o.durable);
+    setenv("TUTTI_DURABLE", "0", 1);
+    assert_int_equal(READ_NONE(), 0);
+    assert_false(o.durable);
+    assert_int_equal(READ("--durable", "--backend", "nccl", "--workers", "0", "--world", "1"), -1);
+    assert_non_null(strstr(e.detail, "--durable"));
+}
+
 static void sizes_are_powers_of_1024_from_1m_up(void **state)
 {
     static const struct {
@@ -258,6 +276,7 @@ int main(void)
         T(the_defaults_are_those_of_the_readme),
         T(an_option_beats_its_twin_and_the_twin_the_default),
         T(every_value_is_understood),
+        T(durable_tensors_lie_beside_the_database),
         T(sizes_are_powers_of_1024_from_1m_up),
         T(a_refusal_names_the_option_and_what_to_write),
         T(directories_follow_the_environment),

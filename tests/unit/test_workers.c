@@ -10,6 +10,7 @@
 #include "schema/log.h"
 #include "server/arena.h"
 #include "server/comms.h"
+#include "server/durable.h"
 #include "server/extent.h"
 #include "server/fence.h"
 #include "server/scheduler.h"
@@ -61,7 +62,7 @@ static void say_hello(struct fake *f)
     frame.hello.pid = (uint32_t)getpid();
     strcpy(frame.hello.version, "9.9");
     strcpy(frame.hello.backend, "sh\xffm"); /* not fit for a document */
-    strcpy(frame.hello.device, "cpu");
+    strcpy(frame.hello.device, behaves("on-gpu") ? "gpu:0" : "cpu");
     say(f, &frame);
 }
 
@@ -523,6 +524,21 @@ static void others_are_refused_with_a_reason(void **state)
     assert_int_equal(workers_ready_count(), 2);
 }
 
+static void a_gpu_is_refused_where_what_it_writes_must_be_flushed(void **state)
+{
+    pid_t pid;
+
+    (void)state;
+    start(1, 0, "");
+    durable = true;
+    pid = outsider("0", "on-gpu");
+    UNTIL(exited(pid), 5000);
+    assert_int_equal(info(0).state, WORKER_absent);
+    durable = false;
+    outsider("0", "on-gpu");
+    UNTIL(workers_ready_count() == 1, 5000);
+}
+
 static void one_that_does_not_say_hello_is_sent_away(void **state)
 {
     uint64_t start_us = clock_us();
@@ -656,6 +672,7 @@ int main(int argc, char *argv[])
         T(cancel_is_answered_or_ends_in_a_confirmed_kill),
         T(garbage_and_frames_of_the_server_end_the_worker),
         T(others_are_refused_with_a_reason),
+        T(a_gpu_is_refused_where_what_it_writes_must_be_flushed),
         T(one_that_does_not_say_hello_is_sent_away),
         T(one_that_dies_at_once_is_started_again_with_growing_pauses),
         T(a_stopped_worker_is_killed_and_only_then_lost),
