@@ -86,6 +86,7 @@ class Service:
                                           ("/dev/shm" if os.access("/dev/shm", os.W_OK) else self.dir))
         self.log_path = os.path.join(self.dir, "log")
         self.failpoints = failpoints
+        self.environment = {}  # of the server, beside the test's own
         self.process = None
         self.local = threading.local()
         self.workers_seen = set()
