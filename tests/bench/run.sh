@@ -1,5 +1,6 @@
 #!/bin/bash
-# run.sh [ROUNDS] - builds the benchmark's programs and runs it: tables on stdout, build/bench.json.
+# run.sh [--durable] [ROUNDS] - builds the benchmark's programs and runs it: tables on stdout, build/bench.json; or what
+# --durable costs, on stdout.
 set -eu
 cd "$(dirname "$0")/../.."
 build=${BUILD:-build}
@@ -17,4 +18,8 @@ compile() {
 compile load
 compile memory
 compile bare_mhd -lmicrohttpd
+if [ "${1-}" = --durable ]; then
+    shift
+    BUILD=$build exec /usr/bin/python3 tests/bench/power.py "$@"
+fi
 BUILD=$build exec /usr/bin/python3 tests/bench/bench.py "$@"
