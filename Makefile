@@ -12,7 +12,7 @@ endif
 OPT     ?= -O2 -g
 SAN     ?=
 
-WARN    := -Wall -Wextra -Wshadow -Wpointer-arith -Wcast-qual -Wundef -Wvla -Werror
+WARN    := -Wall -Wextra -Wformat-security -Wshadow -Wpointer-arith -Wcast-qual -Wundef -Wvla -Werror
 CWARN   := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 HARDEN  := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 ifeq ($(SAN),)
@@ -21,7 +21,7 @@ endif
 CPPFLAGS := -I. -I$(BUILD) -D_GNU_SOURCE -DTUTTI_VERSION='"$(VERSION)"'
 CFLAGS   := -std=gnu11 $(OPT) $(CWARN) $(HARDEN) $(SAN)
 CXXFLAGS := -std=c++17 $(OPT) $(WARN) $(HARDEN) $(SAN)
-LDFLAGS  := -pie -Wl,-z,relro,-z,now -pthread $(SAN)
+LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -pthread $(SAN)
 
 # The rooms: a table of contents.
 SCHEMA := clock dtype error failpoint frame frame_io layout log op shape state
