@@ -24,7 +24,7 @@ CXXFLAGS := -std=c++17 $(OPT) $(WARN) $(HARDEN) $(SAN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -pthread $(SAN)
 
 # The rooms: a table of contents.
-SCHEMA := clock dtype error failpoint frame frame_io layout log op shape state
+SCHEMA := clock dtype error failpoint frame frame_io layout log op process seccomp shape state
 SERVER := reaper options options_defaults options_values \
           auth body guard http http_head http_reply http_tls http_watch json negotiate params problem routes \
           text \
@@ -39,7 +39,7 @@ SERVER := reaper options options_defaults options_values \
           store_recover store_schema store_tensors \
           account size tokens \
           arena blocks durable extent id memory private_dir promise rank_list tensor
-WORKER := arena_map backends copy link mask reduce reduce_avx2 serve task \
+WORKER := arena_map backends copy link mask reduce reduce_avx2 sandbox serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 

@@ -76,6 +76,7 @@ struct done {
 
 struct backend {
     const char *name;
+    bool memory_only; /* open, it needs nothing of the system but memory: sandbox.c refuses it */
     /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
     uint32_t (*devices)(void);
     /* The facts of the device called "gpu:N". Returns 0, or -1 with ERR_option when there is no

@@ -2,8 +2,10 @@
 #include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "schema/log.h"
+#include "schema/process.h"
 #include "worker/arena_map.h"
 #include "worker/link.h"
+#include "worker/sandbox.h"
 #include "worker/serve.h"
 
 #include <getopt.h>
@@ -166,6 +168,7 @@ static int run(struct worker_options *o, struct err *e)
     if (o->backend->open(&device, &at, e) != 0 ||
         link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
         goto out;
+    sandbox_worker(o->backend);
     rc = serve(o->backend, device, welcome.welcome.epoch, e);
 out:
     if (device)
@@ -178,6 +181,7 @@ int main(int argc, char *argv[])
     struct worker_options o = {0};
     struct err e;
 
+    process_seal();
     if (read_options(argc, argv, &o, &e) != 0) {
         fprintf(stderr, "tutti-worker: %s\n", e.detail);
         return EXIT_OPTION;

@@ -158,6 +158,7 @@ static void shm_close(struct device *d)
 
 const struct backend backend_shm = {
     .name = "shm",
+    .memory_only = true,
     .reduces = shm_reduces,
     .open = shm_open_device,
     .join = shm_join,
