@@ -10,26 +10,33 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define STOP_MS 5000
 #define STACK_BYTES (8u << 20)
 #define CONNECTION_BYTES (128u << 10) /* read buffer: larger reads make large uploads faster */
 #define RESERVED_DESCRIPTORS 128
+#define BACKLOG 1024
 
 atomic_bool http_quiescing;
 atomic_uint http_sockets;
 uint32_t http_sockets_max;
 
 static struct MHD_Daemon *mhd;
-static atomic_uint requests;  /* being handled */
-static atomic_uint suspended; /* of these */
-static atomic_uint waits;     /* of these, that hold a place to wait */
+static struct {
+    int fd, family;
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
+} listener = {.fd = -1, .tls = {{.option = MHD_OPTION_END}}}; /* fd: the daemon's from its start */
+static atomic_uint requests;                                  /* being handled */
+static atomic_uint suspended;                                 /* of these */
+static atomic_uint waits; /* of these, that hold a place to wait */
 
 void http_connections(uint32_t *open, uint32_t *most)
 {
@@ -320,25 +327,56 @@ static int find_address(const struct http_options *o, struct addrinfo **out, str
     return 0;
 }
 
-static int start_daemon(const struct http_options *o, const struct addrinfo *at,
-                        struct MHD_OptionItem *tls, struct err *e)
+/* As libmicrohttpd would: a port in TIME_WAIT may be taken, [::] is IPv6 alone. */
+static int bind_socket(const struct addrinfo *at)
+{
+    const int on = 1;
+
+    listener.family = at->ai_family;
+    listener.fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener.fd < 0 || setsockopt(listener.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
+        return -1;
+    if (at->ai_family == AF_INET6 &&
+        setsockopt(listener.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0)
+        return -1;
+    return bind(listener.fd, at->ai_addr, at->ai_addrlen);
+}
+
+int http_bind(const struct http_options *o, struct err *e)
+{
+    struct addrinfo *at;
+    int rc;
+
+    if (http_tls_read(o, listener.tls, e) != 0 || find_address(o, &at, e) != 0)
+        return -1;
+    rc = bind_socket(at);
+    if (rc != 0)
+        err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
+    freeaddrinfo(at);
+    return rc;
+}
+
+static int start_daemon(const struct http_options *o, struct err *e)
 {
     uint32_t limit = connection_limit();
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_ERROR_LOG | (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
-                     (tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
+                     MHD_USE_ERROR_LOG | (listener.family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
+                     (listener.tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
 
+    if (listen(listener.fd, BACKLOG) != 0)
+        return err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
     http_sockets_max = limit - limit / 10;
     errno = 0;
     mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_SOCK_ADDR, at->ai_addr, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
+        MHD_OPTION_LISTEN_SOCKET, listener.fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u, MHD_OPTION_CONNECTION_TIMEOUT, LIMIT_IDLE_MS / 1000u,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_socket, NULL,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target,
-        NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        LIMIT_IDLE_MS / 1000u, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
+        on_socket, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL, MHD_OPTION_ARRAY, listener.tls,
+        MHD_OPTION_END);
+    http_tls_free(listener.tls); /* the daemon has made its own of them */
     if (!mhd && errno == 0)
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");
@@ -349,23 +387,11 @@ static int start_daemon(const struct http_options *o, const struct addrinfo *at,
 
 int http_start(const struct http_options *o, uint16_t *port, struct err *e)
 {
-    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
-    struct addrinfo *at;
     const union MHD_DaemonInfo *info;
-    int rc;
 
-    if (http_tls_read(o, tls, e) != 0)
+    if (watch_start(e) != 0)
         return -1;
-    if (find_address(o, &at, e) != 0) {
-        http_tls_free(tls);
-        return -1;
-    }
-    rc = watch_start(e);
-    if (rc == 0)
-        rc = start_daemon(o, at, tls, e);
-    freeaddrinfo(at);
-    http_tls_free(tls); /* the daemon has made its own of them */
-    if (rc != 0) {
+    if (start_daemon(o, e) != 0) {
         watch_stop();
         return -1;
     }

@@ -119,7 +119,9 @@ struct http_options {
     const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP */
 };
 
-/* Main thread. */
+/* Main thread. First takes the port and reads certificate and key, which may need root; then, from
+ * when it can be served, listens on it. Each returns 0, or -1 with ERR_option. */
+int http_bind(const struct http_options *o, struct err *e);
 int http_start(const struct http_options *o, uint16_t *port, struct err *e);
 
 /* Any thread: connections that are open, and up to how many requests are served. */

@@ -21,10 +21,12 @@
 #include "server/store.h"
 #include "server/tensor.h"
 #include "server/tokens.h"
+#include "server/user.h"
 #include "server/workers.h"
 #include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/log.h"
+#include "schema/process.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -54,7 +56,43 @@ static struct {
 
 /* ---- the steps ---- */
 
-/* First of all: what the database names are accounts too, and who has a token has limits. */
+static uint32_t http_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return cores < 2 ? 2 : cores > 8 ? 8 : (uint32_t)cores;
+}
+
+static struct http_options http_options(void)
+{
+    const struct options *o = &program.options;
+
+    return (struct http_options){.host = o->listen_host,
+                                 .port = o->listen_port,
+                                 .threads = http_threads(),
+                                 .tls_cert = o->tls_cert,
+                                 .tls_key = o->tls_key};
+}
+
+static int start_port(struct err *e)
+{
+    struct http_options h = http_options();
+
+    return http_bind(&h, e);
+}
+
+/* Whatever needs root has been done by now. */
+static int start_user(struct err *e)
+{
+    if (program.options.user.given)
+        return user_become(&program.options.user, e);
+    if (geteuid() == 0)
+        log_info("this process is root: --user NAME makes it another user");
+    return 0;
+}
+
+/* Before the database: what its rows name are accounts too, and who has a token has limits. As the
+ * user that the process is from now on, who will read the file again. */
 static int start_tokens(struct err *e)
 {
     const struct options *o = &program.options;
@@ -175,21 +213,10 @@ static int start_retention(struct err *e)
     return 0;
 }
 
-static uint32_t http_threads(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return cores < 2 ? 2 : cores > 8 ? 8 : (uint32_t)cores;
-}
-
 static int start_http(struct err *e)
 {
     const struct options *o = &program.options;
-    struct http_options h = {.host = o->listen_host,
-                             .port = o->listen_port,
-                             .threads = http_threads(),
-                             .tls_cert = o->tls_cert,
-                             .tls_key = o->tls_key};
+    struct http_options h = http_options();
 
     api_facts = (struct api_facts){.version = TUTTI_VERSION,
                                    .backend = o->backend,
@@ -200,12 +227,14 @@ static int start_http(struct err *e)
     return http_start(&h, &program.port, e);
 }
 
-/* What others stand on first; workers, and with them the fence, before the core gives memory out;
- * requests last. And back in reverse. */
+/* The port while we may, then all rights go; what others stand on first; workers, and with them the
+ * fence, before the core gives memory out; requests last. And back in reverse. */
 static const struct step {
     int (*start)(struct err *e);
     void (*stop)(void);
 } steps[] = {
+    {start_port, NULL},
+    {start_user, NULL},
     {start_tokens, stop_tokens},
     {start_store, store_close},
     {start_arena, stop_arena},
@@ -222,6 +251,7 @@ static const struct step {
     {start_retention, retention_stop},
     {core_start, core_stop},
     {start_http, http_stop},
+
 };
 
 #define STEPS (sizeof steps / sizeof steps[0])
@@ -416,6 +446,7 @@ int main(int argc, char *argv[])
     int sig;
     struct err e;
 
+    process_seal();
     if (options_read(&program.options, argc, argv, &e) != 0) {
         fprintf(stderr, "tutti-server: %s\n", e.detail);
         return 1;

@@ -41,6 +41,7 @@ static const struct row rows[] = {
     {"tls-cert", "FILE", NULL, option_tls_cert, "Serve HTTPS with this certificate (PEM, with its chain)."},
     {"tls-key", "FILE", NULL, option_tls_key, "And its key (PEM)."},
     {"insecure-no-auth", NULL, NULL, option_insecure, "Listen beyond this machine although nobody is asked who they are."},
+    {"user", "NAME|UID:GID", NULL, option_user, "Whom to become, when started as root, once the port is taken."},
     {"print-tables", NULL, NULL, option_print_tables, "Print the tables of routes, parameters and codes, and exit."},
 };
 /* clang-format on */

@@ -4,6 +4,7 @@
 
 #include "schema/error.h"
 #include "schema/log.h"
+#include "server/user.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ struct options {
     bool own_token;        /* make one for this process and show it: no file, and started by hand */
     bool insecure_no_auth; /* listen beyond loopback although nobody is asked who they are */
     bool print_tables;
+    struct user user; /* to become, once root is not needed any more */
 };
 
 /* argv, then TUTTI_* for what argv does not say, then defaults. --help and --version print and exit

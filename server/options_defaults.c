@@ -142,6 +142,11 @@ static int complete_data_dir(struct options *o, struct err *e)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 
+    if (o->user.given) { /* what root's environment says is root's */
+        state = NULL;
+        home = o->user.home;
+    }
+
     if (o->data_dir[0])
         return make_absolute(o->data_dir, sizeof o->data_dir, e);
     if (state && state[0] == '/')
@@ -189,7 +194,7 @@ static int complete_arena_dir(struct options *o, struct err *e)
     if (o->durable)
         return put(o->arena_dir, sizeof o->arena_dir, e, "%s", o->data_dir);
     return put(o->arena_dir, sizeof o->arena_dir, e, "/dev/shm/tutti-%u-%010llx",
-               (unsigned)geteuid(),
+               (unsigned)(o->user.given ? o->user.uid : geteuid()),
                (unsigned long long)(directory_hash(o->data_dir) & 0xffffffffffu));
 }
 

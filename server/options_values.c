@@ -228,3 +228,8 @@ int option_durable(struct options *o, const char *text, struct err *e)
 {
     return read_switch(&o->durable, text, e);
 }
+
+int option_user(struct options *o, const char *text, struct err *e)
+{
+    return user_find(&o->user, text, e);
+}

@@ -30,6 +30,7 @@ OPTION(insecure);
 OPTION(overlap);
 OPTION(resident_size);
 OPTION(print_tables);
+OPTION(user);
 #undef OPTION
 
 /* Computes what was left out, and checks what must fit together. options_defaults.c. */
