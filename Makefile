@@ -38,7 +38,7 @@ SERVER := reaper options options_defaults options_values \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account size tokens \
-          arena blocks durable extent id memory private_dir promise rank_list tensor user
+          arena blocks durable extent id landlock memory private_dir promise rank_list sandbox tensor user
 WORKER := arena_map backends copy link mask reduce reduce_avx2 sandbox serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage

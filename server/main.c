@@ -17,6 +17,7 @@
 #include "server/resident.h"
 #include "server/retention.h"
 #include "server/routes.h"
+#include "server/sandbox.h"
 #include "server/scheduler.h"
 #include "server/store.h"
 #include "server/tensor.h"
@@ -106,6 +107,35 @@ static void stop_tokens(void)
 {
     tokens_fini();
     account_fini();
+}
+
+static struct sandbox_options sandbox_options(void)
+{
+    const struct options *o = &program.options;
+
+    return (struct sandbox_options){.data_dir = o->data_dir,
+                                    .arena_dir = o->arena_dir,
+                                    .worker_listen = o->worker_listen,
+                                    .token_file = o->token_file,
+                                    .launches = o->workers > 0,
+                                    .gpus = strcmp(o->backend, "shm") != 0};
+}
+
+static int start_sandbox(struct err *e)
+{
+    struct sandbox_options o = sandbox_options();
+
+    return sandbox_start(&o, e);
+}
+
+/* Every thread runs: from here the server only serves. */
+static int start_serving(struct err *e)
+{
+    struct sandbox_options o = sandbox_options();
+
+    (void)e;
+    sandbox_serve(&o);
+    return 0;
 }
 
 static int start_store(struct err *e)
@@ -236,6 +266,7 @@ static const struct step {
     {start_port, NULL},
     {start_user, NULL},
     {start_tokens, stop_tokens},
+    {start_sandbox, NULL},
     {start_store, store_close},
     {start_arena, stop_arena},
     {start_extents, extent_fini},
@@ -251,7 +282,7 @@ static const struct step {
     {start_retention, retention_stop},
     {core_start, core_stop},
     {start_http, http_stop},
-
+    {start_serving, NULL},
 };
 
 #define STEPS (sizeof steps / sizeof steps[0])
