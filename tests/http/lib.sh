@@ -70,10 +70,19 @@ start_server() {
     *" --arena-size "*) ;;
     *) set -- --arena-size 64M "$@" ;;
     esac
+    apart=0
+    if [ -n "${TUTTI_TEST_APART:-}" ]; then # the server starts no worker, and so takes its strictest sandbox
+        apart=" $*"
+        apart=${apart##* --workers }
+        apart=${apart%% *}
+        set -- "$@" --workers 0 --world "$apart"
+        rm -f "$data_dir/worker.sock" # of a server that was killed
+    fi
     : >"$here/out"
     "$build/tutti-server" --listen 127.0.0.1:0 --data-dir "$data_dir" --arena-dir "$arena_dir" "$@" \
         >"$here/out" 2>>"$here/log" &
     server=$!
+    start_apart "$apart"
     url=''
     tries=$((patience * 20))
     while [ -z "$url" ]; do
@@ -81,6 +90,20 @@ start_server() {
         [ -n "$url" ] || ! gone "$server" || fail "the server did not start"
         [ $((tries -= 1)) -gt 0 ] || fail "the server is not ready after $patience s"
         [ -n "$url" ] || sleep 0.05
+    done
+}
+
+# start_apart N: N workers of ours; each leaves when the server does
+start_apart() {
+    [ "$1" -gt 0 ] || return 0
+    tries=$((patience * 20))
+    until [ -S "$data_dir/worker.sock" ] || gone "$server" || [ $((tries -= 1)) -eq 0 ]; do
+        sleep 0.05
+    done
+    rank=0
+    while [ "$rank" -lt "$1" ]; do
+        "$build/tutti-worker" --server "unix:$data_dir/worker.sock" --rank "$rank" 2>>"$here/log" &
+        rank=$((rank + 1))
     done
 }
 
