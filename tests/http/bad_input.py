@@ -15,6 +15,10 @@ from service import ROOT, SANITIZED, Service, until
 
 ROWS = range(1, 127)
 ANSWER_S = 40
+# What no problem document says, whatever went wrong: an address, a process, a place of the system or of the source,
+# a nonce or a unique id, an errno or a library by name.
+INTERNAL = re.compile(r"0x[0-9a-f]{6,}|\b(pid|process|thread)\b[ =:#]*\d+|/(dev|proc|tmp|var|usr|home|root|sys)/|\.(c|h|cc):\d+|"
+                      r"\b[0-9a-f]{32,}\b|\berrno\b|\bE[A-Z]{3,}\b|(?i:sqlite|libmicrohttpd|nccl|cuda)|simgpu-")
 GROWTH_BYTES = 8 << 20
 
 
@@ -146,6 +150,10 @@ class Driver:
             assert problem["status"] == status and problem["title"] and problem["type"], problem
             assert len(problem["detail"]) > 8, problem
             assert len(problem["detail"]) < 600, problem
+            # What was sent may come back, and does: it is no secret.
+            said = [m.group() for m in INTERNAL.finditer(body.decode())]
+            told = [text for text in said if text.encode() not in self.bytes_of(case.send)]
+            assert not told, "gives away %s: %s" % (told, problem)
             assert status not in (429, 503) or "retry-after" in headers, "no Retry-After"
         text = body.decode() if "json" in headers["content-type"] else ""  # strictly: it must be UTF-8
         said = text.replace('\\"', '"')
