@@ -29,6 +29,7 @@ struct gpu_facts {
 /* Where a worker sits. */
 struct place {
     uint32_t rank, world_size; /* world rank */
+    bool one_machine;          /* no rank is on another */
     const char *device;        /* "cpu", "gpu:0" */
     uint8_t *arena;            /* the mapped arena; outlives the device */
     uint64_t arena_bytes;

@@ -162,6 +162,7 @@ static int run(struct worker_options *o, struct err *e)
         goto out;
     at = (struct place){.rank = welcome.welcome.rank,
                         .world_size = welcome.welcome.world_size,
+                        .one_machine = strncmp(o->link.server, "unix:", 5) == 0,
                         .device = o->link.device,
                         .arena = arena_map_base(),
                         .arena_bytes = arena_map_size()};

@@ -182,13 +182,15 @@ static void write_counters(void)
         text, sizeof text,
         "{\"device\": %d, \"complaints\": %u, \"in_bytes\": %llu, \"out_bytes\": %llu, "
         "\"device_bytes\": %llu, \"nccl_bytes\": %llu, \"launches\": %llu, \"collectives\": %llu, "
-        "\"communicators\": %llu, \"busy_ns\": %llu, \"overlapped_ns\": %llu}\n",
+        "\"communicators\": %llu, \"busy_ns\": %llu, \"overlapped_ns\": %llu, "
+        "\"socket_ifname\": \"%s\"}\n",
         simgpu_device_number(), report.complaints, (unsigned long long)report.bytes[SIMGPU_COPY_IN],
         (unsigned long long)report.bytes[SIMGPU_COPY_OUT],
         (unsigned long long)report.bytes[SIMGPU_COPY_DEVICE],
         (unsigned long long)report.bytes[SIMGPU_NCCL], (unsigned long long)report.launches,
         (unsigned long long)report.collectives, (unsigned long long)report.communicators,
-        (unsigned long long)one_ns, (unsigned long long)two_ns);
+        (unsigned long long)one_ns, (unsigned long long)two_ns,
+        getenv("NCCL_SOCKET_IFNAME") ? getenv("NCCL_SOCKET_IFNAME") : "");
     snprintf(file, sizeof file, "%d.json", (int)getpid());
     append(file, text);
 }

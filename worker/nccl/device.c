@@ -188,6 +188,10 @@ int nccl_open(struct device **out, const struct place *at, struct err *e)
 
     if (!d)
         return err_set(e, ERR_no_memory, "device");
+    /* Every unique id is a port that asks nobody who they are. Ranks of one machine find each other
+     * on the loopback, unless somebody said otherwise. Source: NCCL's bootstrap.cc. */
+    if (at->one_machine)
+        setenv("NCCL_SOCKET_IFNAME", "lo", 0);
     d->at = *at;
     warn_if_little_can_be_locked(d);
     if (open_device(d, e) != 0) {
