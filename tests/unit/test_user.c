@@ -79,7 +79,7 @@ static int became(void)
         return 5;
     if (getenv("HOME"))
         return 6;
-    if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0)
+    if (prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 0 || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
         return 7;
     return user_become(&u, &e) == 0 ? 0 : 8; /* it is that user already */
 }
