@@ -224,7 +224,8 @@ static struct sandbox_options options(bool launches, bool gpus)
     snprintf(data, sizeof data, "%s/data", top);
     snprintf(arena, sizeof arena, "%s/arena", top);
     snprintf(sockets, sizeof sockets, "unix:%s/data/worker.sock", top);
-    return (struct sandbox_options){.data_dir = data,
+    return (struct sandbox_options){.token_file = "",
+                                    .data_dir = data,
                                     .arena_dir = arena,
                                     .worker_listen = sockets,
                                     .launches = launches,
