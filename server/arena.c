@@ -1,6 +1,7 @@
 /* arena.c - the file that holds all tensor bytes: open or make it, map it, reserve its pages. */
 #include "server/arena.h"
 
+#include "schema/arena_header.h"
 #include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "schema/log.h"
@@ -25,20 +26,6 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define ARENA_MAGIC 0x414e455241495455ull /* "UTIARENA" */
-#define ARENA_VERSION 1
-#define BOOT_ID_BYTES 40
-
-/* The first page of the file. Written once, but for the size when the arena grows. */
-struct header {
-    uint64_t magic;
-    uint64_t version;
-    uint64_t nonce; /* never 0; the database remembers it */
-    uint64_t size_bytes;
-    char boot_id[BOOT_ID_BYTES];
-    uint64_t durable; /* what the database names was flushed before: the boot does not matter */
-};
-
 struct arena {
     char path[PATH_MAX];
     int lock_fd; /* holds the flock: its own file, since workers share the arena's description */
@@ -50,11 +37,9 @@ struct arena {
     atomic_uint_least64_t *reserved; /* a bit per chunk: pages are there and mapped */
 };
 
-_Static_assert(sizeof(struct header) <= ARENA_HEADER_BYTES, "the header is one page");
-
 static int read_boot_id(char out[BOOT_ID_BYTES], struct err *e)
 {
-    const char *path = "/proc/sys/kernel/random/boot_id";
+    const char *path = BOOT_ID_PATH;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n;
 
@@ -96,7 +81,7 @@ static int take_lock(struct arena *a, const char *dir, struct err *e)
 
 /* Is what is there the file whose extents the database knows? Any doubt means no: the caller then
  * makes a new one. */
-static bool is_ours(int fd, uint64_t expected_nonce, const char *boot_id, struct header *out)
+static bool is_ours(int fd, uint64_t expected_nonce, const char *boot_id, struct arena_header *out)
 {
     struct stat st;
 
@@ -119,7 +104,7 @@ static int sync_file(const struct arena *a, struct err *e)
  * and, when it says that it is durable, for what is in the file.
  *
  *   on_disk  the old header, or the new one, says so */
-static int set_size(struct arena *a, const struct header *h, bool on_disk, struct err *e)
+static int set_size(struct arena *a, const struct arena_header *h, bool on_disk, struct err *e)
 {
     if (ftruncate(a->fd, (off_t)h->size_bytes) != 0)
         return err_sys(e, ERR_arena, errno, "make %s %llu bytes long", a->path,
@@ -141,7 +126,7 @@ static int set_size(struct arena *a, const struct header *h, bool on_disk, struc
 /* A new inode, so that a worker of an earlier server keeps its own, dead copy. */
 static int make_anew(struct arena *a, uint64_t size_bytes, const char *boot_id, struct err *e)
 {
-    struct header h = {.magic = ARENA_MAGIC,
+    struct arena_header h = {.magic = ARENA_MAGIC,
                        .version = ARENA_VERSION,
                        .size_bytes = size_bytes,
                        .durable = durable};
@@ -161,7 +146,7 @@ static int make_anew(struct arena *a, uint64_t size_bytes, const char *boot_id, 
 }
 
 /* What the header said, it says of this start from now on. */
-static int keep(struct arena *a, struct header *h, uint64_t size_bytes, const char *boot_id,
+static int keep(struct arena *a, struct arena_header *h, uint64_t size_bytes, const char *boot_id,
                 struct err *e)
 {
     bool was = h->durable == 1;
@@ -179,7 +164,7 @@ static int open_file(struct arena *a, uint64_t size_bytes, uint64_t expected_non
                      struct err *e)
 {
     char boot_id[BOOT_ID_BYTES];
-    struct header h;
+    struct arena_header h;
 
     if (read_boot_id(boot_id, e) != 0)
         return -1;
@@ -300,6 +285,11 @@ int arena_fd(const struct arena *a)
 uint64_t arena_nonce(const struct arena *a)
 {
     return a->nonce;
+}
+
+const char *arena_path(const struct arena *a)
+{
+    return a->path;
 }
 
 /* One chunk, clipped to the file. fallocate takes the pages from tmpfs or says that there are none;

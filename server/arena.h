@@ -7,6 +7,7 @@
 #ifndef TUTTI_SERVER_ARENA_H
 #define TUTTI_SERVER_ARENA_H
 
+#include "schema/arena_header.h"
 #include "schema/error.h"
 
 #include <stdbool.h>
@@ -36,6 +37,7 @@ uint8_t *arena_base(const struct arena *a);
 uint64_t arena_size(const struct arena *a); /* bytes, header page included */
 int arena_fd(const struct arena *a);        /* not to be closed */
 uint64_t arena_nonce(const struct arena *a);
+const char *arena_path(const struct arena *a); /* absolute when its directory is */
 
 /* Makes [offset, offset+size) safe to touch: fallocates whole LIMIT_CHUNK_BYTES chunks that are
  * not yet reserved and populates this mapping. Any thread. Returns 0, or -1 with ERR_arena_full
@@ -47,7 +49,5 @@ int arena_reserve(struct arena *a, uint64_t offset, uint64_t size_bytes, struct 
 int arena_flush(const struct arena *a, uint64_t offset, uint64_t size_bytes, struct err *e);
 
 uint64_t arena_reserved_bytes(const struct arena *a);
-
-#define ARENA_HEADER_BYTES 4096u
 
 #endif
