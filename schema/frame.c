@@ -90,6 +90,7 @@ static void get_list(struct cursor *c, uint32_t *n, uint32_t cap, void *items, s
 #define I64(f) put(c, &x->f, sizeof x->f);
 #define STR(f, cap) put_string(c, x->f, cap);
 #define SHAPE(f) put_list(c, x->f.ndim, LIMIT_NDIM, x->f.dim, sizeof x->f.dim[0]);
+#define BYTES(f, cap) put_list(c, x->n_##f, cap, x->f, 1);
 #define LIST32(f, cap) put_list(c, x->n_##f, cap, x->f, sizeof x->f[0]);
 #define LIST64(f, cap) put_list(c, x->n_##f, cap, x->f, sizeof x->f[0]);
 #define FRAME(name, fields)                                                \
@@ -104,6 +105,7 @@ static void get_list(struct cursor *c, uint32_t *n, uint32_t cap, void *items, s
 #undef I64
 #undef STR
 #undef SHAPE
+#undef BYTES
 #undef LIST32
 #undef LIST64
 
@@ -112,6 +114,7 @@ static void get_list(struct cursor *c, uint32_t *n, uint32_t cap, void *items, s
 #define I64(f) get(c, &x->f, sizeof x->f);
 #define STR(f, cap) get_string(c, x->f, cap);
 #define SHAPE(f) get_list(c, &x->f.ndim, LIMIT_NDIM, x->f.dim, sizeof x->f.dim[0]);
+#define BYTES(f, cap) get_list(c, &x->n_##f, cap, x->f, 1);
 #define LIST32(f, cap) get_list(c, &x->n_##f, cap, x->f, sizeof x->f[0]);
 #define LIST64(f, cap) get_list(c, &x->n_##f, cap, x->f, sizeof x->f[0]);
 #define FRAME(name, fields)                                          \
@@ -126,6 +129,7 @@ static void get_list(struct cursor *c, uint32_t *n, uint32_t cap, void *items, s
 #undef I64
 #undef STR
 #undef SHAPE
+#undef BYTES
 #undef LIST32
 #undef LIST64
 

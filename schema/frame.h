@@ -16,7 +16,8 @@
 #define FRAME_NO_OFFSET UINT64_MAX
 #define FRAME_ANY_RANK UINT32_MAX
 #define FRAME_HEADER_BYTES 8
-#define FRAME_FDS 2 /* descriptors that may travel with one frame */
+#define FRAME_FDS 2        /* descriptors that may travel with one frame */
+#define HANDSHAKE_BYTES 32 /* of a nonce, and of a proof: HMAC-SHA256 */
 
 enum frame_type {
     FRAME_none,
@@ -31,6 +32,9 @@ enum frame_type {
 #define I64(f) int64_t f;
 #define STR(f, cap) char f[cap];
 #define SHAPE(f) struct shape f;
+#define BYTES(f, cap) \
+    uint32_t n_##f;   \
+    uint8_t f[cap];
 #define LIST32(f, cap) \
     uint32_t n_##f;    \
     uint32_t f[cap];
@@ -48,6 +52,7 @@ enum frame_type {
 #undef I64
 #undef STR
 #undef SHAPE
+#undef BYTES
 #undef LIST32
 #undef LIST64
 
@@ -85,6 +90,7 @@ int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int tim
 /* Gathers bytes from a stream socket into whole frames. */
 struct frame_reader {
     int fd;             /* not owned */
+    uint32_t most;      /* bytes of a frame; the owner may lower it */
     size_t start, end;  /* unread bytes in buf */
     int fds[FRAME_FDS]; /* received and not yet taken; -1 when none */
     uint8_t buf[2 * LIMIT_FRAME_BYTES];
@@ -97,7 +103,8 @@ void frame_reader_fini(struct frame_reader *r);
 
 /* The next frame: from what is buffered, else after one recv (flags: 0 or MSG_DONTWAIT).
  * Returns 1 with *out set, 0 when no whole frame is there yet (would block, or interrupted), -1
- * with ERR_link on end of stream ("closed by peer"), a socket error or a malformed frame. */
+ * with ERR_link on end of stream ("closed by peer"), a socket error, a malformed frame, or one of
+ * more than `most` bytes. */
 int frame_read(struct frame_reader *r, int flags, struct frame *out, struct err *e);
 
 /* Takes the i-th received descriptor: the caller owns it. -1 when there is none. */

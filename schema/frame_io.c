@@ -57,6 +57,7 @@ int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int tim
 void frame_reader_init(struct frame_reader *r, int fd)
 {
     r->fd = fd;
+    r->most = LIMIT_FRAME_BYTES;
     r->start = r->end = 0;
     for (int i = 0; i < FRAME_FDS; i++)
         r->fds[i] = -1;
@@ -132,16 +133,31 @@ static int fill(struct frame_reader *r, int flags, struct err *e)
     return err_sys(e, ERR_link, errno, "receive");
 }
 
+/* As frame_decode; a frame that is too long is known by its first bytes. */
+static long decode(const struct frame_reader *r, struct frame *out, struct err *e)
+{
+    size_t len = r->end - r->start;
+    uint32_t payload;
+
+    if (len >= sizeof payload) {
+        memcpy(&payload, r->buf + r->start, sizeof payload);
+        if (payload > r->most - FRAME_HEADER_BYTES)
+            return err_set(e, ERR_link, "a frame of %u bytes, where %u are allowed", payload,
+                           r->most - FRAME_HEADER_BYTES);
+    }
+    return frame_decode(r->buf + r->start, len, out, e);
+}
+
 int frame_read(struct frame_reader *r, int flags, struct frame *out, struct err *e)
 {
-    long took = frame_decode(r->buf + r->start, r->end - r->start, out, e);
+    long took = decode(r, out, e);
 
     if (took == 0) {
         int rc = fill(r, flags, e);
 
         if (rc <= 0)
             return rc;
-        took = frame_decode(r->buf, r->end, out, e);
+        took = decode(r, out, e);
     }
     if (took < 0)
         return -1;

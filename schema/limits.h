@@ -90,12 +90,22 @@
 #define LIMIT_HEARTBEAT_MS 1000
 #define LIMIT_HEARTBEATS_MISSED 10
 #define LIMIT_HELLO_MS 5000      /* from connect to HELLO */
+#define LIMIT_HELLO_BYTES 1536   /* a HELLO frame, inside AUTH */
 #define LIMIT_START_MS 30000     /* from the start of a worker to its HELLO */
 #define LIMIT_CANCEL_MS 2000     /* from CANCEL to SIGKILL */
 #define LIMIT_FETCH_MS 30000     /* from FETCH to SIGKILL */
 #define LIMIT_GRACE_MS 10000     /* SIGTERM: running jobs may finish */
 #define LIMIT_RESTART_MIN_MS 100 /* back-off of a worker that dies at once */
 #define LIMIT_RESTART_MAX_MS 10000
+
+/* Worker link over TCP: a network may break without a word, and strangers may come. */
+#define LIMIT_TCP_BEATS_MISSED 3   /* by a worker: it is lost */
+#define LIMIT_TCP_SILENT_MS 5000   /* of the server: the worker ends itself */
+#define LIMIT_AUTH_BYTES 2048      /* a frame of somebody who has not proved who he is */
+#define LIMIT_STRANGERS 64         /* such connections at once */
+#define LIMIT_STRANGERS_ADDRESS 16 /* of one address */
+#define LIMIT_WRONG_PROOFS 10      /* of one address within */
+#define LIMIT_WRONG_PROOFS_S 60    /* these seconds; the next are turned away */
 
 /* Arena. */
 #define LIMIT_ARENA_MIN_BYTES (1ull << 20)

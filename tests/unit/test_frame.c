@@ -201,6 +201,31 @@ static void frames_in_pieces_and_in_bunches_come_out_one_by_one(void **state)
     free(r);
 }
 
+static void a_frame_over_the_readers_cap_is_refused_by_its_first_bytes(void **state)
+{
+    struct frame_reader *r = malloc(sizeof *r);
+    uint32_t payload = 0;
+    struct err e;
+    int link[2];
+    size_t len;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, link), 0);
+    memset(&sent, 0, sizeof sent);
+    sent.type = FRAME_refuse;
+    len = frame_encode(&sent, wire, sizeof wire);
+    frame_reader_init(r, link[1]);
+    r->most = (uint32_t)len;
+    assert_int_equal(write(link[0], wire, len), (ssize_t)len);
+    assert_int_equal(frame_read(r, 0, &got, &e), 1);
+    payload = (uint32_t)(len - FRAME_HEADER_BYTES + 1);
+    assert_int_equal(write(link[0], &payload, sizeof payload), sizeof payload);
+    assert_int_equal(frame_read(r, 0, &got, &e), -1);
+    close(link[0]);
+    close(link[1]);
+    free(r);
+}
+
 static void the_hash_is_stable_within_a_build(void **state)
 {
     (void)state;
@@ -219,6 +244,7 @@ int main(void)
         cmocka_unit_test(no_garbage_makes_the_decoder_overrun),
         cmocka_unit_test(descriptors_travel_and_strangers_are_closed),
         cmocka_unit_test(frames_in_pieces_and_in_bunches_come_out_one_by_one),
+        cmocka_unit_test(a_frame_over_the_readers_cap_is_refused_by_its_first_bytes),
         cmocka_unit_test(the_hash_is_stable_within_a_build),
     };
 
