@@ -34,12 +34,12 @@ SERVER := reaper options options_defaults options_values \
           api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
-          comms events fence launch peer workers workers_door workers_frames workers_life workers_send \
+          comms events fence launch peer workers workers_door workers_frames workers_life workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
-          account size tokens \
+          account proof size strangers tokens \
           arena blocks durable extent id landlock memory private_dir promise rank_list sandbox tensor user
-WORKER := arena_map backends copy link mask reduce reduce_avx2 sandbox serve task \
+WORKER := arena_find arena_map backends copy dial link mask proof reduce reduce_avx2 sandbox serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 
@@ -78,7 +78,7 @@ NCCL_LIBS :=
 endif
 
 SERVER_LIBS := -lmicrohttpd -lgnutls -lsqlite3 -lxxhash -lstdc++ -lm
-WORKER_LIBS := $(NCCL_LIBS) -lm
+WORKER_LIBS := $(NCCL_LIBS) -lgnutls -lm
 UNIT_LIBS   := -lcmocka -ljansson
 
 SCHEMA_OBJ := $(SCHEMA:%=$(BUILD)/schema/%.o)

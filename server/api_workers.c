@@ -36,6 +36,7 @@ void worker_doc_write(struct text *t, const struct worker_info *w)
     text_string(t, "backend", held ? w->backend : NULL);
     text_string(t, "device", held ? w->device : NULL);
     text_string(t, "host", held ? w->host : NULL);
+    text_string(t, "link", !held ? NULL : w->tcp ? "tcp" : "unix");
     if (held)
         text_uint(t, "pid", w->pid);
     else

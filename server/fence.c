@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_US 5000000 /* for orphans to be gone, in all */
+#define PATIENCE_US 7000000 /* for orphans to be gone, in all: more than LIMIT_TCP_SILENT_MS */
 #define STEP_NS 5000000
 #define LINE_BYTES                                                                \
     48 /* of workers.pids: "RANK PID START", padded, so that a rank has its place \
@@ -23,8 +23,9 @@
 
 static struct {
     char path[PATH_MAX];
+    int file; /* without a lock: to look at those of others */
     int pids; /* workers.pids */
-} fence = {.pids = -1};
+} fence = {.file = -1, .pids = -1};
 
 /* When a process started, in clock ticks since boot: with the pid it names one process for good.
  * 0 when there is none. Source: proc(5), field 22 of stat, counted after the ')' of the name. */
@@ -146,6 +147,11 @@ int fence_open(const char *data_dir, struct err *e)
     fd = open(fence.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(e, ERR_link, errno, "open %s", fence.path);
+    fence.file = open(fence.path, O_RDWR | O_CLOEXEC);
+    if (fence.file < 0) {
+        err_sys(e, ERR_link, errno, "open %s", fence.path);
+        goto out;
+    }
     fence.pids = open(pids, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fence.pids < 0) {
         err_sys(e, ERR_link, errno, "open %s", pids);
@@ -167,9 +173,30 @@ out:
 
 void fence_close(void)
 {
+    if (fence.file >= 0)
+        close(fence.file);
     if (fence.pids >= 0)
         close(fence.pids);
-    fence.pids = -1;
+    fence.file = fence.pids = -1;
+}
+
+const char *fence_path(void)
+{
+    return fence.path;
+}
+
+bool fence_held(uint64_t epoch, pid_t *pid)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)epoch, .l_len = 1};
+
+    *pid = 0;
+    if (fcntl(fence.file, F_GETLK, &lock) != 0)
+        return true;
+    if (lock.l_type == F_UNLCK)
+        return false;
+    *pid = lock.l_pid > 0 ? lock.l_pid : 0;
+    return true;
 }
 
 int fence_pass(int *fd, struct err *e)

@@ -7,6 +7,10 @@
  * server that starts waits until it can have the lock for itself. DATA_DIR/workers.pids says whom
  * to kill meanwhile.
  *
+ * Over TCP no descriptor can be handed on. Such a worker, which is on this machine too, opens the
+ * file by its name, takes a shared flock as the others, and a POSIX record lock on the byte whose
+ * offset is its epoch. So the kernel knows for each of them whether it lives, and mostly who it is.
+ *
  * Core thread, or main thread before it starts.
  */
 #ifndef TUTTI_SERVER_FENCE_H
@@ -14,6 +18,7 @@
 
 #include "schema/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -26,6 +31,13 @@ void fence_close(void);
 
 /* A descriptor that holds the fence, to be sent to a worker and then closed here. */
 int fence_pass(int *fd, struct err *e);
+
+/* The file's name; "" before fence_open. */
+const char *fence_path(void);
+
+/* Does somebody hold the lock of this epoch? pid is then who, 0 when it is outside our process
+ * namespace. When that cannot be found out, somebody does. */
+bool fence_held(uint64_t epoch, pid_t *pid);
 
 /* Writes down who holds a rank from now on; before it is sent anything that lets it write. */
 int fence_record(uint32_t rank, pid_t pid, struct err *e);

@@ -213,6 +213,8 @@ static int start_workers(struct err *e)
         .world_size = o->world,
         .launch = o->workers,
         .listen = o->worker_listen,
+        .tcp_host = o->worker_host,
+        .tcp_port = o->worker_port,
         .data_dir = o->data_dir,
         .worker_path = program.worker_path,
         .backend = o->backend,

@@ -20,6 +20,8 @@ struct options {
     char arena_dir[4096];
     uint64_t arena_size_bytes;
     char worker_listen[4096]; /* "unix:PATH" */
+    char worker_host[256];    /* and over TCP, for workers with a token; "": not */
+    uint16_t worker_port;
     char allowed_hosts[1024], allowed_origins[1024];
     uint64_t retain_us;
     enum log_level log_level;

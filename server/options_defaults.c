@@ -235,6 +235,11 @@ static int complete_worker_listen(struct options *o, struct err *e)
 {
     const size_t room = sizeof((struct sockaddr_un *)NULL)->sun_path + strlen("unix:");
 
+    if (o->worker_host[0] && !o->token_file[0])
+        return err_set(e, ERR_option,
+                       "--worker-listen %s:%u: a worker has to prove who it is: make it a token "
+                       "(--token-file FILE --new-token NAME:worker) and add --token-file FILE",
+                       o->worker_host, o->worker_port);
     if (o->worker_listen[0])
         return 0;
     if (put(o->worker_listen, room, e, "unix:%s/worker.sock", o->data_dir) == 0)

@@ -38,7 +38,7 @@ static int copy_text(char *to, size_t size, const char *text, struct err *e)
 
 /* "HOST:PORT", "[::1]:PORT": the last colon divides, and an address with colons stands in brackets.
  */
-int option_listen(struct options *o, const char *text, struct err *e)
+static int read_address(char *to, size_t size, uint16_t *to_port, const char *text, struct err *e)
 {
     const char *colon = strrchr(text, ':'), *host = text;
     size_t len = colon ? (size_t)(colon - text) : 0;
@@ -50,14 +50,19 @@ int option_listen(struct options *o, const char *text, struct err *e)
     } else if (len > 0 && memchr(text, ':', len)) {
         return err_set(e, ERR_option, "\"%.60s\": write an IPv6 address as [::1]:8080", text);
     }
-    if (len == 0 || len >= sizeof o->listen_host)
+    if (len == 0 || len >= size)
         return err_set(e, ERR_option, "\"%.60s\": write HOST:PORT, as 127.0.0.1:8080", text);
     if (read_number(colon + 1, UINT16_MAX, &port, e) != 0)
         return err_context(e, "the port");
-    memcpy(o->listen_host, host, len);
-    o->listen_host[len] = '\0';
-    o->listen_port = (uint16_t)port;
+    memcpy(to, host, len);
+    to[len] = '\0';
+    *to_port = (uint16_t)port;
     return 0;
+}
+
+int option_listen(struct options *o, const char *text, struct err *e)
+{
+    return read_address(o->listen_host, sizeof o->listen_host, &o->listen_port, text, e);
 }
 
 int option_workers(struct options *o, const char *text, struct err *e)
@@ -128,9 +133,10 @@ int option_resident_size(struct options *o, const char *text, struct err *e)
 
 int option_worker_listen(struct options *o, const char *text, struct err *e)
 {
-    if (strncmp(text, "unix:", 5) != 0 || text[5] == '\0')
-        return err_set(e, ERR_option,
-                       "\"%.60s\": write unix:PATH; this build links workers of one machine", text);
+    if (strncmp(text, "unix:", 5) != 0)
+        return read_address(o->worker_host, sizeof o->worker_host, &o->worker_port, text, e);
+    if (text[5] == '\0')
+        return err_set(e, ERR_option, "\"%.60s\": write unix:PATH", text);
     return copy_text(o->worker_listen, sizeof o->worker_listen, text, e);
 }
 

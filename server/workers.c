@@ -99,10 +99,11 @@ static void introduce_gpu(struct worker_gpu *g, const struct frame_hello *h)
     copy_text(g->nccl_path, sizeof g->nccl_path, h->nccl_path);
 }
 
-void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hello *hello)
+void worker_introduced(struct worker *w, uint64_t epoch, bool tcp, const struct frame_hello *hello)
 {
     pthread_mutex_lock(&lock);
     w->info.epoch = epoch;
+    w->info.tcp = tcp;
     w->info.says_reduces = hello->n_reduces == REDUCTION_COUNT;
     for (uint32_t r = 0; r < hello->n_reduces && r < REDUCTION_COUNT; r++)
         w->info.reduces[r] = hello->reduces[r];
@@ -176,7 +177,8 @@ int workers_init(const struct workers_options *o, struct err *e)
         w->process.pidfd = -1;
         w->launched = r < o->launch;
     }
-    if (fence_open(o->data_dir, e) != 0 || workers_listen(o->listen, e) != 0) {
+    if (fence_open(o->data_dir, e) != 0 || workers_listen(o->listen, e) != 0 ||
+        workers_listen_tcp(o->tcp_host, o->tcp_port, e) != 0) {
         workers_fini(0);
         return -1;
     }
@@ -207,7 +209,7 @@ static void say_stop(uint64_t deadline_us)
 static bool all_gone(void)
 {
     for (uint32_t r = 0; r < workers.options.world_size; r++) {
-        if (workers.rank[r].process.pidfd >= 0)
+        if (workers.rank[r].process.pidfd >= 0 || workers.rank[r].info.state != WORKER_absent)
             return false;
     }
     return true;
@@ -216,6 +218,7 @@ static bool all_gone(void)
 void workers_fini(uint64_t deadline_us)
 {
     workers.stopping = true;
+    workers_unlisten_tcp();
     workers_unlisten();
     say_stop(deadline_us);
     while (!all_gone() && clock_us() < deadline_us)
@@ -227,6 +230,8 @@ void workers_fini(uint64_t deadline_us)
         core_turn(10000);
     if (!all_gone())
         log_warn("a worker has not exited after SIGKILL; the next start waits for it");
+    for (uint32_t r = 0; r < workers.options.world_size; r++)
+        core_timer_clear(&workers.rank[r].fence);
     pthread_mutex_lock(&lock);
     workers.options.world_size = 0;
     free(workers.rank);

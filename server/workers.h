@@ -16,6 +16,8 @@ struct workers_options {
     uint32_t world_size;
     uint32_t launch;         /* ranks 0..launch-1 are started and restarted by us */
     const char *listen;      /* "unix:PATH"; PATH is made anew */
+    const char *tcp_host;    /* listen there too, for workers with a token; "": no */
+    uint16_t tcp_port;       /* 0: a free one, which the log names */
     const char *data_dir;    /* of the fence file */
     const char *worker_path; /* the tutti-worker binary */
     const char *backend;     /* for launched workers */
@@ -67,6 +69,7 @@ struct worker_info {
     uint64_t since_us; /* wall: when it entered the state */
     uint32_t pid;
     uint64_t epoch;
+    bool tcp; /* its link; false: the Unix socket */
     char backend[16], device[64], host[64], version[32];
     uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype */
     bool says_reduces;                 /* false: nobody has held the rank yet */

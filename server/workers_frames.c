@@ -86,7 +86,23 @@ void worker_frame(struct peer *p, const struct frame *f)
     }
 }
 
+const struct frame *worker_refusal(const char *why)
+{
+    static struct frame f; /* large */
+
+    f = (struct frame){.type = FRAME_refuse};
+    snprintf(f.refuse.code, sizeof f.refuse.code, "%s", err_name(ERR_refused));
+    snprintf(f.refuse.detail, sizeof f.refuse.detail, "%s", why);
+    return &f;
+}
+
 void worker_unlinked(struct peer *p, const char *how)
 {
-    worker_lose(p->owner, how);
+    struct worker *w = p->owner;
+
+    if (w->info.tcp) { /* there is nobody left to be told */
+        peer_close(w->peer);
+        w->peer = NULL;
+    }
+    worker_lose(w, how);
 }

@@ -2,7 +2,10 @@
  *
  * Fence before free: whoever is given up gets SIGKILL through its pidfd, and counts as lost only
  * when the kernel says that it is gone. Until then its job, and the extents it may write to, stay.
+ * A worker over TCP that the kernel does not name to us (it is in another process namespace) is
+ * told to leave, ends itself when its link is silent, and is gone when its lock on the fence is.
  */
+#include "server/fence.h"
 #include "server/resident.h"
 #include "server/scheduler.h"
 #include "server/workers_parts.h"
@@ -17,6 +20,7 @@
 
 #define STEADY_US 10000000 /* a worker that was ready for so long starts anew without a wait */
 #define MS 1000ull
+#define FENCE_STEP_US 20000 /* between looks at a lock */
 
 static void schedule_start(struct worker *w);
 
@@ -56,6 +60,8 @@ static void on_exit(struct core_watch *watch, uint32_t events)
     (void)events;
     if (w->peer)
         peer_drain(w->peer);
+    peer_close(w->peer);
+    w->peer = NULL;
     worker_lose(w, "its exit");
     core_watch_remove(&w->exit);
     if (!launch_reaped(&w->process, how, sizeof how))
@@ -71,6 +77,30 @@ int worker_watch_exit(struct worker *w, struct err *e)
     return core_watch_add(&w->exit, EPOLLIN, e);
 }
 
+static void look_at_fence(struct core_timer *t)
+{
+    struct worker *w = CORE_OWNER(t, struct worker, fence);
+    pid_t pid;
+
+    if (fence_held(w->info.epoch, &pid)) {
+        core_timer_set(t, clock_us() + FENCE_STEP_US);
+        return;
+    }
+    w->process.pid = 0;
+    gone(w, w->how);
+}
+
+/* Over TCP: it may be alive, and not hear this. */
+static void send_away(struct worker *w, const char *how)
+{
+    char why[HOW_BYTES + 40];
+
+    log_warn("rank=%u is given up: %s; what it may write to is kept until it has ended",
+             w->info.rank, how);
+    snprintf(why, sizeof why, "the server has given it up: %s", how);
+    peer_send_frame(w->peer, worker_refusal(why));
+}
+
 void worker_lose(struct worker *w, const char *how)
 {
     if (w->info.state == WORKER_absent || w->info.state == WORKER_stopping)
@@ -78,20 +108,34 @@ void worker_lose(struct worker *w, const char *how)
     snprintf(w->how, sizeof w->how, "%s", how);
     core_timer_clear(&w->beat);
     core_timer_clear(&w->kill);
+    core_timer_clear(&w->say);
+    if (w->info.tcp && w->peer)
+        send_away(w, how);
     peer_close(w->peer);
     w->peer = NULL;
     launch_kill(&w->process, SIGKILL);
     worker_state(w, WORKER_stopping);
+    if (w->process.pidfd < 0) {
+        w->fence.fire = look_at_fence;
+        core_timer_set(&w->fence, clock_us());
+    }
 }
 
 /* ---- silence ---- */
+
+/* How long it may be silent. A network breaks without a word, a socket of this machine does not. */
+static uint64_t patience_us(const struct worker *w)
+{
+    return (w->info.tcp ? LIMIT_TCP_BEATS_MISSED : LIMIT_HEARTBEATS_MISSED) * LIMIT_HEARTBEAT_MS *
+           MS;
+}
 
 /* Judged only after what the socket holds was heard (the server may have been stopped for a while),
  * and not at once when this timer itself is late (then the whole machine may have been). */
 static void check_beat(struct core_timer *t)
 {
     struct worker *w = CORE_OWNER(t, struct worker, beat);
-    uint64_t patience = LIMIT_HEARTBEATS_MISSED * LIMIT_HEARTBEAT_MS * MS, now = clock_us();
+    uint64_t patience = patience_us(w), now = clock_us();
     bool paused = now - t->at_us > LIMIT_HEARTBEAT_MS * MS;
 
     if (w->peer)
@@ -113,15 +157,30 @@ void worker_joined(struct worker *w, struct peer *p)
     w->ready_us = clock_us();
     worker_heard(w);
     w->beat.fire = check_beat;
-    core_timer_set(&w->beat, w->ready_us + LIMIT_HEARTBEATS_MISSED * LIMIT_HEARTBEAT_MS * MS);
+    core_timer_set(&w->beat, w->ready_us + patience_us(w));
+    log_info("rank=%u joined pid=%d device=%s link=%s epoch=%llu", w->info.rank,
+             (int)w->process.pid, w->info.device, w->info.tcp ? "tcp" : "unix",
+             (unsigned long long)w->info.epoch);
     worker_state(w, WORKER_ready);
+    scheduler_next();
 }
 
 /* ---- start ---- */
 
 static void start_took_too_long(struct core_timer *t)
 {
-    worker_lose(CORE_OWNER(t, struct worker, beat), "no HELLO after its start");
+    struct worker *w = CORE_OWNER(t, struct worker, beat);
+
+    worker_lose(w, w->peer ? "it was not ready in time" : "no HELLO after its start");
+}
+
+void worker_expected(struct worker *w, struct peer *p)
+{
+    w->peer = p;
+    worker_heard(w);
+    w->beat.fire = start_took_too_long;
+    core_timer_set(&w->beat, clock_us() + LIMIT_START_MS * MS);
+    worker_state(w, WORKER_starting);
 }
 
 static int launch(struct worker *w, struct err *e)

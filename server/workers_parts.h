@@ -1,5 +1,4 @@
-/* workers_parts.h - what workers.c, workers_door.c, workers_frames.c, workers_life.c,
- * workers_send.c and resident*.c share; nobody else includes it. Core thread. */
+/* workers_parts.h - what workers*.c and resident*.c share; nobody else includes it. Core thread. */
 #ifndef TUTTI_SERVER_WORKERS_PARTS_H
 #define TUTTI_SERVER_WORKERS_PARTS_H
 
@@ -17,7 +16,8 @@
 struct worker {
     struct worker_info info;            /* written under workers.lock */
     bool launched;                      /* we start it, and start it again */
-    struct launched process;            /* ours or adopted; none while absent */
+    struct launched process;            /* ours or adopted; none while absent; no pidfd over TCP
+                                           where the kernel does not name it: fence.h */
     struct core_watch exit;             /* of process.pidfd */
     struct peer *peer;                  /* from HELLO until it is lost */
     char how[HOW_BYTES];                /* it was lost */
@@ -27,6 +27,8 @@ struct worker {
     struct core_timer beat;             /* silence, or a start that takes too long */
     struct core_timer retry;            /* the next start */
     struct core_timer kill;             /* CANCEL was not answered */
+    struct core_timer say;              /* over TCP: our next heartbeat */
+    struct core_timer fence;            /* over TCP: does it still hold its lock? */
     struct job_rank_link *running;      /* its parts of jobs: told to run, not answered */
     uint16_t in_lane[LIMIT_STREAM + 1]; /* of them */
     char ticket[LIMIT_TICKET_BYTES];    /* unused; "": none */
@@ -42,7 +44,7 @@ extern struct workers workers;
 
 /* workers.c: what others may see. worker_state asserts that the move is in states.def. */
 void worker_state(struct worker *w, enum worker_state s);
-void worker_introduced(struct worker *w, uint64_t epoch, const struct frame_hello *hello);
+void worker_introduced(struct worker *w, uint64_t epoch, bool tcp, const struct frame_hello *hello);
 void worker_heard(struct worker *w);
 void worker_count_job(struct worker *w, bool done, uint64_t busy_us);
 void worker_count_restart(struct worker *w);
@@ -52,15 +54,23 @@ void worker_count_resident(struct worker *w, int64_t change); /* INT64_MIN: to 0
 int workers_listen(const char *address, struct err *e);
 void workers_unlisten(void);
 
+/* workers_tcp.c; host "" is none */
+int workers_listen_tcp(const char *host, uint16_t port, struct err *e);
+void workers_unlisten_tcp(void);
+
 /* workers_frames.c: of the peer of a worker that has joined */
 void worker_frame(struct peer *p, const struct frame *f);
 void worker_unlinked(struct peer *p, const char *how);
+/* REFUSE with that reason; until the next call. */
+const struct frame *worker_refusal(const char *why);
 
 /* workers_life.c */
 void worker_start(struct worker *w);
 void worker_stop_start(struct worker *w); /* ends the wait for its next start */
 /* Watches the process that holds or will hold the rank. Returns 0 or -1. */
 int worker_watch_exit(struct worker *w, struct err *e);
+/* It was welcomed over TCP, and will be ready soon. */
+void worker_expected(struct worker *w, struct peer *p);
 /* It said HELLO on p and was welcomed: it holds its rank from now on. */
 void worker_joined(struct worker *w, struct peer *p);
 /* Its link broke or it is given up: killed, and absent once its exit is confirmed. */

@@ -1,6 +1,8 @@
 /* link.c - the worker's end of the link. */
 #include "worker/link.h"
+#include "schema/clock.h"
 #include "schema/log.h"
+#include "worker/dial.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -10,15 +12,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SEND_MS 10000
+#define ANSWER_MS (2 * LIMIT_HELLO_MS) /* over TCP: a server that does not answer is none */
+#define END_MS LIMIT_CANCEL_MS         /* of the main thread, once the link has ended */
 
 static pthread_mutex_t link_lock = PTHREAD_MUTEX_INITIALIZER;
 static int link_fd = -1;
 static struct frame_reader reader; /* main thread */
+static bool link_tcp;
 
 static struct {
     uint64_t epoch;
@@ -27,21 +31,6 @@ static struct {
     atomic_uint_least64_t job;
     atomic_uint_least32_t attempt;
 } beat;
-
-static int connect_unix(const char *path, struct err *e)
-{
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-
-    if (strlen(path) >= sizeof at.sun_path)
-        return err_set(e, ERR_link, "the socket's path is longer than %zu bytes",
-                       sizeof at.sun_path - 1);
-    strcpy(at.sun_path, path);
-    link_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (link_fd < 0 || connect(link_fd, (struct sockaddr *)&at, sizeof at) != 0)
-        return err_sys(e, ERR_link, errno, "connect to %s", path);
-    frame_reader_init(&reader, link_fd);
-    return 0;
-}
 
 static void read_boot_id(char *out, size_t size)
 {
@@ -69,11 +58,11 @@ static void tell_gpu(struct frame_hello *h, const struct gpu_facts *gpu)
     snprintf(h->nccl_path, sizeof h->nccl_path, "%s", gpu->nccl_path);
 }
 
-static int say_hello(const struct link_options *o, struct err *e)
+static struct frame *hello(const struct link_options *o)
 {
-    static struct frame f;
+    static struct frame f; /* large */
 
-    f.type = FRAME_hello;
+    f = (struct frame){.type = FRAME_hello};
     f.hello = (struct frame_hello){.schema_hash = schema_hash(),
                                    .rank = o->rank,
                                    .pid = (uint32_t)getpid(),
@@ -86,21 +75,61 @@ static int say_hello(const struct link_options *o, struct err *e)
     tell_gpu(&f.hello, &o->gpu);
     snprintf(f.hello.backend, sizeof f.hello.backend, "%s", o->backend);
     snprintf(f.hello.device, sizeof f.hello.device, "%s", o->device);
-    return link_send(&f, e);
+    return &f;
 }
 
-static int hear_answer(struct frame *f, int *arena_fd, int *fence_fd, struct err *e)
+/* The next frame, which is to be of that type. */
+static int hear(enum frame_type wanted, struct frame *f, struct err *e)
 {
+    uint64_t deadline = clock_us() + ANSWER_MS * 1000ull;
+    struct pollfd p = {.fd = link_fd, .events = POLLIN};
     int rc;
 
-    while ((rc = link_read(true, f, e)) == 0) {
+    while ((rc = link_read(false, f, e)) == 0) {
+        if (link_tcp && clock_us() > deadline)
+            return err_set(e, ERR_link, "the server does not answer");
+        poll(&p, 1, link_tcp ? ANSWER_MS : -1);
     }
     if (rc < 0)
         return -1;
     if (f->type == FRAME_refuse)
         return err_set(e, ERR_refused, "%s", f->refuse.detail);
-    if (f->type != FRAME_welcome)
-        return err_set(e, ERR_link, "the server answered HELLO with %s", frame_type_name(f->type));
+    if (f->type != wanted)
+        return err_set(e, ERR_link, "the server sent %s where %s was to come",
+                       frame_type_name(f->type), frame_type_name(wanted));
+    return 0;
+}
+
+/* Both ends prove that they know the token's secret; see schema/handshake.h. */
+static int prove(const struct link_options *o, struct frame *in, struct err *e)
+{
+    static struct frame auth; /* large */
+    uint8_t nonce[HANDSHAKE_BYTES];
+    size_t len;
+
+    if (hear(FRAME_challenge, in, e) != 0)
+        return -1;
+    if (in->challenge.n_nonce != sizeof nonce)
+        return err_set(e, ERR_link, "the server's challenge is none");
+    memcpy(nonce, in->challenge.nonce, sizeof nonce);
+    auth = (struct frame){.type = FRAME_auth, .auth.schema_hash = schema_hash()};
+    snprintf(auth.auth.version, sizeof auth.auth.version, "%s", TUTTI_VERSION);
+    len = frame_encode(hello(o), auth.auth.hello, sizeof auth.auth.hello);
+    auth.auth.n_hello = (uint32_t)len;
+    if (len == 0)
+        return err_set(e, ERR_link, "HELLO cannot be encoded");
+    if (auth_sign(&auth, o->key, nonce, e) != 0 || link_send(&auth, e) != 0 ||
+        hear(FRAME_proof, in, e) != 0)
+        return -1;
+    if (!server_proves(&in->proof, &auth, o->key, nonce))
+        return err_set(e, ERR_refused,
+                       "the server does not prove that it knows the token: it is another's, and "
+                       "this worker does not work for it");
+    return 0;
+}
+
+static int take_fds(int *arena_fd, int *fence_fd, struct err *e)
+{
     *arena_fd = frame_take_fd(&reader, 0);
     *fence_fd = frame_take_fd(&reader, 1);
     if (*arena_fd < 0 || *fence_fd < 0)
@@ -111,12 +140,17 @@ static int hear_answer(struct frame *f, int *arena_fd, int *fence_fd, struct err
 int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd, int *fence_fd,
               struct err *e)
 {
-    if (connect_unix(o->server + strlen("unix:"), e) != 0 || say_hello(o, e) != 0 ||
-        hear_answer(welcome, arena_fd, fence_fd, e) != 0) {
-        link_close();
+    link_fd = dial(o->server, e);
+    if (link_fd < 0)
         return -1;
-    }
-    return 0;
+    frame_reader_init(&reader, link_fd);
+    link_tcp = dial_is_tcp(o->server);
+    *arena_fd = *fence_fd = -1;
+    if ((link_tcp ? prove(o, welcome, e) : link_send(hello(o), e)) == 0 &&
+        hear(FRAME_welcome, welcome, e) == 0 && (link_tcp || take_fds(arena_fd, fence_fd, e) == 0))
+        return 0;
+    link_close();
+    return -1;
 }
 
 void link_close(void)
@@ -156,6 +190,33 @@ void link_working_on(uint64_t job, uint32_t attempt)
     atomic_store_explicit(&beat.job, job, memory_order_relaxed);
 }
 
+int link_say_ready(uint64_t epoch, const char *detail, struct err *e)
+{
+    static struct frame f; /* large */
+
+    f = (struct frame){.type = FRAME_ready, .ready.epoch = epoch};
+    snprintf(f.ready.detail, sizeof f.ready.detail, "%.511s", detail);
+    return link_send(&f, e);
+}
+
+static void rest(uint32_t ms)
+{
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000},
+              NULL);
+}
+
+/* Over TCP nobody may be able to kill us, and what we may write to is kept until we have ended: so
+ * we end, also when the main thread is stuck. */
+static void end_if_silent(void)
+{
+    uint32_t silent_ms = link_tcp ? dial_silent_ms(link_fd) : 0;
+
+    if (silent_ms <= LIMIT_TCP_SILENT_MS)
+        return;
+    log_error("leaving: the server has been silent for %u ms", silent_ms);
+    _exit(LINK_EXIT_STATUS);
+}
+
 static void *beat_main(void *arg)
 {
     static struct frame f; /* this thread's alone */
@@ -163,17 +224,21 @@ static void *beat_main(void *arg)
 
     (void)arg;
     for (;;) {
-        nanosleep(&(struct timespec){.tv_sec = beat.every_ms / 1000,
-                                     .tv_nsec = (long)(beat.every_ms % 1000) * 1000000},
-                  NULL);
+        rest(beat.every_ms);
+        end_if_silent();
         f.type = FRAME_heartbeat;
         f.heartbeat = (struct frame_heartbeat){.epoch = beat.epoch,
                                                .job = atomic_load(&beat.job),
                                                .attempt = atomic_load(&beat.attempt),
                                                .done_bytes = beat.progress()};
         if (link_send(&f, &e) != 0)
-            return NULL; /* the main thread sees the end of stream */
+            break; /* the main thread sees the end of stream */
     }
+    if (link_tcp) {
+        rest(END_MS);
+        _exit(LINK_EXIT_STATUS);
+    }
+    return NULL;
 }
 
 int link_beat(uint64_t epoch, uint32_t every_ms, uint64_t (*progress)(void), struct err *e)

@@ -9,27 +9,36 @@
 #include "schema/error.h"
 #include "schema/frame.h"
 #include "worker/backend.h"
+#include "worker/proof.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct link_options {
-    const char *server; /* "unix:PATH" */
-    uint32_t rank;      /* FRAME_ANY_RANK: whichever is free */
+    const char *server;          /* "unix:PATH", or HOST:PORT */
+    const struct token_key *key; /* for HOST:PORT */
+    uint32_t rank;               /* FRAME_ANY_RANK: whichever is free */
     const char *backend, *device;
     uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype that the backend reduces so */
     bool by_ticket;                    /* its ranks find each other by tickets */
     struct gpu_facts gpu;
 };
 
-/* Connects and says HELLO. Returns 0 with the WELCOME in *welcome and its two descriptors, the
- * arena and the fence, which are the caller's; or -1: ERR_refused with the server's reason,
- * ERR_link. */
+#define LINK_EXIT_STATUS 4 /* of a worker whose link has ended */
+
+/* Connects and says HELLO; over TCP both ends prove who they are. Returns 0 with the WELCOME in
+ * *welcome and its two descriptors, the arena and the fence, which are the caller's, -1 over TCP;
+ * or -1: ERR_refused with the reason, ERR_link. */
 int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd, int *fence_fd,
               struct err *e);
 void link_close(void);
 
-/* Starts the heartbeat thread; progress is asked from it (any thread). */
+/* Over TCP: that we hold the fence and have the arena (detail ""), or why we leave. */
+int link_say_ready(uint64_t epoch, const char *detail, struct err *e);
+
+/* Starts the heartbeat thread, which over TCP ends the process when the server is silent for longer
+ * than LIMIT_TCP_SILENT_MS, or when the link has ended and the process has not; progress is asked
+ * from it (any thread). */
 int link_beat(uint64_t epoch, uint32_t every_ms, uint64_t (*progress)(void), struct err *e);
 
 /* What the heartbeats say we are at; job 0 for nothing. Main thread. */

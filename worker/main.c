@@ -3,7 +3,9 @@
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "schema/process.h"
+#include "worker/arena_find.h"
 #include "worker/arena_map.h"
+#include "worker/dial.h"
 #include "worker/link.h"
 #include "worker/sandbox.h"
 #include "worker/serve.h"
@@ -15,10 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_OPTION = 2, EXIT_REFUSED = 3, EXIT_LINK = 4 };
+enum { EXIT_OPTION = 2, EXIT_REFUSED = 3, EXIT_LINK = LINK_EXIT_STATUS };
 
 enum opt {
     OPT_server,
+    OPT_token_file,
     OPT_rank,
     OPT_device,
     OPT_backend,
@@ -30,7 +33,10 @@ enum opt {
 static const struct {
     const char *name, *env, *fallback, *sentence;
 } rows[OPT_COUNT] = {
-    [OPT_server] = {"server", "TUTTI_SERVER", NULL, "unix:PATH of the server's worker socket."},
+    [OPT_server] = {"server", "TUTTI_SERVER", NULL,
+                    "unix:PATH or HOST:PORT, where the server listens for workers."},
+    [OPT_token_file] = {"token-file", "TUTTI_TOKEN_FILE", NULL,
+                        "A file, yours alone, with a worker's token: for HOST:PORT only."},
     [OPT_rank] = {"rank", "TUTTI_RANK", "any", "The world rank to hold, or any."},
     [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu, or gpu:N."},
     [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto",
@@ -41,6 +47,7 @@ static const struct {
 
 struct worker_options {
     struct link_options link;
+    struct token_key key;
     const struct backend *backend;
     enum log_level level;
     bool json;
@@ -48,7 +55,7 @@ struct worker_options {
 
 static void help(void)
 {
-    puts("usage: tutti-worker --server unix:PATH [options]\n\n"
+    puts("usage: tutti-worker --server unix:PATH|HOST:PORT [options]\n\n"
          "Holds one rank of a tutti world and runs its part of every job.\n"
          "Each option has a twin in the environment, which it beats.\n");
     for (int i = 0; i < OPT_COUNT; i++)
@@ -73,13 +80,24 @@ static int read_rank(const char *text, uint32_t *out, struct err *e)
     return 0;
 }
 
+/* The environment's may be the server's own file: on a Unix socket nobody reads it. */
+static int read_key(const char *path, struct worker_options *o, struct err *e)
+{
+    if (!path)
+        return err_set(e, ERR_option,
+                       "--server HOST:PORT wants a token: add --token-file FILE with the one that "
+                       "`tutti-server --token-file T --new-token NAME:worker` printed");
+    o->link.key = &o->key;
+    return token_key_read(&o->key, path, e);
+}
+
 static int check_values(const char *const value[], struct worker_options *o, struct err *e)
 {
     if (!value[OPT_server])
-        return err_set(e, ERR_option, "say where the server is: --server unix:PATH");
-    if (strncmp(value[OPT_server], "unix:", 5) != 0)
         return err_set(e, ERR_option,
-                       "--server must be unix:PATH; this build has no remote workers");
+                       "say where the server is: --server unix:PATH, or --server HOST:PORT");
+    if (dial_is_tcp(value[OPT_server]) && read_key(value[OPT_token_file], o, e) != 0)
+        return -1;
     o->backend = backend_find(value[OPT_backend], value[OPT_device]);
     if (!o->backend)
         return err_set(e, ERR_option, "--backend must be auto or one of: %s", backend_names());
@@ -143,30 +161,47 @@ static void on_term(int sig)
     serve_stopping = 1;
 }
 
+/* The arena mapped, the device open. Over TCP the server is told whether. */
+static int settle(const struct worker_options *o, const struct frame_welcome *w, int arena_fd,
+                  struct device **device, struct err *e)
+{
+    bool tcp = dial_is_tcp(o->link.server);
+    struct err lost;
+    int fence_fd, rc;
+
+    /* The fence stays open to our end: its lock tells the server that we may still write. */
+    rc = tcp ? arena_find(w, &arena_fd, &fence_fd, e) : 0;
+    if (rc == 0)
+        rc = arena_map_open(arena_fd, w->arena_bytes, e);
+    if (rc == 0) {
+        struct place at = {.rank = w->rank,
+                           .world_size = w->world_size,
+                           .one_machine = !tcp,
+                           .device = o->link.device,
+                           .arena = arena_map_base(),
+                           .arena_bytes = arena_map_size()};
+
+        rc = o->backend->open(device, &at, e);
+    }
+    if (rc != 0 && tcp)
+        link_say_ready(w->epoch, e->detail, &lost);
+    return rc != 0 || !tcp ? rc : link_say_ready(w->epoch, "", e);
+}
+
 static int run(struct worker_options *o, struct err *e)
 {
     static struct frame welcome;
     static char name[24];
     struct device *device = NULL;
-    struct place at;
     int arena_fd, fence_fd, rc = -1;
 
     if (o->backend->describe && o->backend->describe(o->link.device, &o->link.gpu, e) != 0)
         return -1;
     if (link_open(&o->link, &welcome, &arena_fd, &fence_fd, e) != 0)
         return -1;
-    /* The fence stays open to our end: its lock tells the next server that we may still write. */
     snprintf(name, sizeof name, "worker %u", welcome.welcome.rank);
     log_init(name, o->level, o->json);
-    if (arena_map_open(arena_fd, welcome.welcome.arena_bytes, e) != 0)
-        goto out;
-    at = (struct place){.rank = welcome.welcome.rank,
-                        .world_size = welcome.welcome.world_size,
-                        .one_machine = strncmp(o->link.server, "unix:", 5) == 0,
-                        .device = o->link.device,
-                        .arena = arena_map_base(),
-                        .arena_bytes = arena_map_size()};
-    if (o->backend->open(&device, &at, e) != 0 ||
+    if (settle(o, &welcome.welcome, arena_fd, &device, e) != 0 ||
         link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
         goto out;
     sandbox_worker(o->backend);

@@ -312,6 +312,10 @@ static int on_frame(const struct frame *f, struct err *e)
     case FRAME_stop:
         serve_stopping = 1;
         return 0;
+    case FRAME_heartbeat:
+        return 0; /* that bytes came is what counts, and the kernel knows it */
+    case FRAME_refuse:
+        return err_set(e, ERR_refused, "%s", f->refuse.detail);
     default:
         return err_set(e, ERR_link, "a server does not send %s", frame_type_name(f->type));
     }

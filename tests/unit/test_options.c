@@ -80,6 +80,7 @@ static void every_value_is_understood(void **state)
     assert_int_equal(READ("--listen", "[::1]:0", "--workers", "3", "--world", "5", "--backend",
                           "shm", "--data-dir", "/var/d", "--arena-dir", "/dev/shm/a",
                           "--arena-size", "512M", "--worker-listen", "unix:/run/w",
+                          "--worker-listen", "[::]:7070", "--token-file", "/run/t",
                           "--allowed-host", "a.example", "--allowed-host", "b.example",
                           "--allowed-origin", "http://c", "--log-level", "debug", "--log-format",
                           "json", "--print-tables"),
@@ -90,6 +91,8 @@ static void every_value_is_understood(void **state)
     assert_int_equal(o.world, 5);
     assert_int_equal(o.arena_size_bytes, 512u << 20);
     assert_string_equal(o.worker_listen, "unix:/run/w");
+    assert_string_equal(o.worker_host, "::");
+    assert_int_equal(o.worker_port, 7070);
     assert_string_equal(o.allowed_hosts, "a.example,b.example");
     assert_string_equal(o.allowed_origins, "http://c");
     assert_int_equal(o.log_level, LOG_debug);
@@ -176,7 +179,8 @@ static void a_refusal_names_the_option_and_what_to_write(void **state)
         {{"--backend", "nccl"}, "no GPU"}, /* nor a worker program beside this test */
         {{"--backend", "gloo"}, "no gloo"},
         {{"--backend", "mpi"}, "shm"},
-        {{"--worker-listen", "127.0.0.1:9"}, "unix:PATH"},
+        {{"--worker-listen", "127.0.0.1:9"}, "NAME:worker"}, /* nobody could prove who he is */
+        {{"--worker-listen", "127.0.0.1"}, "HOST:PORT"},
         {{"--worker-listen", "unix:"}, "unix:PATH"},
         {{"--retain", "1.5"}, "number"},
         {{"--log-level", "loud"}, "debug"},

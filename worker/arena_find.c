@@ -1,0 +1,77 @@
+/* arena_find.c - open what WELCOME names, lock it, and doubt that it is the same. */
+#include "worker/arena_find.h"
+#include "schema/arena_header.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Never makes a file, never follows a link. */
+static int open_file(const char *path, int *out, struct err *e)
+{
+    *out = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (*out < 0)
+        return err_sys(e, ERR_refused, errno,
+                       "this version needs its workers on the server's own machine, and cannot "
+                       "open %s here",
+                       path);
+    return 0;
+}
+
+/* As all workers, so that the next server waits for us; and the byte of our epoch, by which this
+ * one knows whether we live, and who we are. */
+static int take_fence(int fd, uint64_t epoch, struct err *e)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)epoch, .l_len = 1};
+
+    if (flock(fd, LOCK_SH | LOCK_NB) != 0 || fcntl(fd, F_SETLK, &lock) != 0)
+        return err_sys(e, ERR_refused, errno, "lock the server's fence");
+    return 0;
+}
+
+static bool same_boot(const char *boot_id)
+{
+    char ours[BOOT_ID_BYTES] = "";
+    int fd = open(BOOT_ID_PATH, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, ours, sizeof ours - 1);
+
+    if (fd >= 0)
+        close(fd);
+    ours[strcspn(ours, "\n")] = '\0';
+    return n > 0 && strncmp(ours, boot_id, BOOT_ID_BYTES) == 0;
+}
+
+static int check_arena(int fd, const struct frame_welcome *w, struct err *e)
+{
+    struct arena_header h;
+    struct stat s;
+
+    if (fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && pread(fd, &h, sizeof h, 0) == sizeof h &&
+        h.magic == ARENA_MAGIC && h.version == ARENA_VERSION && h.nonce == w->arena_nonce &&
+        h.size_bytes == w->arena_bytes && (uint64_t)s.st_size >= h.size_bytes &&
+        same_boot(h.boot_id))
+        return 0;
+    return err_set(e, ERR_refused,
+                   "this version needs its workers on the server's own machine, and %s here is not "
+                   "the arena of this server",
+                   w->arena_path);
+}
+
+int arena_find(const struct frame_welcome *w, int *arena_fd, int *fence_fd, struct err *e)
+{
+    *arena_fd = *fence_fd = -1;
+    if (open_file(w->fence_path, fence_fd, e) == 0 && take_fence(*fence_fd, w->epoch, e) == 0 &&
+        open_file(w->arena_path, arena_fd, e) == 0 && check_arena(*arena_fd, w, e) == 0)
+        return 0;
+    if (*arena_fd >= 0)
+        close(*arena_fd);
+    if (*fence_fd >= 0)
+        close(*fence_fd);
+    return -1;
+}

@@ -1,0 +1,14 @@
+/* arena_find.h - the arena and the fence by their names, for a worker that got no descriptors. */
+#ifndef TUTTI_WORKER_ARENA_FIND_H
+#define TUTTI_WORKER_ARENA_FIND_H
+
+#include "schema/error.h"
+#include "schema/frame.h"
+
+/* Opens both and takes the fence's locks, first; what is found is the server's, of this boot of
+ * this machine, or nothing is. The fence's descriptor has to stay open, and no other may be closed
+ * that is of the same file: the kernel would drop the lock. Returns 0, or -1 with ERR_refused, a
+ * sentence about this machine. */
+int arena_find(const struct frame_welcome *w, int *arena_fd, int *fence_fd, struct err *e);
+
+#endif
