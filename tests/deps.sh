@@ -9,7 +9,7 @@ for set; do
     build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
-        packages="$packages python3-requests python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2" ;;
+        packages="$packages python3-requests python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
     rocm) packages="$packages libamdhip64-dev" ;;
     *)
