@@ -166,7 +166,7 @@ static bool answer_line(struct text *t, const struct line *l, int data, uint64_t
         problem_write(t, &l->wait.err, NULL);
         return true;
     }
-    *elements += r->n * shape_count(&r->out_shape);
+    *elements += r->n * json_tensor_elements(&r->out_shape);
     job_doc_write(t, r, *elements <= LIMIT_JSON_ELEMENTS ? data : 0);
     return job_state_terminal(r->state);
 }

@@ -31,7 +31,8 @@ static int succeeded(struct request *rq, const struct job_record *r, uint32_t ra
     bool gets = !id_is_zero(&r->outputs[rank]);
     uint64_t most = params_int(rq->params, PARAM_data, -1) > 0 ? LIMIT_JSON_ELEMENTS
                                                                : LIMIT_INLINE_ELEMENTS;
-    bool data = params_int(rq->params, PARAM_data, 1) != 0 && shape_count(&r->out_shape) <= most;
+    bool data = params_int(rq->params, PARAM_data, 1) != 0 &&
+                json_tensor_elements(&r->out_shape) <= most;
     struct text *t = &rq->reply.text;
     char id[ID_TEXT];
     enum format f;
@@ -202,7 +203,7 @@ static int take_shape(struct call *c, struct err *e)
 static int check_output(const struct request *rq, const struct call *c, struct err *e)
 {
     const struct job_record *r = c->record;
-    uint64_t elements = shape_count(&r->out_shape);
+    uint64_t elements = json_tensor_elements(&r->out_shape);
     bool as_uint16;
     enum format f;
 

@@ -199,9 +199,10 @@ static int one_found(struct request *rq, struct err *e)
     if (check_there(w->job, e) != 0 ||
         job_doc_check(w->job, (int)params_int(rq->params, PARAM_data, -1), e) != 0)
         return -1;
-    output_doc_write(&rq->reply.text, w->job, rank,
-                     params_int(rq->params, PARAM_data,
-                                shape_count(&w->job->out_shape) <= LIMIT_INLINE_ELEMENTS) != 0);
+    output_doc_write(
+        &rq->reply.text, w->job, rank,
+        params_int(rq->params, PARAM_data,
+                   json_tensor_elements(&w->job->out_shape) <= LIMIT_INLINE_ELEMENTS) != 0);
     return reply_json(rq, 200);
 }
 

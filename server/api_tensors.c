@@ -111,7 +111,7 @@ static struct tensor *find(const struct request *rq, struct err *e)
 static int send_json(struct request *rq, struct tensor *t, struct err *e)
 {
     bool data = params_int(rq->params, PARAM_meta, 0) == 0 &&
-                shape_count(&t->shape) <= LIMIT_INLINE_ELEMENTS;
+                json_tensor_elements(&t->shape) <= LIMIT_INLINE_ELEMENTS;
 
     if (data && tensor_lost(t))
         return err_set(e, ERR_tensor_lost, TENSOR_LOST);

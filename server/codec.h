@@ -134,8 +134,14 @@ int json_tensor_read(const struct json_span *span, enum dtype dtype, const char 
 int json_shape_read(const struct json_span *value, const char *pointer, struct shape *out,
                     struct err *e);
 
-/* A tensor's elements nested as NumPy's tolist(), a scalar bare. */
+/* A tensor's elements nested as NumPy's tolist(), a scalar bare. As long as json_tensor_elements
+ * says: whoever calls it has looked. */
 void json_tensor_write(struct text *out, const struct tensor *t);
+
+/* What JSON shows of a tensor of this shape: its elements, or, where an axis is 0, the empty lists
+ * in their place, which a shape of a few bytes may have without number. Above 2^50: 2^50, so that
+ * those of a world can be added. */
+uint64_t json_tensor_elements(const struct shape *s);
 
 /* A stack along axis 0 as n tensors that share its extent. n must be shape[0] and ndim >= 1.
  * Returns 0, or -1 with ERR_stack_mismatch. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define ROOM (16 * 1024)
+#define ELEMENTS_MAX (1ull << 50)
 
 /* Opening (or closing) brackets at element i of `ndim` axes: one for every inner block that begins
  * (ends) there. */
@@ -59,13 +60,29 @@ static void write_units(struct text *out, const struct tensor *t, uint32_t ndim,
     out->data[out->len] = '\0';
 }
 
-void json_tensor_write(struct text *out, const struct tensor *t)
+/* Units, and on how many axes they lie: all, or those before the first 0. */
+static uint64_t count_units(const struct shape *s, uint32_t *ndim)
 {
-    uint32_t ndim = 0;
     uint64_t units = 1;
 
-    while (ndim < t->shape.ndim && t->shape.dim[ndim] != 0)
-        units *= t->shape.dim[ndim++];
+    for (*ndim = 0; *ndim < s->ndim && s->dim[*ndim] != 0; ++*ndim)
+        units *= s->dim[*ndim];
+    return units;
+}
+
+uint64_t json_tensor_elements(const struct shape *s)
+{
+    uint32_t ndim;
+    uint64_t units = count_units(s, &ndim);
+
+    return units < ELEMENTS_MAX ? units : ELEMENTS_MAX;
+}
+
+void json_tensor_write(struct text *out, const struct tensor *t)
+{
+    uint32_t ndim;
+    uint64_t units = count_units(&t->shape, &ndim);
+
     write_units(out, t, ndim, units);
     text_value_end(out);
 }

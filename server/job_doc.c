@@ -45,7 +45,7 @@ static uint64_t output_elements(const struct job_record *r)
 
     for (uint32_t i = 0; i < r->n; i++)
         outputs += record_gets(r, i);
-    return outputs * shape_count(&r->out_shape);
+    return outputs * json_tensor_elements(&r->out_shape);
 }
 
 static bool shows_data(const struct job_record *r, int data)

@@ -31,3 +31,20 @@ upload '/v1/tensors?dtype=int16&shape=1,2' "$raw" "$here/nothing"
 expect_problem 400 empty_body
 upload '/v1/tensors?dtype=int16&shape=0,2' 'application/x-npy' "$here/nothing"
 expect_problem 400 empty_body
+# The empty lists of one that is long before its axis of 0 are shown as elements are: up to a number.
+long='{"dtype": "int8", "shape": [1125899906842624, 0], "data": []}'
+post /v1/tensors "$long"
+expect_status 201
+get "/v1/tensors/$(value .tensor)"
+expect_status 200
+expect .size_bytes 0
+expect 'has("data")' false
+for inputs in "[$long, $long]" '[{"shape": [65536, 0], "data": []}, {"shape": [65536, 0], "data": []}]'; do
+    post '/v1/jobs?wait=10' "{\"op\": \"all_reduce_sum\", \"inputs\": $inputs}"
+    expect_status 200
+    expect '[.outputs[] | has("data")] | any' false
+    get "/v1/jobs/$(value .id)/outputs/1"
+    expect_status 200
+done
+post '/v1/jobs?wait=10&data=1' "{\"op\": \"all_reduce_sum\", \"inputs\": [$long, $long]}"
+expect_problem 406 not_acceptable

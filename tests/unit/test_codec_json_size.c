@@ -114,6 +114,26 @@ static void a_large_tensor_is_written_whole(void **state)
     tensor_unref(back);
 }
 
+static void empty_lists_count_as_elements_that_are_shown(void **state)
+{
+    static const struct {
+        struct shape shape;
+        uint64_t shown;
+    } rows[] = {
+        {{.ndim = 0}, 1},
+        {{.ndim = 2, .dim = {3, 4}}, 12},
+        {{.ndim = 1, .dim = {0}}, 1},
+        {{.ndim = 3, .dim = {2, 3, 0}}, 6},
+        {{.ndim = 3, .dim = {2, 0, 3}}, 2},
+        {{.ndim = 2, .dim = {1ull << 50, 0}}, 1ull << 50},
+        {{.ndim = 2, .dim = {1ull << 60, 0}}, 1ull << 50},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(json_tensor_elements(&rows[i].shape), rows[i].shown);
+}
+
 static void expect_json(const struct codec_out *what, const char *want)
 {
     struct parts p;
@@ -184,6 +204,7 @@ int main(void)
         CODEC_TEST(six_mebibytes_of_empty_containers_cost_no_memory),
         CODEC_TEST(any_shape_comes_back_as_it_went),
         CODEC_TEST(a_large_tensor_is_written_whole),
+        CODEC_TEST(empty_lists_count_as_elements_that_are_shown),
         CODEC_TEST(outputs_are_objects_and_null_where_a_rank_has_nothing),
         CODEC_TEST(a_stack_is_split_along_its_first_axis_without_a_copy),
     };
