@@ -222,6 +222,10 @@ static int input_from_blob(const uint8_t *in, enum dtype d, const struct shape *
         t = place_tensor(d, shape, &id, at, bytes, offset, at == NO_EXTENT);
     if (!t)
         return err_set(e, ERR_no_memory, "a job's input");
+    if (t->dtype != d || !shape_equal(&t->shape, shape)) {
+        tensor_unref(t);
+        return store_damaged("a job's input", e);
+    }
     *lost = *lost || (!t->extent && t->size_bytes > 0);
     *out = t;
     return 0;
@@ -259,6 +263,22 @@ static int inputs_from_row(sqlite3_stmt *s, const struct job_record *r, struct t
     return 0;
 }
 
+/* What is to run was checked when it came, and its ranks will read and write by it: a row that says
+ * something else by now must not run. */
+static int check_job(const struct job_record *r, struct err *e)
+{
+    struct shape out;
+
+    if (r->stream <= LIMIT_STREAM && r->priority >= -LIMIT_PRIORITY &&
+        r->priority <= LIMIT_PRIORITY && r->timeout_us <= LIMIT_TIMEOUT_S * 1000000ull &&
+        op_check_dtype(r->op, r->dtype, NULL) == 0 &&
+        op_check_peers(r->op, &r->params, r->n, NULL) == 0 &&
+        op_out_shape(r->op, &r->params, r->n, &r->in_shape, &out, NULL) == 0 &&
+        shape_equal(&out, &r->out_shape))
+        return 0;
+    return store_damaged("a job", e);
+}
+
 static int recover_job(const struct store_recovery *r, sqlite3_stmt *s, struct err *e)
 {
     struct job_record *record;
@@ -267,6 +287,11 @@ static int recover_job(const struct store_recovery *r, sqlite3_stmt *s, struct e
     if (job_from_row(s, &record, e) != 0)
         return -1;
     if (inputs_from_row(s, record, &inputs, e) != 0) {
+        record_free(record);
+        return -1;
+    }
+    if (inputs && check_job(record, e) != 0) {
+        drop_inputs(inputs, record_needs(record));
         record_free(record);
         return -1;
     }
