@@ -230,7 +230,7 @@ static int gather(struct member *m, const struct frame_run *f, struct err *e)
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed", "a masked task is alone", e);
     }
-    if (!reduces(t) || ((t->held || t->keep) && !srv.backend->fetch)) {
+    if (!reduces(t) || ((f->n_held || f->n_keep) && !srv.backend->fetch)) {
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed",
                              "the backend has no such dtype, or no resident tensors", e);
