@@ -86,6 +86,10 @@ SERVER_OBJ := $(SERVER:%=$(BUILD)/server/%.o)
 WORKER_OBJ := $(WORKER:%=$(BUILD)/worker/%.o)
 UNIT       := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 UNIT_BIN   := $(UNIT:%=$(BUILD)/tests/unit/%)
+FUZZ       := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN   := $(FUZZ:%=$(BUILD)/tests/fuzz/%)
+FUZZ_PARTS := bodies fuzz house life mhd theirs
+, := ,
 
 all: $(BUILD)/tutti-server $(BUILD)/tutti-worker $(UNLINKED)
 	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend: $(NO_NCCL)")
@@ -124,7 +128,21 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libserver.a $(BUILD)/libworker.a 
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -o $@ $< $(LDFLAGS) $(BUILD)/libserver.a $(BUILD)/libworker.a $(BUILD)/libschema.a $(UNIT_LIBS) $(SERVER_LIBS)
 
-unit-bins: $(UNIT_BIN)
+unit-bins: $(UNIT_BIN) $(FUZZ_BIN)
+
+# A harness, and what feeds it: files (tests), or libFuzzer (make fuzz). Some functions have others put before them.
+FUZZ_FEED ?= $(BUILD)/tests/fuzz/replay.o
+FUZZ_WRAP := extent_alloc extent_shrink
+FUZZ_WRAP_STORE := store_post store_post_joined store_key_read store_text_read store_job_read store_job_list store_kv_read store_kv_list
+FUZZ_WRAP_fuzz_link := $(FUZZ_WRAP_STORE) launch_adopt launch_kill launch_reaped fence_open fence_close fence_record fence_pass
+FUZZ_WRAP_fuzz_worker := link_read link_send link_pending link_working_on
+FUZZ_WRAP_WORKERS := workers_prepare workers_run workers_cancel
+FUZZ_WRAP_fuzz_request := $(FUZZ_WRAP_STORE) $(FUZZ_WRAP_WORKERS) \
+    $(patsubst %,watch_%,start stop socket_opened socket_closed body answered arm disarm)
+FUZZ_WRAP_fuzz_restore := store_post store_post_joined $(FUZZ_WRAP_WORKERS)
+$(BUILD)/tests/fuzz/libfuzz.a: $(FUZZ_PARTS:%=$(BUILD)/tests/fuzz/%.o)
+$(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_FEED) $(BUILD)/tests/fuzz/libfuzz.a $(BUILD)/libserver.a $(BUILD)/libworker.a $(BUILD)/libschema.a
+	$(CC) -o $@ $^ $(LDFLAGS) $(FUZZ_ENGINE) $(patsubst %,-Wl$(,)--wrap=%,$(FUZZ_WRAP) $(FUZZ_WRAP_$(@F))) -ljansson $(SERVER_LIBS)
 
 # ---- the simulated GPU: libcudart.so.13 and libnccl.so.2 of our own, against the real headers ----
 
@@ -160,7 +178,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py 
          tests/http/bad_input.py tests/http/events_test.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/demo_test.sh tests/readme.sh
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
 deps:
 	@tests/deps.sh build demo
@@ -233,6 +251,17 @@ asan:
 	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(MAKE) --no-print-directory -s BUILD=build/asan SAN='$(ASAN)' OPT='-O1 -g' test
 
+# Whatever reads foreign bytes against libFuzzer, SECONDS each; tests/fuzz/replay.sh runs what was found before.
+SECONDS  ?= 60
+SEED     ?= 1
+FUZZ_SAN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+fuzz:
+	@tests/deps.sh build test fuzz
+	@$(BUILD_ALL) BUILD=build/fuzz CC=clang CXX=clang++ OPT='-O1 -g' SAN='$(FUZZ_SAN)' GPU=none FUZZ_FEED= \
+	    FUZZ_ENGINE=-fsanitize=fuzzer fuzz-bins
+	@BUILD=build/fuzz tests/fuzz/run.sh $(SECONDS) $(SEED) $(FUZZ)
+fuzz-bins: $(FUZZ_BIN)
+
 # The threads of the server and of the worker, by what the tests over HTTP make them do.
 tsan:
 	@tests/deps.sh build demo test
@@ -251,7 +280,7 @@ clean:
 	rm -rf $(BUILD)
 
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
-            $(BUILD)/server/main.d $(BUILD)/worker/main.d
+            $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan tsan tsan-tests install clean faults list-tests soak
+.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean faults list-tests soak
 .SECONDARY:

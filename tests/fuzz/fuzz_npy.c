@@ -1,0 +1,7 @@
+/* fuzz_npy.c - bodies of npy: what is known before, then the body. */
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    return fuzz_codec(FORMAT_npy, data, len);
+}
