@@ -315,7 +315,7 @@ static int on_frame(const struct frame *f, struct err *e)
     case FRAME_heartbeat:
         return 0; /* that bytes came is what counts, and the kernel knows it */
     case FRAME_refuse:
-        return err_set(e, ERR_refused, "%s", f->refuse.detail);
+        return err_set(e, ERR_refused, "the server says: %s", f->refuse.detail);
     default:
         return err_set(e, ERR_link, "a server does not send %s", frame_type_name(f->type));
     }

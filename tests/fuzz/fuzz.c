@@ -180,6 +180,10 @@ void fuzz_arena_empty(void)
 /* The linker puts these before the allocator's own (--wrap). */
 int __real_extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
 int __wrap_extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
+int __real_extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out,
+                            struct err *e);
+int __wrap_extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out,
+                            struct err *e);
 void __real_extent_shrink(struct extent *x, uint64_t size_bytes);
 void __wrap_extent_shrink(struct extent *x, uint64_t size_bytes);
 
@@ -188,16 +192,25 @@ static uint64_t rounded(uint64_t n)
     return (n + LIMIT_EXTENT_ALIGN_BYTES - 1) & ~(uint64_t)(LIMIT_EXTENT_ALIGN_BYTES - 1);
 }
 
-int __wrap_extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
+static int allocated(int rc, uint64_t size_bytes, struct extent **out)
 {
-    int rc = __real_extent_alloc(size_bytes, out, e);
-
     if (rc != 0 || size_bytes == 0)
         return rc;
     ASAN_POISON_MEMORY_REGION(extent_bytes(*out), rounded(size_bytes));
     ASAN_UNPOISON_MEMORY_REGION(extent_bytes(*out), size_bytes);
     memset(extent_bytes(*out), fill, size_bytes);
     return 0;
+}
+
+int __wrap_extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    return allocated(__real_extent_alloc(size_bytes, out, e), size_bytes, out);
+}
+
+int __wrap_extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out,
+                            struct err *e)
+{
+    return allocated(__real_extent_alloc_for(a, size_bytes, out, e), size_bytes, out);
 }
 
 void __wrap_extent_shrink(struct extent *x, uint64_t size_bytes)

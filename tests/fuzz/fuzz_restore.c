@@ -299,7 +299,7 @@ static void look(void)
         struct job_record *again = NULL;
 
         check_record(r[i]);
-        if (store_job_read(&r[i]->id, &again, &e) != 0)
+        if (store_job_read(&r[i]->id, NULL, &again, &e) != 0)
             fuzz_check_err(&e);
         record_free(again);
         record_free(r[i]);

@@ -23,7 +23,8 @@ void __wrap_store_post(struct store_msg *m);
 void __wrap_store_post_joined(struct store_msg *first);
 int __wrap_store_key_read(const struct store_key *k, struct id *job, struct err *e);
 int __wrap_store_text_read(const char *key, const uint8_t *text, struct id *job, struct err *e);
-int __wrap_store_job_read(const struct id *id, struct job_record **out, struct err *e);
+int __wrap_store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
+                          struct err *e);
 int __wrap_store_job_list(const struct store_job_filter *f, struct job_record **out, uint32_t max,
                           uint32_t *n, struct err *e);
 int __wrap_store_kv_read(const char *group, const char *key, uint64_t now_us, struct kv_value *out,
@@ -99,8 +100,10 @@ static struct job_record *finished(void)
     return r;
 }
 
-int __wrap_store_job_read(const struct id *id, struct job_record **out, struct err *e)
+int __wrap_store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
+                          struct err *e)
 {
+    (void)scope;
     if (!id_equal(id, &house_id))
         return err_set(e, ERR_job_unknown, "there is no such job");
     *out = finished();

@@ -300,7 +300,9 @@ void mhd_start(void)
     uint16_t port;
     struct err e;
 
-    FUZZ_CHECK(daemon_calls.on_request || http_start(&o, &port, &e) == 0, "%s", e.detail);
+    FUZZ_CHECK(daemon_calls.on_request ||
+                   (http_bind(&o, &e) == 0 && http_start(&o, &port, &e) == 0),
+               "%s", e.detail);
 }
 
 static char *line_of(struct fuzz_in *in)

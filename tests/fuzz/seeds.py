@@ -226,7 +226,7 @@ LIMITS = {name: int(value) for name, value in re.findall(r"#define (LIMIT_\w+) +
 ROWS = list(frame_rows())
 
 
-def frame(name, **values):
+def frame(name, /, **values):
     """A frame on the wire: payload bytes, type, payload; what is not given is 0 or empty."""
     payload = b""
     number = [row[0] for row in ROWS].index(name) + 1
