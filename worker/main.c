@@ -201,6 +201,7 @@ static int run(struct worker_options *o, struct err *e)
         return -1;
     snprintf(name, sizeof name, "worker %u", welcome.welcome.rank);
     log_init(name, o->level, o->json);
+    failpoint_rank(welcome.welcome.rank);
     if (settle(o, &welcome.welcome, arena_fd, &device, e) != 0 ||
         link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
         goto out;

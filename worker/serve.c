@@ -73,7 +73,7 @@ static int report_done(const struct task *t, const struct done *d, struct err *e
 {
     int rc;
 
-    failpoint("worker.before_done");
+    failpoint_of("worker.before_done", t->op->name);
     srv.out.type = FRAME_done;
     srv.out.done = (struct frame_done){.epoch = srv.epoch,
                                        .job = t->job,
@@ -81,7 +81,7 @@ static int report_done(const struct task *t, const struct done *d, struct err *e
                                        .start_ns = d->start_ns,
                                        .end_ns = d->end_ns};
     rc = link_send(&srv.out, e);
-    failpoint("worker.after_done");
+    failpoint_of("worker.after_done", t->op->name);
     return rc;
 }
 
@@ -243,7 +243,7 @@ static int on_run(const struct frame_run *f, struct err *e)
 {
     struct member *m = find_member(f->comm);
 
-    failpoint("worker.before_run");
+    failpoint_of("worker.before_run", f->op < OP_COUNT ? ops[f->op].name : NULL);
     if (!m)
         return report_failed(f->job, f->attempt, "worker_failed", "RUN came before JOIN", e);
     if (gather(m, f, e) != 0)
@@ -362,7 +362,7 @@ static int work_on(struct member *m, struct err *e)
     struct done d;
     int rc;
 
-    failpoint("worker.mid_run");
+    failpoint_of("worker.mid_run", m->tasks[m->ended]->op->name);
     rc = m->masking ? mask_poll(m->masking, &d) : srv.backend->poll(m->comm, &d, e);
     atomic_store_explicit(&srv.progress,
                           m->masking ? mask_progress(m->masking) : srv.backend->progress(m->comm),
