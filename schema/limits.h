@@ -44,8 +44,9 @@
 #define LIMIT_WAIT_S 300
 #define LIMIT_HEADER_MS 10000     /* from accept or last answer to a whole head, when bytes come */
 #define LIMIT_IDLE_MS 75000       /* keep-alive connection without a byte */
-#define LIMIT_BODY_GRACE_MS 10000 /* then at least LIMIT_BODY_BYTES_PER_S */
-#define LIMIT_BODY_BYTES_PER_S 1024
+#define LIMIT_BODY_GRACE_MS 10000 /* how far a body may be behind LIMIT_PEER_BYTES_PER_S */
+#define LIMIT_ANSWER_GRACE_MS 30000 /* how far a client may be with the taking of an answer */
+#define LIMIT_PEER_BYTES_PER_S 1024
 #define LIMIT_DISCARD_BYTES (64ull << 20) /* of a refused body read on before closing */
 #define LIMIT_DISCARD_MS 10000
 #define LIMIT_CONNECTIONS 4096 /* fewer if RLIMIT_NOFILE says so */

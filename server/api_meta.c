@@ -181,9 +181,10 @@ int api_metrics(struct request *rq, struct err *e)
     struct text *t = &rq->reply.text;
     struct extent_usage u;
     uint32_t open, most;
+    uint64_t too_slow;
 
     (void)e;
-    http_connections(&open, &most);
+    http_connections(&open, &most, &too_slow);
     extent_usage(&u);
     text_object(t, NULL);
     text_uint(t, "uptime_us", clock_us() - api_facts.begun_us);
@@ -203,6 +204,7 @@ int api_metrics(struct request *rq, struct err *e)
     text_object(t, "connections");
     text_uint(t, "open", open);
     text_uint(t, "most", most);
+    text_uint(t, "too_slow", too_slow);
     text_end_object(t);
     text_object(t, "workers");
     text_uint(t, "ready", workers_ready_count());

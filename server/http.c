@@ -38,8 +38,9 @@ static atomic_uint requests;                                  /* being handled *
 static atomic_uint suspended;                                 /* of these */
 static atomic_uint waits; /* of these, that hold a place to wait */
 
-void http_connections(uint32_t *open, uint32_t *most)
+void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow)
 {
+    *too_slow = atomic_load(&http_too_slow);
     *open = atomic_load(&http_sockets);
     *most = http_sockets_max;
 }

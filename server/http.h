@@ -124,8 +124,9 @@ struct http_options {
 int http_bind(const struct http_options *o, struct err *e);
 int http_start(const struct http_options *o, uint16_t *port, struct err *e);
 
-/* Any thread: connections that are open, and up to how many requests are served. */
-void http_connections(uint32_t *open, uint32_t *most);
+/* Any thread: connections that are open, up to how many requests are served, and how many were
+ * closed because their clients were too slow. */
+void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow);
 
 /* No new connections; keep-alive connections close after their next answer. */
 void http_quiesce(void);

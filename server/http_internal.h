@@ -22,8 +22,9 @@ struct http_socket {
     int fd;
     uint32_t generation;
     struct http_socket *next, **prev;
-    uint64_t since_us; /* clock_us(): accepted, answered, or the body began */
-    uint64_t got_bytes;
+    uint64_t since_us;               /* clock_us(): accepted, or answered */
+    uint64_t got_bytes, taken_bytes; /* of the body; of answers, when it was last looked */
+    uint64_t behind_us;              /* how far the client is behind the least rate */
     bool fresh;                      /* no request yet */
     bool in_body;                    /* bytes are due */
     struct http_connection *request; /* being handled; NULL between requests */
@@ -77,5 +78,6 @@ void http_tls_free(struct MHD_OptionItem tls[HTTP_TLS_OPTIONS]);
 extern atomic_bool http_quiescing;
 extern atomic_uint http_sockets; /* open */
 extern uint32_t http_sockets_max;
+extern atomic_uint_least64_t http_too_slow; /* shut by the watch */
 
 #endif

@@ -1,12 +1,17 @@
 /* http_watch.c - one thread that sees clients hang up while their request is suspended
- * (libmicrohttpd does not), and shuts sockets that send no request, or send a body too slowly. */
+ * (libmicrohttpd does not), and shuts sockets that send no request, send a body too slowly, or take
+ * an answer too slowly. */
 #include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/limits.h"
+#include "schema/log.h"
 #include "server/http_internal.h"
 #include "server/memory.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -17,6 +22,7 @@
 
 #define BATCH 64
 #define TICK_MS 1000
+#define TICK_US (TICK_MS * 1000ull)
 
 /* watch.lock also holds off the end of a request while its on_gone runs. */
 static struct {
@@ -27,6 +33,8 @@ static struct {
     struct http_socket **by_fd; /* where events find their socket, if it is still the same one */
     uint32_t n_by_fd, generation;
 } watch = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .stop = -1};
+
+atomic_uint_least64_t http_too_slow;
 
 void watch_socket_opened(struct http_socket *s)
 {
@@ -74,8 +82,7 @@ void watch_body(struct http_socket *s, bool begins, uint64_t bytes)
 {
     pthread_mutex_lock(&watch.lock);
     if (begins) {
-        s->since_us = clock_us();
-        s->got_bytes = 0;
+        s->got_bytes = s->behind_us = 0;
         s->in_body = true;
     }
     s->got_bytes += bytes;
@@ -88,6 +95,7 @@ void watch_answered(struct http_socket *s, struct http_connection *c)
     s->since_us = clock_us();
     s->fresh = false;
     s->in_body = false;
+    s->behind_us = 0;
     s->request = c;
     pthread_mutex_unlock(&watch.lock);
 }
@@ -145,35 +153,94 @@ static bool waits_for_us(const struct http_socket *s)
     return ioctl(s->fd, FIONREAD, &pending) == 0 && pending > 0;
 }
 
-static bool too_slow(const struct http_socket *s, uint64_t now)
+/* Whoever is fast for a while may not be slow for longer later: the time that bytes pay for is only
+ * that which has passed. */
+static bool falls_behind(struct http_socket *s, uint64_t bytes, uint64_t passed_us,
+                         uint32_t grace_ms)
+{
+    uint64_t paid_us = bytes * 1000000 / LIMIT_PEER_BYTES_PER_S;
+
+    s->behind_us += passed_us;
+    s->behind_us -= paid_us < s->behind_us ? paid_us : s->behind_us;
+    return s->behind_us > grace_ms * 1000ull;
+}
+
+static bool body_too_slow(struct http_socket *s, uint64_t passed_us)
+{
+    uint64_t bytes = s->got_bytes;
+
+    s->got_bytes = 0;
+    if (waits_for_us(s)) {
+        s->behind_us = 0;
+        return false;
+    }
+    return falls_behind(s, bytes, passed_us, LIMIT_BODY_GRACE_MS);
+}
+
+/* Bytes that its client has acknowledged, of all answers. Those that it acknowledges and does not
+ * read fill its buffer, and are then the last. */
+static uint64_t taken(const struct http_socket *s)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+
+    return getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+}
+
+static bool answer_too_slow(struct http_socket *s, uint64_t passed_us)
+{
+    uint64_t before = s->taken_bytes;
+    int unsent = 0;
+
+    if (ioctl(s->fd, SIOCOUTQ, &unsent) != 0 || unsent == 0) {
+        s->behind_us = 0; /* it has all that there is */
+        return false;
+    }
+    s->taken_bytes = taken(s);
+    if (!falls_behind(s, s->taken_bytes - before, passed_us, LIMIT_ANSWER_GRACE_MS))
+        return false;
+    /* What it does not take would stay with the kernel after the close. */
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    return true;
+}
+
+static bool too_slow(struct http_socket *s, uint64_t now, uint64_t passed_us)
 {
     uint64_t ms = (now - s->since_us) / 1000;
 
     if (s->in_body)
-        return ms > LIMIT_BODY_GRACE_MS &&
-               s->got_bytes < (ms - LIMIT_BODY_GRACE_MS) * LIMIT_BODY_BYTES_PER_S / 1000;
+        return body_too_slow(s, passed_us);
     if (s->request)
-        return false;
-    return ms > (s->fresh ? LIMIT_HEADER_MS : LIMIT_IDLE_MS);
+        return answer_too_slow(s, passed_us);
+    return ms > (s->fresh ? LIMIT_HEADER_MS : LIMIT_IDLE_MS) && !waits_for_us(s);
 }
 
 /* Shut, not closed: the descriptor is libmicrohttpd's, which sees the end of stream. */
-static void reap(void)
+static void reap(uint64_t passed_us)
 {
     uint64_t now;
+    unsigned shut = 0;
 
     failpoint("http.reap");
     pthread_mutex_lock(&watch.lock);
     now = clock_us(); /* not before: since_us of a socket answered meanwhile would lie after it */
     for (struct http_socket *s = watch.sockets; s; s = s->next)
-        if (too_slow(s, now) && !waits_for_us(s))
+        if (too_slow(s, now, passed_us)) {
+            s->behind_us = 0;
             shutdown(s->fd, SHUT_RDWR);
+            shut++;
+        }
     pthread_mutex_unlock(&watch.lock);
+    if (shut == 0)
+        return;
+    atomic_fetch_add(&http_too_slow, shut);
+    log_info("closed %u connections: idle, or too slow in sending a request or taking an answer",
+             shut);
 }
 
 static void *watch_main(void *arg)
 {
-    uint64_t next = clock_us();
+    uint64_t last = clock_us();
     bool stopping = false;
 
     (void)arg;
@@ -188,10 +255,13 @@ static void *watch_main(void *arg)
             else
                 hung_up(events[i].data.u64);
         }
-        if (clock_us() >= next) {
-            reap();
+        /* Not the whole of a pause of ours: clients could do nothing in it. */
+        if (clock_us() - last >= TICK_US) {
+            uint64_t passed_us = clock_us() - last;
+
+            last += passed_us;
+            reap(passed_us < 2 * TICK_US ? passed_us : 2 * TICK_US);
             memory_trim();
-            next = clock_us() + TICK_MS * 1000;
         }
     }
     return NULL;
