@@ -4,7 +4,7 @@ the others leave everything works again. The limit follows the process's descrip
 import re
 import socket
 
-from invariants import Ledger
+from invariants import Ledger, row
 from service import Service, until
 
 REQUEST = b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -22,22 +22,51 @@ def ask(service, path):
     return answer
 
 
-with Service(workers=2, descriptors=256) as service:
-    ledger = Ledger(service)
-    ledger.sum(n=2, wait=20)
-    idle = []
+def fill(service, occupy):
+    """Until there is no more room; then what clients are told. Gives the connections."""
+    held = []
     while True:
         answer = ask(service, b"/v1")
         if not answer.startswith(b"HTTP/1.1 200 "):
             break
-        idle.append(service.socket())
-        assert len(idle) < 256, "there should be a limit"
-    assert len(idle) > 50, "only %d connections" % len(idle)
+        held.append(occupy(service))
+        assert len(held) < 256, "there should be a limit"
+    assert len(held) > 50, "only %d connections" % len(held)
     assert answer.startswith(b"HTTP/1.1 503 "), answer
     assert re.search(rb"(?i)\r\nretry-after: *\d+", answer) and b'"code":"overloaded"' in answer, answer
-    assert ask(service, b"/healthz").startswith(b"HTTP/1.1 200 ")
-    for s in idle:
+    for _ in range(3):
+        assert ask(service, b"/healthz").startswith(b"HTTP/1.1 200 ")
+        assert ask(service, b"/v1/jobs").startswith(b"HTTP/1.1 503 ")
+    return held
+
+
+def fresh(service):
+    return service.socket()
+
+
+def kept(service):
+    """A connection that was answered, and is kept for the next request."""
+    s = service.socket(10)
+    s.sendall(b"GET /v1/workers HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert s.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return s
+
+
+def leave(service, held):
+    for s in held:
         s.close()
     until(lambda: ask(service, b"/v1").startswith(b"HTTP/1.1 200 "), 5)
-    assert ledger.sum(n=2, seed=1, wait=20).status == 200
-    ledger.close()
+
+
+with Service(workers=2, descriptors=256) as service:
+    ledger = Ledger(service)
+    ledger.sum(n=2, wait=20)
+    with row("F34"):
+        leave(service, fill(service, fresh))
+    with row("F51"):
+        held = fill(service, kept)
+        held[0].sendall(b"GET /v1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 200 "), "who was there first is served"
+        leave(service, held)
+        assert ledger.sum(n=2, seed=1, wait=20).status == 200
+        ledger.close()
