@@ -45,14 +45,18 @@ class Slow(threading.Thread):
         self.socket.close()
 
 
-def reader(service, tensor):
+def reader(service, path):
     """Asks for much, and has a small buffer for it."""
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     s.settimeout(60)
     s.connect((service.host, service.port))
-    s.sendall(b"GET /v1/tensors/%s?format=raw HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % tensor.encode())
+    s.sendall(b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path.encode())
     return s
+
+
+def closed(s):
+    return s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
 
 
 def sip(readers):
@@ -62,7 +66,7 @@ def sip(readers):
             s.recv(1)
         except ConnectionError:
             pass
-    return sum(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE for s in readers)
+    return sum(map(closed, readers))
 
 
 with Service(workers=2, arena="256M") as service:
@@ -75,7 +79,14 @@ with Service(workers=2, arena="256M") as service:
     with row("F30", "F31"):
         heads = [Slow(service, b"GET /v1 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Long: "), Slow(service, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")]
         bodies = [Slow(service, HEAD % (8 << 20, 8 << 20)), Slow(service, HEAD % (8 << 20, 8 << 20) + bytes(4 << 20))]
-        readers = [reader(service, tensor) for _ in range(READERS)]
+        readers = [reader(service, "/v1/tensors/%s?format=raw" % tensor) for _ in range(READERS)]
+        deaf = reader(service, "/v1/events")
+        until(lambda: service.metrics()["event_streams"] == 1)
+        for n in range(30):
+            assert ledger.sum(n=2, seed=n, wait=20).status == 200  # more to tell than its buffer takes
+        # Those to whom there is nothing to say are not slow: one who waits, one who follows a job of which there is no news.
+        call = service.post("/v1/groups/world/ranks/0/calls?wait=0", {"op": "all_reduce_sum", "input": [1]}).json["id"]
+        quiet = [reader(service, "/v1/jobs/%s%s" % (call, what)) for what in ("?wait=50", "/events")]
         begun = time.monotonic()
         slowest, asked = 0, 0
         left = READERS
@@ -95,7 +106,19 @@ with Service(workers=2, arena="256M") as service:
         for slow in heads + bodies:
             slow.join(60)
             assert slow.took is not None and 9 < slow.took < 25, (slow.first[:60], slow.took)
-        assert service.metrics()["connections"]["too_slow"] >= READERS + len(heads + bodies)
+        until(lambda: closed(deaf), 20)
+        assert not any(map(closed, quiet)), "a client that waits was cut off"
+        assert service.post("/v1/groups/world/ranks/1/calls?wait=20", {"op": "all_reduce_sum", "input": [2]}).status == 200
+        for s in quiet:
+            got = b""
+            while b'"state":"succeeded"' not in got:
+                piece = s.recv(65536)
+                assert piece, got
+                got += piece
+            s.close()
+        until(lambda: service.metrics()["event_streams"] == 0, 5)
+        assert service.delete("/v1/jobs/" + call).status == 204
+        assert service.metrics()["connections"]["too_slow"] >= READERS + 1 + len(heads + bodies)
         until(lambda: service.metrics()["connections"]["open"] < 10, 5)
         assert service.get("/v1/tensors/%s?format=raw" % tensor).body == bytes(BIG), "who reads gets it all"
         assert service.delete("/v1/tensors/" + tensor).status == 204

@@ -37,6 +37,11 @@ disagree "$sum" '{"op": "all_reduce_max", "input": [1, 2]}'
 disagree "$sum" '{"op": "all_reduce_sum", "input": [1, 2, 3]}'
 disagree "$sum" '{"op": "all_reduce_sum", "dtype": "int32", "input": [1, 2]}'
 disagree '{"op": "all_gather", "axis": 0, "input": [[1]]}' '{"op": "all_gather", "axis": 1, "input": [[1]]}'
+# The same two calls, in another order.
+gather='{"op": "all_gather", "input": [1, 2]}'
+disagree "$sum" "$gather"
+disagree "$gather" "$sum"
+row F42
 
 # Missing: for all who came, when the time of the first is over.
 call 0 "$sum" '?timeout=1'
@@ -47,10 +52,11 @@ for rank in 0 2; do
     answer $rank 504 '[.code, .ranks]' '["ranks_missing",[1]]'
 done
 get "/v1/jobs/$(value .job)"
-expect '[.state, .error.code, .seq]' '["failed","ranks_missing",8]'
+expect '[.state, .error.code, .seq]' '["failed","ranks_missing",12]'
 post "$calls/1/calls" "$sum"
 expect_problem 504 ranks_missing
 together
+row F41
 
 # A notebook that was started anew does not know how far its rank was.
 for _ in 1 2 3; do
