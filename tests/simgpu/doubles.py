@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(TESTS, "fault")]
 LIBRARIES = os.path.join(os.path.abspath(os.environ.get("BUILD", "build")), "simgpu")
 REPORT = tempfile.mkdtemp()
 FAULT = os.path.join(REPORT, "fault")

@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """faults.py - a simulated GPU fails in the middle of each operation: the error names the rank, no other rank
 hangs, and the next job on the group succeeds, within BOUND_S."""
+import contextlib
 import os
 import sys
 import time
 
 import doubles
+from invariants import row
 from service import Service
 
 BOUND_S = 20  # from the fault's job to the end of the one after it, with a run limit of 2 s and restarts
@@ -28,10 +30,11 @@ def failed_naming(text, status=500):
     return check
 
 
-def succeeded(attempts):
+def succeeded(attempts, least_us=0):
     def check(a):
         assert a.status == 200 and a.json["state"] == "succeeded", a
         assert a.json["attempts"] == attempts, a.json
+        assert a.json["timeline"]["collective_us"] >= least_us, a.json
     return check
 
 
@@ -40,9 +43,10 @@ FAULTS = {
     "hang": failed_naming("had not finished", 504),
     "oom": failed_naming("out of memory"),
     "lost": failed_naming("unspecified launch failure"),
-    "slow 200000": succeeded(1),
+    "slow 200000": succeeded(1, 200000),
     "die": succeeded(2),  # the job runs again when the rank is back
 }
+ROWS = {"async": "G2", "hang": "G3", "oom": "G7", "lost": "G6", "slow 200000": "G10", "die": "G4"}
 
 
 def one(service, op, parameters, fault, check):
@@ -61,7 +65,7 @@ def one(service, op, parameters, fault, check):
 
 def main():
     doubles.use(4)
-    passed = failed = 0
+    passed, wrong = 0, []
     for op, parameters in OPS:
         # A server each: a rank that dies again and again is started ever later.
         with Service(workers=4, options=["--backend", "nccl"]) as service:
@@ -70,10 +74,14 @@ def main():
                     one(service, op, parameters, fault, check)
                     passed += 1
                 except AssertionError as e:
-                    failed += 1
+                    wrong.append(fault)
                     print("%s, %s: %s" % (op, fault, str(e)[:700]))
                     if os.path.exists(doubles.FAULT):
                         os.unlink(doubles.FAULT)
+    for fault, row_of_it in ROWS.items():
+        with contextlib.suppress(AssertionError), row(row_of_it):
+            assert fault not in wrong
+    failed = len(wrong)
     if doubles.complaints():
         failed += 1
         print("the double complains:\n%s" % doubles.complaints()[:3000])

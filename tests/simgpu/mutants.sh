@@ -72,5 +72,6 @@ mutant 'a group not ended' RED exchange $old $calls 's/    end = ncclGroupEnd();
 mutant 'batches as they are' GREEN batch '' $stage ''
 mutant 'a batch without its end' RED batch '' $stage 's/    end = ncclGroupEnd();/    end = ncclSuccess;/'
 mutant 'a batch whose parts lie on each other' RED batch '' worker/nccl/nccl.c 's/^    end->in_stage = \*at;/    end->in_stage = 0;/'
+[ $failed -ne 0 ] || echo 'row G11 ok'
 echo "CASES $passed $failed"
 [ $failed -eq 0 ]

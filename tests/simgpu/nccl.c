@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,8 +157,11 @@ static void *init_main(void *arg)
 
     if (simgpu_fault("init_slow", &us))
         simgpu_sleep_us(us);
+    if (simgpu_fault("init_die", NULL))
+        kill(getpid(), SIGKILL);
     if (simgpu_fault("init_fail", NULL)) {
         sim_set_error("Bootstrap : no socket interface found");
+        simgpu_must_end(); /* the real one may have lost count of its groups by now */
         shm_unlink(c->name);
         atomic_store(&c->state, ncclSystemError);
     } else {

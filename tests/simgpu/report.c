@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,8 @@ void simgpu_note(const char *format, ...)
     va_end(args);
     fprintf(stderr, "simgpu: %s [device %d]\n", what, simgpu_device_number());
 }
+
+static atomic_bool must_end;
 
 /* The file names one fault; whoever removes it has it. */
 bool simgpu_fault(const char *kind, uint64_t *arg)
@@ -195,13 +198,19 @@ static void write_counters(void)
     append(file, text);
 }
 
+void simgpu_must_end(void)
+{
+    atomic_store(&must_end, true);
+}
+
 /* After main and its atexit handlers. _exit, since a status cannot be changed any other way here;
  * what stdio holds is written first. */
 __attribute__((destructor)) static void tell(void)
 {
     if (simgpu_device_number() < 0)
-        return;                                 /* no GPU was ever used */
-    if (simgpu_device_error() == cudaSuccess) { /* a broken device frees nothing */
+        return; /* no GPU was ever used */
+    /* A broken device frees nothing, and a process whose NCCL is broken has only to end. */
+    if (simgpu_device_error() == cudaSuccess && !atomic_load(&must_end)) {
         if (simgpu_report_nccl)
             simgpu_report_nccl();
         if (report.live_communicators > 0)

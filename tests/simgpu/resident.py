@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 import doubles
+from invariants import row
 from service import Service, until
 
 sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
@@ -152,14 +153,14 @@ def small_and_empty():
 def room():
     """What is used least goes to the arena; what does not fit is refused; what is deleted gives its room back."""
     limit, size = 1 << 20, 256 << 10
-    with serve("--resident-size", "1M") as service:
+    with row("G7"), serve("--resident-size", "1M") as service:
         rows = [RNG.integers(0, 1 << 30, (RANKS, size // 4)).astype(np.int32) for _ in range(6)]
         held = [spread(service, stack) for stack in rows]
         assert all(n <= limit for n in on_devices(service)), on_devices(service)
         assert [location(service, tensors[0]) for tensors in held] == ["arena"] * 2 + ["device"] * 4
         for tensors, stack in zip(held, rows):
-            for t, row in zip(tensors, stack):
-                assert np.array_equal(read(service, t), row)
+            for t, want in zip(tensors, stack):
+                assert np.array_equal(read(service, t), want)
         again = ids(job(service, "all_reduce_sum", held[0]))  # from the arena
         assert np.array_equal(read(service, again[3]), rows[0].sum(axis=0, dtype=np.int32))
 
@@ -218,7 +219,7 @@ def lost():
 def lost_while_it_is_read():
     """The device falls off the bus when the bytes are asked for."""
     stack = np.arange(RANKS * 64, dtype=np.float32).reshape(RANKS, 64)
-    with serve() as service:
+    with row("G6"), serve() as service:
         held = spread(service, stack)
         with open(doubles.FAULT, "w") as f:
             f.write("2 lost\n")

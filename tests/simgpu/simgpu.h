@@ -41,7 +41,7 @@ void simgpu_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
  *   die           the process is killed in the middle of the next collective
  *   oom           the next collective finds no device memory
  *   lost          the device falls off the bus: every CUDA call fails from now on
- *   init_fail, init_slow US   the next communicator
+ *   init_fail, init_slow US, init_die   the next communicator
  *   alloc         the next cudaMalloc finds no memory */
 bool simgpu_fault(const char *kind, uint64_t *arg);
 
@@ -58,6 +58,9 @@ enum simgpu_engine {
 void simgpu_count_work(enum simgpu_engine engine, uint64_t bytes, uint64_t from_ns, uint64_t to_ns);
 void simgpu_count_launch(uint32_t collectives);
 void simgpu_count_communicator(int change); /* live ones are leaks at the end */
+
+/* This process is of no use any more: what it holds at its end is no leak. */
+void simgpu_must_end(void);
 
 uint64_t simgpu_env(const char *name, uint64_t fallback);
 void simgpu_sleep_us(uint64_t us);

@@ -6,6 +6,7 @@ import sys
 import time
 
 import doubles
+from invariants import row
 from service import Service
 
 SLOW_S = 1.5
@@ -68,7 +69,7 @@ def side_by_side():
 def one_goes_wrong():
     """Both communicators of the device are aborted; the job on the other stream runs again."""
     os.environ["SIMGPU_KERNELS"] = "8"
-    with Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
+    with row("G9"), Service(workers=2, options=["--backend", "nccl", "--overlap"]) as service:
         warm(service)
         fault("0 slow %d" % (SLOW_S * 1e6))
         slow = submit(service, 0, 1)
