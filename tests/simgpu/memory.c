@@ -157,7 +157,8 @@ cudaError_t simgpu_free(void *p)
 
 cudaError_t simgpu_register(void *p, uint64_t n)
 {
-    cudaError_t rc = cudaSuccess;
+    cudaError_t rc = n > simgpu_env("SIMGPU_PIN", UINT64_MAX) ? cudaErrorMemoryAllocation
+                                                              : cudaSuccess;
 
     pthread_mutex_lock(&memory_lock);
     for (uint32_t i = 0; i < n_ranges && rc == cudaSuccess; i++) {

@@ -7,6 +7,7 @@
  * Environment:
  *   SIMGPU_DEVICES  how many GPUs the machine has (default 0)
  *   SIMGPU_MEM      bytes of memory of each (default 4 GiB)
+ *   SIMGPU_PIN      most bytes that may be pinned in one piece (default: any)
  *   SIMGPU_LAG_US   every piece of stream work begins so much later (default 0)
  *   SIMGPU_SEED     lags are drawn at random up to SIMGPU_LAG_US, from this seed
  *   SIMGPU_FAULT    a file; its line "DEVICE KIND [ARG]" is a fault that the named device takes,

@@ -2,6 +2,7 @@
  * arena. A device that failed is not used again: the worker reports, exits, and is started anew. */
 #include "worker/nccl/resident.h"
 #include "worker/nccl/nccl_parts.h"
+#include "schema/log.h"
 
 #include "schema/log.h"
 
@@ -10,6 +11,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define PAGE_BYTES 4096
 
 static bool broken;
 
@@ -30,12 +33,35 @@ int nccl_cuda_failed(struct err *e, const char *call, rtError_t rc)
                    rtGetErrorString(rc));
 }
 
+/* ---- pinned memory beside the arena ---- */
+
+static rtError_t pin(uint8_t **out)
+{
+    uint8_t *p = aligned_alloc(PAGE_BYTES, SLOT_BYTES);
+    rtError_t rc = p ? rtHostRegister(p, SLOT_BYTES) : rtErrorMemoryAllocation;
+
+    if (rc == rtSuccess)
+        *out = p;
+    else
+        free(p);
+    return rc;
+}
+
+static void unpin(uint8_t *p)
+{
+    if (p)
+        rtHostUnregister(p);
+    free(p);
+}
+
 /* ---- stages ---- */
 
 static void close_slot(struct slot *s)
 {
     rtFree(s->in);
     rtFree(s->out);
+    unpin(s->host_in);
+    unpin(s->host_out);
     if (s->in_done)
         rtEventDestroy(s->in_done);
     if (s->run_done)
@@ -56,12 +82,16 @@ static void close_stage(struct stage *s)
     free(s);
 }
 
-static rtError_t open_slot(struct slot *s)
+static rtError_t open_slot(struct slot *s, bool arena_is_pinned)
 {
     rtError_t rc = rtMalloc((void **)&s->in, SLOT_BYTES);
 
     if (rc == rtSuccess)
         rc = rtMalloc((void **)&s->out, SLOT_BYTES);
+    if (rc == rtSuccess && !arena_is_pinned)
+        rc = pin(&s->host_in);
+    if (rc == rtSuccess && !arena_is_pinned)
+        rc = pin(&s->host_out);
     if (rc == rtSuccess)
         rc = rtEventCreate(&s->in_done, rtDisableTiming);
     if (rc == rtSuccess)
@@ -82,7 +112,7 @@ static int open_stage(struct device *d, struct err *e)
     if (rc == rtSuccess)
         rc = rtStreamCreate(&s->out, rtNonBlocking);
     for (int i = 0; i < SLOTS && rc == rtSuccess; i++)
-        rc = open_slot(&s->slot[i]);
+        rc = open_slot(&s->slot[i], d->registered);
     if (rc != rtSuccess) {
         err_set(e, ERR_worker_failed, "%s: %s (%llu MiB of its memory are needed)", d->at.device,
                 rtGetErrorString(rc), (unsigned long long)(2 * SLOTS * SLOT_BYTES >> 20));
@@ -136,7 +166,27 @@ void nccl_close(struct device *d)
         rtStreamDestroy(d->aside);
     if (d->registered && !broken)
         rtHostUnregister(d->at.arena);
+    if (!broken)
+        unpin(d->aside_host);
     free(d);
+}
+
+/* A limit on locked memory (ulimit -l, a container's memlock) may forbid so much: then it is done
+ * with less, and slower. */
+static rtError_t pin_arena(struct device *d)
+{
+    rtError_t rc = rtHostRegister(d->at.arena, d->at.arena_bytes);
+
+    d->registered = rc == rtSuccess;
+    if (d->registered)
+        return rc;
+    log_warn(
+        "%s: the arena of %llu MiB cannot be pinned (%s): tensors go through %llu MiB that are, "
+        "which is slower; see ulimit -l",
+        d->at.device, (unsigned long long)(d->at.arena_bytes >> 20), rtGetErrorString(rc),
+        (unsigned long long)((2 * SLOTS + 1) * SLOT_BYTES >> 20));
+    rtGetLastError(); /* NCCL would take it for its own */
+    return pin(&d->aside_host);
 }
 
 static int open_device(struct device *d, struct err *e)
@@ -148,17 +198,11 @@ static int open_device(struct device *d, struct err *e)
     rc = rtSetDevice(d->number);
     if (rc == rtSuccess)
         rc = rtStreamCreate(&d->aside, rtNonBlocking);
+    if (rc == rtSuccess)
+        rc = pin_arena(d);
     if (rc != rtSuccess)
         return err_set(e, ERR_worker_failed, "%s: %s", d->at.device, rtGetErrorString(rc));
-    if (open_stage(d, e) != 0)
-        return -1;
-    rc = rtHostRegister(d->at.arena, d->at.arena_bytes);
-    d->registered = rc == rtSuccess;
-    if (!d->registered)
-        return err_set(e, ERR_worker_failed,
-                       "pin %llu MiB of arena: %s; a smaller --arena-size may do",
-                       (unsigned long long)(d->at.arena_bytes >> 20), rtGetErrorString(rc));
-    return 0;
+    return open_stage(d, e);
 }
 
 /* Does the limit on locked memory bind this process? Not with CAP_IPC_LOCK. */

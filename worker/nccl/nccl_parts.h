@@ -11,9 +11,11 @@
 #define SLOT_BYTES (8ull << 20) /* of a slot's input, and of its output */
 #define GRAIN 64                /* chunks and parts begin at multiples of this: whole, aligned */
 
-/* Device memory for one chunk, and the events that order who uses it. */
+/* Device memory for one chunk, and the events that order who uses it. Where the arena is not pinned
+ * every byte goes through pinned memory of the slot's own, laid out as that on the device. */
 struct slot {
     uint8_t *in, *out;
+    uint8_t *host_in, *host_out; /* or NULL */
     rtEvent_t in_done, run_done, out_done;
 };
 
@@ -33,6 +35,7 @@ struct device {
     bool registered;                  /* the arena is pinned */
     rtStream_t run[LIMIT_STREAM + 1]; /* collectives, one a stream; made when first joined */
     rtStream_t aside;                 /* resident tensors to the arena */
+    uint8_t *aside_host;              /* SLOT_BYTES of pinned memory on their way, or NULL */
     struct stage *stages;
     struct comm *comms;
     struct resident *resident;

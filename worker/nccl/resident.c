@@ -58,18 +58,31 @@ int resident_make(struct device *d, uint64_t id, uint64_t bytes, uint8_t **out, 
     return 0;
 }
 
+/* At most SLOT_BYTES where the arena is not pinned. */
+static rtError_t fetch_piece(struct device *d, uint8_t *to, const uint8_t *at, uint64_t bytes)
+{
+    uint8_t *pinned = d->registered ? to : d->aside_host;
+    rtError_t rc = rtMemcpyAsync(pinned, at, bytes, rtDeviceToHost, d->aside);
+
+    if (rc == rtSuccess)
+        rc = rtStreamSynchronize(d->aside);
+    if (rc == rtSuccess && pinned != to)
+        memcpy(to, pinned, bytes);
+    return rc;
+}
+
 int resident_fetch(struct device *d, uint64_t id, uint8_t *to, uint64_t bytes, struct err *e)
 {
     uint8_t *at = resident_find(d, id, bytes);
-    rtError_t rc;
+    uint64_t most = d->registered ? bytes : SLOT_BYTES;
+    rtError_t rc = rtSuccess;
 
     if (!at)
         return err_set(e, ERR_worker_failed, "%s does not hold the tensor", d->at.device);
     if (bytes == 0)
         return 0;
-    rc = rtMemcpyAsync(to, at, bytes, rtDeviceToHost, d->aside);
-    if (rc == rtSuccess)
-        rc = rtStreamSynchronize(d->aside);
+    for (uint64_t done = 0; done < bytes && rc == rtSuccess; done += most)
+        rc = fetch_piece(d, to + done, at + done, bytes - done < most ? bytes - done : most);
     if (rc == rtSuccess)
         return 0;
     nccl_cuda_failed(e, "copy a resident tensor", rc);

@@ -27,12 +27,38 @@ static uint64_t chunk_hi(const struct part *p, uint64_t chunk)
 
 struct transfer {
     uint8_t *slot, *tensor; /* tensor: the whole of it, in the arena or on the device */
+    uint8_t *host; /* what corresponds to the slot in pinned memory; NULL: not on this way */
+    bool unpack;   /* from there to the tensor: the device has done its part */
     const struct rows *rows;
     uint64_t offset; /* of the block within a row of blocks */
     bool in;         /* from the tensor to the slot */
     enum rtMemcpyKind kind;
     rtStream_t stream;
 };
+
+/* Rows between a tensor and pinned memory, where they lie one behind the other. */
+static void copy_rows(uint8_t *tensor, uint64_t stride, uint8_t *pinned, bool in, uint64_t width,
+                      uint64_t height)
+{
+    for (uint64_t row = 0; row < height; row++) {
+        uint8_t *a = pinned + row * width, *b = tensor + row * stride;
+
+        memcpy(in ? a : b, in ? b : a, width);
+    }
+}
+
+static rtError_t copy_by_host(const struct transfer *t, uint8_t *tensor, uint64_t done,
+                              uint64_t width, uint64_t height)
+{
+    uint8_t *host = t->host + done, *slot = t->slot + done;
+
+    if (t->in || t->unpack)
+        copy_rows(tensor, t->rows->stride, host, t->in, width, height);
+    if (t->unpack)
+        return rtSuccess;
+    return rtMemcpyAsync(t->in ? slot : host, t->in ? host : slot, width * height, t->kind,
+                         t->stream);
+}
 
 static rtError_t copy_run(const struct transfer *t, uint64_t done, uint64_t at, uint64_t width,
                           uint64_t height)
@@ -42,6 +68,8 @@ static rtError_t copy_run(const struct transfer *t, uint64_t done, uint64_t at, 
     uint8_t *slot = t->slot + done, *to = t->in ? slot : tensor, *from = t->in ? tensor : slot;
     uint64_t to_pitch = t->in ? width : r->stride, from_pitch = t->in ? r->stride : width;
 
+    if (t->host)
+        return copy_by_host(t, tensor, done, width, height);
     if (height == 1)
         return rtMemcpyAsync(to, from, width, t->kind, t->stream);
     return rtMemcpy2DAsync(to, to_pitch, from, from_pitch, width, height, t->kind, t->stream);
@@ -74,7 +102,9 @@ static rtError_t copy_in(struct comm *c, const struct part *p, struct slot *s, u
     rtError_t rc = rtSuccess;
 
     for (uint32_t b = 0; p->in.at && !p->in.direct && b < p->in.blocks && rc == rtSuccess; b++) {
-        struct transfer t = {.slot = s->in + p->in.in_stage + b * (hi - lo),
+        uint64_t at = p->in.in_stage + b * (hi - lo);
+        struct transfer t = {.slot = s->in + at,
+                             .host = p->in.device || !s->host_in ? NULL : s->host_in + at,
                              .tensor = p->in.at,
                              .rows = &p->in.rows,
                              .offset = b * p->in.step,
@@ -104,14 +134,17 @@ static bool is_mine(const struct part *p, uint32_t block, uint64_t *lo, uint64_t
     return true;
 }
 
+/* Twice where there is pinned memory on the way: to it, and to the arena when the device is done.
+ */
 static rtError_t copy_out(struct comm *c, const struct part *p, struct slot *s, uint64_t lo,
-                          uint64_t hi)
+                          uint64_t hi, bool unpack)
 {
     rtError_t rc = rtSuccess;
 
     for (uint32_t b = 0; p->out.at && !p->out.direct && b < p->out.blocks && rc == rtSuccess; b++) {
-        uint64_t mine_lo = lo, mine_hi = hi;
+        uint64_t mine_lo = lo, mine_hi = hi, at;
         struct transfer t = {.tensor = p->out.at,
+                             .unpack = unpack,
                              .rows = &p->out.rows,
                              .offset = b * p->out.step,
                              .kind = p->out.device ? rtDeviceToDevice : rtDeviceToHost,
@@ -119,7 +152,9 @@ static rtError_t copy_out(struct comm *c, const struct part *p, struct slot *s, 
 
         if (!is_mine(p, b, &mine_lo, &mine_hi))
             continue;
-        t.slot = s->out + p->out.in_stage + b * (hi - lo) + (mine_lo - lo);
+        at = p->out.in_stage + b * (hi - lo) + (mine_lo - lo);
+        t.slot = s->out + at;
+        t.host = p->out.device || !s->host_out ? NULL : s->host_out + at;
         rc = copy_block(&t, mine_lo, mine_hi);
     }
     return rc;
@@ -201,7 +236,7 @@ static int finish_chunk(struct comm *c, struct err *e)
         const struct part *p = &c->parts[i];
 
         if (c->begun < p->chunks)
-            rc = copy_out(c, p, s, chunk_lo(p, c->begun), chunk_hi(p, c->begun));
+            rc = copy_out(c, p, s, chunk_lo(p, c->begun), chunk_hi(p, c->begun), false);
     }
     if (rc == rtSuccess)
         rc = rtEventRecord(s->out_done, c->stage->out);
@@ -224,8 +259,11 @@ static int end_chunk(struct comm *c, struct err *e)
     for (uint32_t i = 0; i < c->n_parts; i++) {
         const struct part *p = &c->parts[i];
 
-        if (c->ended < p->chunks)
-            c->done_bytes += chunk_hi(p, c->ended) - chunk_lo(p, c->ended);
+        if (c->ended >= p->chunks)
+            continue;
+        if (s->host_out && !p->out.device)
+            copy_out(c, p, s, chunk_lo(p, c->ended), chunk_hi(p, c->ended), true);
+        c->done_bytes += chunk_hi(p, c->ended) - chunk_lo(p, c->ended);
     }
     c->ended++;
     return 1;
