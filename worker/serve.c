@@ -243,6 +243,7 @@ static int on_run(const struct frame_run *f, struct err *e)
 {
     struct member *m = find_member(f->comm);
 
+    log_debug("run job=%s attempt=%u", f->id, f->attempt);
     failpoint_of("worker.before_run", f->op < OP_COUNT ? ops[f->op].name : NULL);
     if (!m)
         return report_failed(f->job, f->attempt, "worker_failed", "RUN came before JOIN", e);

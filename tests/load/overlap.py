@@ -1,14 +1,18 @@
 #!/usr/bin/python3
 """overlap.py [COUNT] - COUNT random jobs on eight overlapping groups from eight clients at once, some cancelled: all end, each
-once, each right; nothing locks up. The suite runs 1,200; 10,000 is the full measure."""
+once, each right; nothing locks up, and ranks that have jobs in common begin them in one order. The suite runs 1,200; 10,000 is the full measure."""
 import http.client
+import itertools
 import json
 import os
 import random
+import re
 import sys
 import threading
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [TESTS, os.path.join(TESTS, "fault")]
+from invariants import row
 from service import Service, until
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1200
@@ -56,7 +60,24 @@ class Client:
         assert status == 204, answer
 
 
-with Service(workers=4) as service:
+def in_one_order(service, least):
+    """What each rank says that it was told to run: two ranks began what both had a part in in the same order."""
+    began = {}
+    with open(service.log_path) as f:
+        for line in f:
+            if said := re.search(r"debug worker (\d+) run job=(\S+) attempt=(\d+)$", line):
+                began.setdefault(said.group(1), {})[said.group(2), said.group(3)] = len(began.get(said.group(1), ()))
+    assert len(began) == 4, began.keys()
+    assert len({job for told in began.values() for job, _ in told}) >= least
+    compared = 0
+    for a, b in itertools.combinations(began.values(), 2):
+        common = sorted(a.keys() & b.keys(), key=a.get)
+        assert common == sorted(common, key=b.get), "in another order"
+        compared += len(common)
+    return compared
+
+
+with row("F43"), Service(workers=4, options=["--log-level", "debug"]) as service:
     errors = []
 
     def run(seed):
@@ -76,4 +97,5 @@ with Service(workers=4) as service:
     metrics = service.metrics()["jobs"]
     assert metrics["queued"] == metrics["running"] == 0, metrics
     assert metrics["succeeded"] == ends["succeeded"] and metrics["cancelled"] == ends.get("cancelled", 0), (metrics, ends)
-    print("NOTE %s" % ends)
+    common = in_one_order(service, ends["succeeded"])
+    print("NOTE %s; %d runs in one order on two ranks" % (ends, common))
