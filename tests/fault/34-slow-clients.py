@@ -102,10 +102,10 @@ with Service(workers=2, arena="256M") as service:
         took = time.monotonic() - begun
         print("NOTE %d readers were sent away after %.0f s; a job in between took %.2f s at most" % (READERS, took, slowest))
         assert took > 25, "too early for a client that only pauses"
-        assert SANITIZED or slowest < 3, slowest
+        assert SANITIZED or slowest < 5, slowest
         for slow in heads + bodies:
             slow.join(60)
-            assert slow.took is not None and 9 < slow.took < 25, (slow.first[:60], slow.took)
+            assert slow.took is not None and 9 < slow.took < 22, (slow.first[:60], slow.took)
         until(lambda: closed(deaf), 20)
         assert not any(map(closed, quiet)), "a client that waits was cut off"
         assert service.post("/v1/groups/world/ranks/1/calls?wait=20", {"op": "all_reduce_sum", "input": [2]}).status == 200
