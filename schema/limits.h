@@ -61,7 +61,7 @@
 #define LIMIT_EVENT_BEAT_S 15          /* a comment on each when nothing happens */
 
 /* Accounts. What each may use unless its line of the token file says otherwise. */
-#define LIMIT_TOKENS 10000           /* lines of a token file */
+#define LIMIT_TOKENS 10000 /* lines of a token file */
 #define LIMIT_TOKEN_LINE_BYTES 512
 #define LIMIT_AUTH_FAILURES 10 /* wrong tokens of one address in LIMIT_AUTH_WINDOW_S */
 #define LIMIT_AUTH_WINDOW_S 60

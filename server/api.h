@@ -2,6 +2,8 @@
  *
  * Each takes a request whose head, parameters and body are already read, and returns HANDLED,
  * SUSPENDED, or -1 with an err.
+ *
+ * This file is long because it lists all handlers, and what they share, in one place.
  */
 #ifndef TUTTI_SERVER_API_H
 #define TUTTI_SERVER_API_H

@@ -127,9 +127,9 @@ static int set_size(struct arena *a, const struct arena_header *h, bool on_disk,
 static int make_anew(struct arena *a, uint64_t size_bytes, const char *boot_id, struct err *e)
 {
     struct arena_header h = {.magic = ARENA_MAGIC,
-                       .version = ARENA_VERSION,
-                       .size_bytes = size_bytes,
-                       .durable = durable};
+                             .version = ARENA_VERSION,
+                             .size_bytes = size_bytes,
+                             .durable = durable};
 
     memcpy(h.boot_id, boot_id, BOOT_ID_BYTES);
     if (make_nonce(&h.nonce, e) != 0)

@@ -18,7 +18,7 @@ struct extent {
     uint64_t size_bytes; /* as asked */
     atomic_uint refs;
     struct account *payer; /* of size_bytes; NULL: nobody */
-    bool on_disk; /* with --durable: from its flush to its end. The store thread's */
+    bool on_disk;          /* with --durable: from its flush to its end. The store thread's */
 };
 
 /* The arena and its size are set before threads start; the rest is under lock. */

@@ -119,9 +119,9 @@ struct job_rank_link {
 
 /* What scheduler.c keeps in a job. */
 struct job_place {
-    bool queued;     /* in the ranks' queues */
-    uint64_t turn;   /* which of its owner's turns it is, among those of its priority; 0: none yet */
-    uint64_t order;  /* among those of a turn: when it was queued first */
+    bool queued;    /* in the ranks' queues */
+    uint64_t turn;  /* which of its owner's turns it is, among those of its priority; 0: none yet */
+    uint64_t order; /* among those of a turn: when it was queued first */
     uint32_t offers; /* ranks that are ready and have this job at their head */
     int list;        /* of jobs that could start, or that wait for space */
     struct job *next, *prev;

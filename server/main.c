@@ -1,4 +1,5 @@
 /* main.c - the coordinator's life: a table of steps to start, each with its undo; then signals. */
+#include "server/announce.h"
 #include "server/api.h"
 #include "server/arena.h"
 #include "server/core.h"
@@ -375,24 +376,6 @@ static int wait_for_signal(void)
     return sig;
 }
 
-static void announce(void)
-{
-    const struct options *o = &program.options;
-    bool v6 = strchr(o->listen_host, ':') != NULL;
-    char url[sizeof o->listen_host + 32];
-
-    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "",
-             o->listen_host, v6 ? "]" : "", program.port);
-    printf("listening on %s\n", url);
-    if (program.own_token[0]) /* in the fragment: no browser sends it, no proxy logs it */
-        printf("open %s/#token=%s\n"
-               "or send the header Authorization: Bearer %s\n"
-               "(a token of this process; make lasting ones with --token-file FILE --new-token "
-               "NAME:ROLE)\n",
-               url, program.own_token, program.own_token);
-    fflush(stdout);
-}
-
 static atomic_bool draining; /* the core has heard of it */
 
 static void run_drain(struct core_msg *m)
@@ -461,19 +444,6 @@ static void prepare_process(void)
     raise_descriptor_limit();
 }
 
-static int new_token(void)
-{
-    char text[TOKEN_TEXT_BYTES];
-    struct err e;
-
-    if (tokens_add(program.options.token_file, program.options.new_token, text, &e) != 0) {
-        fprintf(stderr, "tutti-server: --new-token: %s\n", e.detail);
-        return 1;
-    }
-    puts(text);
-    return 0;
-}
-
 int main(int argc, char *argv[])
 {
     int sig;
@@ -485,7 +455,7 @@ int main(int argc, char *argv[])
         return 1;
     }
     if (program.options.new_token[0])
-        return new_token();
+        return announce_new_token(&program.options);
     durable = program.options.durable;
     if (program.options.print_tables) {
         routes_print_tables();
@@ -503,7 +473,7 @@ int main(int argc, char *argv[])
     }
     sig = wait_for(all_joined, UINT64_MAX);
     if (!sig) {
-        announce();
+        announce(&program.options, program.port, program.own_token);
         sig = wait_for_signal();
     }
     drain(sig);

@@ -1,0 +1,38 @@
+/* announce.c - where it listens, and tokens that were made: the one time that their secrets are
+ * seen. */
+#include "server/announce.h"
+
+#include "server/tokens.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void announce(const struct options *o, uint16_t port, const char *own_token)
+{
+    bool v6 = strchr(o->listen_host, ':') != NULL;
+    char url[sizeof o->listen_host + 32];
+
+    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "",
+             o->listen_host, v6 ? "]" : "", port);
+    printf("listening on %s\n", url);
+    if (own_token[0]) /* in the fragment: no browser sends it, no proxy logs it */
+        printf("open %s/#token=%s\n"
+               "or send the header Authorization: Bearer %s\n"
+               "(a token of this process; make lasting ones with --token-file FILE --new-token "
+               "NAME:ROLE)\n",
+               url, own_token, own_token);
+    fflush(stdout);
+}
+
+int announce_new_token(const struct options *o)
+{
+    char text[TOKEN_TEXT_BYTES];
+    struct err e;
+
+    if (tokens_add(o->token_file, o->new_token, text, &e) != 0) {
+        fprintf(stderr, "tutti-server: --new-token: %s\n", e.detail);
+        return 1;
+    }
+    puts(text);
+    return 0;
+}

@@ -1,0 +1,15 @@
+/* announce.h - what the program says on standard output: where it listens, a token that was made.
+ * Main thread. */
+#ifndef TUTTI_SERVER_ANNOUNCE_H
+#define TUTTI_SERVER_ANNOUNCE_H
+
+#include "server/options.h"
+
+/* "listening on URL", once it can serve. own_token: one that was made for this process alone; "":
+ * none. */
+void announce(const struct options *o, uint16_t port, const char *own_token);
+
+/* --new-token: makes it and says it. Returns the program's exit status. */
+int announce_new_token(const struct options *o);
+
+#endif
