@@ -216,6 +216,11 @@ check-gpu: deps
 	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/check_gpu.sh
 
+# Takes protections away, one by one, and looks that a test goes red.
+planted: deps
+	@tests/deps.sh test
+	@tests/planted/planted.py
+
 # The matrix of bad input, a line a row.
 bad-input: deps
 	@tests/deps.sh test
@@ -282,5 +287,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean faults list-tests soak
+.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean planted faults list-tests soak
 .SECONDARY:
