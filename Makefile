@@ -132,7 +132,7 @@ unit-bins: $(UNIT_BIN) $(FUZZ_BIN)
 
 # A harness, and what feeds it: files (tests), or libFuzzer (make fuzz). Some functions have others put before them.
 FUZZ_FEED ?= $(BUILD)/tests/fuzz/replay.o
-FUZZ_WRAP := extent_alloc extent_alloc_for extent_shrink
+FUZZ_WRAP := extent_alloc extent_alloc_for extent_adopt extent_shrink
 FUZZ_WRAP_STORE := store_post store_post_joined store_key_read store_text_read store_job_read store_job_list store_kv_read store_kv_list
 FUZZ_WRAP_fuzz_link := $(FUZZ_WRAP_STORE) launch_adopt launch_kill launch_reaped fence_open fence_close fence_record fence_pass
 FUZZ_WRAP_fuzz_worker := link_read link_send link_pending link_working_on

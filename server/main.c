@@ -117,6 +117,7 @@ static struct sandbox_options sandbox_options(void)
     return (struct sandbox_options){.data_dir = o->data_dir,
                                     .arena_dir = o->arena_dir,
                                     .worker_listen = o->worker_listen,
+                                    .worker_tcp = o->worker_host[0] != '\0',
                                     .token_file = o->token_file,
                                     .launches = o->workers > 0,
                                     .gpus = strcmp(o->backend, "shm") != 0};

@@ -59,7 +59,7 @@ static void confine_files(const struct sandbox_options *o)
         {"/lib", LANDLOCK_READS},
     };
     struct landlock_rules rules = {
-        .places = places, .n = N(places), .reads = !o->launches, .binds = !sockets};
+        .places = places, .n = N(places), .reads = !o->launches, .binds = o->worker_tcp};
     struct err e;
     int version = landlock_confine(&rules, &e);
 

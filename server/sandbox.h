@@ -9,7 +9,8 @@
 
 struct sandbox_options {
     const char *data_dir, *arena_dir;
-    const char *worker_listen; /* "unix:PATH", or another address */
+    const char *worker_listen; /* "unix:PATH" */
+    bool worker_tcp;           /* and at a port */
     const char *token_file;    /* is read again; "": none */
     bool launches;             /* workers, which inherit all of it */
     bool gpus;                 /* those run libraries that use files as they please */

@@ -265,16 +265,22 @@ static int inputs_from_row(sqlite3_stmt *s, const struct job_record *r, struct t
 
 /* What is to run was checked when it came, and its ranks will read and write by it: a row that says
  * something else by now must not run. */
-static int check_job(const struct job_record *r, struct err *e)
+static bool may_run(const struct job_record *r)
 {
     struct shape out;
 
-    if (r->stream <= LIMIT_STREAM && r->priority >= -LIMIT_PRIORITY &&
-        r->priority <= LIMIT_PRIORITY && r->timeout_us <= LIMIT_TIMEOUT_S * 1000000ull &&
-        op_check_dtype(r->op, r->dtype, NULL) == 0 &&
-        op_check_peers(r->op, &r->params, r->n, NULL) == 0 &&
-        op_out_shape(r->op, &r->params, r->n, &r->in_shape, &out, NULL) == 0 &&
-        shape_equal(&out, &r->out_shape))
+    return r->stream <= LIMIT_STREAM && r->priority >= -LIMIT_PRIORITY &&
+           r->priority <= LIMIT_PRIORITY && r->timeout_us <= LIMIT_TIMEOUT_S * 1000000ull &&
+           op_check_dtype(r->op, r->dtype, NULL) == 0 &&
+           op_check_peers(r->op, &r->params, r->n, NULL) == 0 &&
+           op_out_shape(r->op, &r->params, r->n, &r->in_shape, &out, NULL) == 0 &&
+           shape_equal(&out, &r->out_shape);
+}
+
+/* It has no end yet, and nothing that comes with one. */
+static int check_job(const struct job_record *r, bool runs, struct err *e)
+{
+    if (!r->error && !r->outputs && !r->kept && (!runs || may_run(r)))
         return 0;
     return store_damaged("a job", e);
 }
@@ -290,8 +296,9 @@ static int recover_job(const struct store_recovery *r, sqlite3_stmt *s, struct e
         record_free(record);
         return -1;
     }
-    if (inputs && check_job(record, e) != 0) {
-        drop_inputs(inputs, record_needs(record));
+    if (check_job(record, inputs != NULL, e) != 0) {
+        if (inputs)
+            drop_inputs(inputs, record_needs(record));
         record_free(record);
         return -1;
     }

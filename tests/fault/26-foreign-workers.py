@@ -65,13 +65,14 @@ def hostile_frames(hello):
     draw = random.Random(5)
     beat = encode("heartbeat")
     yield HEADER.pack(8, 77) + bytes(8), "unknown frame type 77"
-    yield bytes([255, 255, 255, 255, 99]) + draw.randbytes(60000), "unknown frame type"
-    yield HEADER.pack(0xFFFFFFFF, 1), "hello frame of 4294967295 bytes"
-    yield HEADER.pack(65536, HEADER.unpack_from(beat)[1]), "heartbeat frame of 65536 bytes"
+    yield bytes([255, 255, 255, 255, 99]) + draw.randbytes(60000), "a frame of 4294967295 bytes"
+    yield HEADER.pack(0xFFFFFFFF, 1), "a frame of 4294967295 bytes"
+    yield HEADER.pack(65536, HEADER.unpack_from(beat)[1]), "a frame of 65536 bytes"
     yield HEADER.pack(len(beat) - HEADER.size + 1, HEADER.unpack_from(beat)[1]) + beat[HEADER.size:] + b"x", "malformed heartbeat frame"
     failed = encode("failed", code="aborted", detail="x")
     yield failed[:-5] + b"\xff\xff\xff\xff" + b"x", "malformed failed frame"
-    for name in ("hello", "welcome", "refuse", "join", "leave", "run", "fetch", "drop", "cancel", "stop"):
+    for name in ("hello", "welcome", "refuse", "join", "leave", "run", "fetch", "drop", "cancel", "stop", "challenge",
+                 "auth", "proof", "ready"):
         yield encode(name, **(hello if name == "hello" else {})), "a %s frame, which is not its to send" % name
 
 
@@ -189,7 +190,7 @@ try:
             another_build(service, hello)
         with row("F27"):
             assert set(FRAMES) == {"hello", "ticket", "heartbeat", "fetched", "done", "failed", "welcome", "refuse", "join", "leave", "run",
-                                   "fetch", "drop", "cancel", "stop"}, "a frame that this test does not know"
+                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready"}, "a frame that this test does not know"
             rss, open_ = service.rss_bytes(), descriptors(service)
             garbage(service, hello)
             answers_of_others(service, hello, ledger)

@@ -187,6 +187,9 @@ int __wrap_extent_alloc_for(struct account *a, uint64_t size_bytes, struct exten
 void __real_extent_shrink(struct extent *x, uint64_t size_bytes);
 void __wrap_extent_shrink(struct extent *x, uint64_t size_bytes);
 
+int __real_extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e);
+int __wrap_extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e);
+
 static uint64_t rounded(uint64_t n)
 {
     return (n + LIMIT_EXTENT_ALIGN_BYTES - 1) & ~(uint64_t)(LIMIT_EXTENT_ALIGN_BYTES - 1);
@@ -211,6 +214,18 @@ int __wrap_extent_alloc_for(struct account *a, uint64_t size_bytes, struct exten
                             struct err *e)
 {
     return allocated(__real_extent_alloc_for(a, size_bytes, out, e), size_bytes, out);
+}
+
+/* What an earlier life left in it: zeros, which are right for every dtype. */
+int __wrap_extent_adopt(uint64_t offset, uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    int rc = __real_extent_adopt(offset, size_bytes, out, e);
+
+    if (rc != 0 || size_bytes == 0)
+        return rc;
+    ASAN_UNPOISON_MEMORY_REGION(extent_bytes(*out), size_bytes);
+    memset(extent_bytes(*out), 0, size_bytes);
+    return 0;
 }
 
 void __wrap_extent_shrink(struct extent *x, uint64_t size_bytes)

@@ -243,6 +243,8 @@ static void a_row_that_cannot_be_right_refuses_the_start(void **state)
         "UPDATE job SET priority=101",
         "UPDATE job SET priority=-101",
         "UPDATE job SET timeout_us=86400000001",
+        "UPDATE job SET error_code='cancelled', error_detail='', error_pointer='', error_ranks=x''",
+        "UPDATE job SET outputs=zeroblob(32)",
         "UPDATE tensor SET shape=x'0200000000000000'",
         "UPDATE tensor SET dtype='int32'",
         "UPDATE tensor SET dtype=''",
