@@ -11,7 +11,7 @@ fi
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 export TUTTI_TEST_APART=1
-BUILD=$build tests/run.sh -t 120 tests/http/{02-,11-,12-,14-,24-,42-,50-,57-,59-,74-}*.sh >"$out"
+BUILD=$build tests/run.sh -t 120 tests/http/{02-,11-,12-,14-,24-,42-,50-,57-,59-,74-,83-,86-}*.sh >"$out"
 status=$?
 grep -vE '^ok ' "$out"
 sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/CASES \1 \2/p' "$out"

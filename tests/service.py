@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
@@ -92,6 +93,7 @@ class Service:
         self.workers_seen = set()
         self.jobs_deleted = 0  # since the start
         self.descriptors_at_start = None
+        self.connections = weakref.WeakSet()  # of all threads
 
     # ---- life ----
 
@@ -217,6 +219,7 @@ class Service:
         """This thread's keep-alive connection."""
         if getattr(self.local, "connection", None) is None:
             self.local.connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
+            self.connections.add(self.local.connection)
         return self.local.connection
 
     def request(self, method, path, body=None, headers=None):
@@ -252,10 +255,10 @@ class Service:
         return answer
 
     def hang_up(self):
-        """Closes this thread's keep-alive connection."""
-        if getattr(self.local, "connection", None) is not None:
-            self.local.connection.close()
-            self.local.connection = None
+        """Closes every thread's keep-alive connection."""
+        for connection in list(self.connections):
+            connection.close()
+        self.local.connection = None
 
     def socket(self, timeout=60):
         s = socket.create_connection((self.host, self.port), timeout)

@@ -25,6 +25,7 @@ static int memory_only(struct err *e)
         SECCOMP_CALL(writev),
         SECCOMP_CALL(close),
         SECCOMP_CALL(poll),
+        SECCOMP_CALL(getsockopt), /* how long a server over TCP has been silent */
         SECCOMP_CALL(ppoll),
         SECCOMP_CALL(futex),
         SECCOMP_CALL(set_robust_list), /* a thread begins */

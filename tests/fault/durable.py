@@ -100,6 +100,8 @@ class Power:
         self.library = ctypes.CDLL(library)
         # Only the directory of the data is watched: the test's log lies beside it.
         self.root = os.path.realpath(service.dir) + "/watched"
+        # The sandbox lets the server write where its socket is, and so the library.
+        service.options += ["--worker-listen", "unix:%s/worker.sock" % self.home]
         os.mkdir(self.root, 0o700)
         service.data_dir = self.root + "/state/data"
         service.arena_dir = self.root + "/tensors/here" if apart else service.data_dir
