@@ -96,8 +96,10 @@ static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
     long n;
 
     (void)pos;
+    /* Not an error: libmicrohttpd 0.9.75 ends the request then, and leaves the socket open until
+     * something else happens to its thread. What is sent to a client that is gone ends it, too. */
     if (c->gone)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return MHD_CONTENT_READER_END_OF_STREAM;
     n = c->rq.reply.stream(&c->rq, buf, max);
     c->phase = PHASE_ANSWERED; /* also when it was suspended */
     return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
