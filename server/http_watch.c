@@ -170,11 +170,7 @@ static bool body_too_slow(struct http_socket *s, uint64_t passed_us)
     uint64_t bytes = s->got_bytes;
 
     s->got_bytes = 0;
-    if (waits_for_us(s)) {
-        s->behind_us = 0;
-        return false;
-    }
-    return falls_behind(s, bytes, passed_us, LIMIT_BODY_GRACE_MS);
+    return falls_behind(s, bytes, waits_for_us(s) ? 0 : passed_us, LIMIT_BODY_GRACE_MS);
 }
 
 /* Bytes that its client has acknowledged, of all answers. Those that it acknowledges and does not
