@@ -339,7 +339,6 @@ static struct job *restore(struct job_record *record, struct tensor **inputs, st
     j->received_at_us = j->event_us - (wall > record->received_us ? wall - record->received_us : 0);
     table.unfinished++;
     account_force(j->record->owner, USE_jobs, 1);
-    job_reserve_again(j);
     job_enter(j);
     return j;
 }
@@ -366,6 +365,7 @@ int job_restore(struct job_record *record, struct tensor **inputs, struct err *e
         record_free(record);
         return -1;
     }
+    job_reserve_again(j); /* not of one that ends at once: its calls may have said no shape yet */
     if (record->state == JOB_queued)
         scheduler_add(j);
     return 0;

@@ -87,7 +87,6 @@ class Service:
                                           ("/dev/shm" if os.access("/dev/shm", os.W_OK) else self.dir))
         self.log_path = os.path.join(self.dir, "log")
         self.failpoints = failpoints
-        self.environment = {}  # of the server, beside the test's own
         self.process = None
         self.local = threading.local()
         self.workers_seen = set()
@@ -127,7 +126,7 @@ class Service:
         if found:
             self.host, self.port = found.group(1), int(found.group(2))
             if self.descriptors_at_start is None:
-                self.descriptors_at_start = self.descriptors_open()
+                self.descriptors_at_start = self.descriptors_settled()
         return found
 
     def wait_ready(self):
@@ -274,6 +273,14 @@ class Service:
 
     def arena_used(self):
         return self.metrics()["arena"]["used_bytes"]
+
+    def descriptors_settled(self):
+        """The same, when two looks agree: one may miss what comes and goes meanwhile."""
+        before, now = None, self.descriptors_open()
+        while before != now:
+            time.sleep(0.02)
+            before, now = now, self.descriptors_open()
+        return now
 
     def descriptors_open(self):
         """How many it has of each kind or path, but for the database's files, which every thread opens when it reads."""

@@ -13,23 +13,23 @@ done
 
 # As raw bytes it is a body of none: an upload, a job's inputs, a rank's own.
 : >"$here/nothing"
-upload '/v1/tensors?dtype=int16&shape=0,2' "$raw" "$here/nothing"
+upload '/v1/tensors?dtype=int32&shape=0,2' "$raw" "$here/nothing"
 expect_status 201
-expect '[.dtype, .shape]' '["int16",[0,2]]'
+expect '[.dtype, .shape]' '["int32",[0,2]]'
 get "/v1/tensors/$(value .tensor)?format=raw"
 expect_status 200
 expect_file "$here/nothing"
-upload '/v1/jobs?op=all_reduce_sum&dtype=int16&shape=2,0,2&wait=10' "$raw" "$here/nothing"
+upload '/v1/jobs?op=all_reduce_sum&dtype=int32&shape=2,0,2&wait=10' "$raw" "$here/nothing"
 expect_status 200
 expect '.outputs[1].shape' '[0,2]'
-upload '/v1/groups/world/ranks/0/calls?op=all_gather&dtype=int16&shape=0,2&wait=0' "$raw" "$here/nothing"
+upload '/v1/groups/world/ranks/0/calls?op=all_gather&dtype=int32&shape=0,2&wait=0' "$raw" "$here/nothing"
 expect_status 202
-post '/v1/groups/world/ranks/1/calls?wait=10' '{"op": "all_gather", "input": {"dtype": "int16", "shape": [0, 2], "data": []}}'
+post '/v1/groups/world/ranks/1/calls?wait=10' '{"op": "all_gather", "input": {"dtype": "int32", "shape": [0, 2], "data": []}}'
 expect_status 200
 expect '.output.shape' '[0,2]'
-upload '/v1/tensors?dtype=int16&shape=1,2' "$raw" "$here/nothing"
+upload '/v1/tensors?dtype=int32&shape=1,2' "$raw" "$here/nothing"
 expect_problem 400 empty_body
-upload '/v1/tensors?dtype=int16&shape=0,2' 'application/x-npy' "$here/nothing"
+upload '/v1/tensors?dtype=int32&shape=0,2' 'application/x-npy' "$here/nothing"
 expect_problem 400 empty_body
 # The empty lists of one that is long before its axis of 0 are shown as elements are: up to a number.
 long='{"dtype": "int8", "shape": [1125899906842624, 0], "data": []}'

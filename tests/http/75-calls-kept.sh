@@ -174,3 +174,13 @@ call 2 '{"op": "all_reduce_sum", "input": [2]}'
 calls_over
 for rank in 0 1 2; do answer $rank 200 .output.data '[3]'; done
 together
+
+# A call that brings no tensor, and so no shape, stands over a restart as the others do, whatever the axis.
+post '/v1/groups/world/ranks/1/calls?wait=0' '{"op": "scatter", "axis": -1}'
+expect_status 202
+job=$(value .id)
+kill_server
+start_server
+get "/v1/jobs/$job"
+expect .state '"failed"'
+expect .error.code '"inputs_lost"'
