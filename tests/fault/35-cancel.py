@@ -3,6 +3,7 @@
 asks or follows, and its bytes are free."""
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -34,6 +35,11 @@ class Ends:
                     self.of.setdefault(data["id"], []).append(data["state"])
         except Exception as e:  # of the connection, when the test is over
             self.of.setdefault("broken", []).append(repr(e))
+
+    def close(self):
+        self.follower.connection.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.follower.close()
 
 
 def cancel(service, id_):
@@ -154,4 +160,5 @@ with row("F44"):
             assert all(len(e) == 1 for e in ends.of.values()), {i: e for i, e in ends.of.items() if len(e) > 1}
         print("NOTE %s; in the last of them both were answered %d times" % (total, both))
         assert total["succeeded"] > 5 and total["cancelled"] > 5, "no race"
+        ends.close()
         ledger.close()

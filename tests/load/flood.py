@@ -19,7 +19,7 @@ COUNTS = list(map(int, sys.argv[1:5])) or [100, 100, 200, 40]
 SECONDS = float(sys.argv[5]) if len(sys.argv) > 5 else 8
 QUEUED = 4000
 TENSOR_BYTES = 4 << 20
-ROOM_BYTES = 8 << 20
+ROOM_BYTES = 16 << 20  # caches of the database, tables that have grown
 KINDS = ("reader", "writer", "waiter", "stream")
 
 
