@@ -7,7 +7,7 @@
 # TUTTI_TEST_KEEP a directory that gets each test's output and status.
 set -u
 
-jobs=2 limit=300
+jobs=3 limit=300
 while getopts j:t: option; do
     case $option in
     j) jobs=$OPTARG ;;
