@@ -25,10 +25,13 @@ struct token {
     struct account *account;
     enum role role;
     uint8_t hash[TOKEN_HASH_BYTES];
+    uint32_t line;            /* that it is on: a later one's quota holds */
+    uint32_t says;            /* of which uses, a bit each, its line has a quota */
+    uint64_t most[USE_COUNT]; /* of these */
 };
 
 struct list {
-    struct token *token; /* by account's name */
+    struct token *token; /* by account's name, and line */
     size_t n, room;
 };
 
@@ -107,7 +110,7 @@ static int read_hash(const char *text, uint8_t out[TOKEN_HASH_BYTES], struct err
 }
 
 /* jobs=500, arena=2G, arena=25% */
-static int read_quota(char *word, struct account *a, uint64_t arena_bytes, struct err *e)
+static int read_quota(char *word, struct token *t, uint64_t arena_bytes, struct err *e)
 {
     char *value = strchr(word, '='), *end;
     uint64_t most = 0;
@@ -133,7 +136,8 @@ static int read_quota(char *word, struct account *a, uint64_t arena_bytes, struc
         return -1;
     else if (u != USE_arena && *end)
         return err_set(e, ERR_option, "\"%.60s\" is no number for %s=", value, word);
-    atomic_store(&a->most[u], most);
+    t->says |= 1u << u;
+    t->most[u] = most;
     return 0;
 }
 
@@ -154,27 +158,11 @@ static int list_add(struct list *list, const struct token *t, struct err *e)
     return 0;
 }
 
-/* The same rules for every line of an account that says nothing of its own. */
-static void set_defaults(struct account *a, uint64_t arena_bytes)
-{
-    for (int u = 0; u < USE_COUNT; u++)
-        atomic_store(&a->most[u], defaults[u]);
-    atomic_store(&a->most[USE_arena], arena_bytes / 100 * LIMIT_ACCOUNT_ARENA_PERCENT);
-}
-
-static bool is_in(const struct list *list, const struct account *a)
-{
-    for (size_t i = list->n; i-- > 0;) {
-        if (list->token[i].account == a)
-            return true;
-    }
-    return false;
-}
-
-static int read_line(char *line, struct list *list, uint64_t arena_bytes, struct err *e)
+static int read_line(char *line, uint32_t number, struct list *list, uint64_t arena_bytes,
+                     struct err *e)
 {
     char *save = NULL, *name, *role, *hash;
-    struct token t;
+    struct token t = {.line = number};
 
     line[strcspn(line, "#\n")] = '\0';
     name = strtok_r(line, " \t\r", &save);
@@ -190,10 +178,8 @@ static int read_line(char *line, struct list *list, uint64_t arena_bytes, struct
     t.account = account_get(name);
     if (!t.account)
         return err_set(e, ERR_no_memory, "an account");
-    if (!is_in(list, t.account))
-        set_defaults(t.account, arena_bytes);
     for (char *word; (word = strtok_r(NULL, " \t\r", &save));) {
-        if (read_quota(word, t.account, arena_bytes, e) != 0)
+        if (read_quota(word, &t, arena_bytes, e) != 0)
             return -1;
     }
     return list_add(list, &t, e);
@@ -204,8 +190,9 @@ static int read_line(char *line, struct list *list, uint64_t arena_bytes, struct
 static int by_name(const void *a, const void *b)
 {
     const struct token *x = a, *y = b;
+    int order = strcmp(x->account->name, y->account->name);
 
-    return strcmp(x->account->name, y->account->name);
+    return order ? order : (x->line > y->line) - (x->line < y->line);
 }
 
 static int check_file(FILE *f, struct err *e)
@@ -225,14 +212,34 @@ static int read_file(FILE *f, struct list *list, uint64_t arena_bytes, struct er
 
     if (check_file(f, e) != 0)
         return -1;
-    for (unsigned n = 1; fgets(line, sizeof line, f); n++) {
+    for (uint32_t n = 1; fgets(line, sizeof line, f); n++) {
         if (!strchr(line, '\n') && !feof(f))
             return err_set(e, ERR_option, "line %u has more than %d bytes", n,
                            LIMIT_TOKEN_LINE_BYTES - 2);
-        if (read_line(line, list, arena_bytes, e) != 0)
+        if (read_line(line, n, list, arena_bytes, e) != 0)
             return err_context(e, "line %u", n);
     }
     return ferror(f) ? err_set(e, ERR_option, "it cannot be read") : 0;
+}
+
+/* What an account's lines say of a use, or the default. Not before the whole file is read: one that
+ * is wrong changes nothing. */
+static void set_limits(const struct list *list, uint64_t arena_bytes)
+{
+    for (size_t i = 0, next; i < list->n; i = next) {
+        struct account *a = list->token[i].account;
+        uint64_t most[USE_COUNT];
+
+        memcpy(most, defaults, sizeof most);
+        most[USE_arena] = arena_bytes / 100 * LIMIT_ACCOUNT_ARENA_PERCENT;
+        for (next = i; next < list->n && list->token[next].account == a; next++) {
+            for (int u = 0; u < USE_COUNT; u++)
+                if (list->token[next].says >> u & 1)
+                    most[u] = list->token[next].most[u];
+        }
+        for (int u = 0; u < USE_COUNT; u++)
+            atomic_store(&a->most[u], most[u]);
+    }
 }
 
 static void put(struct list *list)
@@ -263,6 +270,7 @@ int tokens_load(const char *path, uint64_t arena_bytes, struct err *e)
     }
     if (list.n > 0)
         qsort(list.token, list.n, sizeof *list.token, by_name);
+    set_limits(&list, arena_bytes);
     log_info("%zu tokens in %s", list.n, path);
     put(&list);
     return 0;

@@ -94,7 +94,8 @@ until as "$bob" get /v1 --interface 127.0.0.3 && [ "$status" = 200 ]; do
 done
 as "$root" get /v1
 expect_problem 401 unauthorized
-# A file that is wrong changes nothing, and the log says what is wrong.
+# A file that is wrong changes nothing, no quota before the wrong line either, and the log says what is wrong.
+sed -i 's/^bob .*/& jobs=3/' "$here/tokens"
 echo 'carol boss 00' >>"$here/tokens"
 kill -HUP "$server"
 tries=100
@@ -104,6 +105,17 @@ until grep -q 'line 5.*"boss" is no role' "$here/log"; do
 done
 as "$bob" get /v1
 expect_status 200
+expect .account.jobs.most 20000
+# An account's quotas may stand on any of its lines; the later one of two holds.
+sed -i '/^carol /d; s/^alice user .*/& jobs=4 waits=5/; s/^alice read .*/& jobs=6/' "$here/tokens"
+kill -HUP "$server"
+tries=100
+until as "$bob" get /v1 && [ "$(value .account.jobs.most)" = 3 ]; do
+    [ $((tries -= 1)) -gt 0 ] || fail "the quota is not taken"
+    sleep 0.05
+done
+as "$alice" get /v1
+expect '.account | [.jobs.most, .waits.most, .groups.most]' '[6,5,1000]'
 
 # Who guesses is told to stop, and does not shut out who knows.
 tries=0
@@ -118,6 +130,7 @@ expect_status 200
 stop_server
 
 # Files that are refused at the start.
+echo 'carol boss 00' >>"$here/tokens"
 refused() {
     "$build/tutti-server" --listen 127.0.0.1:0 --data-dir "$data_dir" --arena-dir "$arena_dir" --workers 2 \
         --arena-size 64M "$@" >"$here/refused" 2>&1 && fail "it started"
