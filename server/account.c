@@ -44,6 +44,11 @@ static struct account *find(struct account *from, const struct account *until, c
     return NULL;
 }
 
+struct account *account_find(const char *name)
+{
+    return find(account_first(), NULL, name);
+}
+
 struct account *account_get(const char *name)
 {
     struct account *seen = account_first(), *a = find(seen, NULL, name), *made;

@@ -40,6 +40,9 @@ struct account {
 /* The account of a name, made if need be: no limits, nothing used. NULL: out of memory. */
 struct account *account_get(const char *name);
 
+/* One that is there already; NULL: there is none of this name. */
+struct account *account_find(const char *name);
+
 /* Of "": always there. */
 struct account *account_everybody(void);
 

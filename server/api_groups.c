@@ -12,9 +12,11 @@
 int group_arg(const struct request *rq, char out[LIMIT_FULL_GROUP_BYTES + 1], struct err *e)
 {
     const char *name = rq->args[0];
+    char account[LIMIT_ACCOUNT_BYTES + 1];
 
+    group_account(name, account);
     if (rq->visitor.role == ROLE_admin && strchr(name, '/') &&
-        strlen(name) <= LIMIT_FULL_GROUP_BYTES)
+        strlen(name) <= LIMIT_FULL_GROUP_BYTES && account_find(account))
         strcpy(out, name);
     else if (strchr(name, '/'))
         out[0] = '\0';

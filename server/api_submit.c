@@ -207,14 +207,24 @@ static int check_device(const struct params *p, const struct group *g, uint32_t 
     return err_pointer(e, "/device");
 }
 
-/* How it runs. */
+/* A call's job is its group's, whoever of those who may has come first: an admin who takes part in
+ * an account's call takes it from nobody. */
+static struct account *owner_of(const struct request *rq, const struct job_record *r)
+{
+    char account[LIMIT_ACCOUNT_BYTES + 1];
+
+    group_account(r->group, account);
+    return r->group[0] ? account_find(account) : rq->visitor.account;
+}
+
+/* Whose it is, and how it runs. */
 static void fill(struct job_record *r, const struct request *rq, uint32_t stream)
 {
     const struct params *p = rq->params;
     const char *label = params_text(p, PARAM_label);
 
     r->id = id_new();
-    r->owner = rq->visitor.account;
+    r->owner = owner_of(rq, r);
     r->priority = (int32_t)params_int(p, PARAM_priority, 0);
     r->stream = stream;
     r->resident = params_int(p, PARAM_resident, 0) != 0;

@@ -83,6 +83,23 @@ as "$alice" post '/v1/groups/world/ranks/1/calls' '{"op":"all_reduce_sum","input
 expect_status 200
 expect .output.data '[3]'
 
+# An admin who takes part, and comes first: the job is alice's, who sees it and pays for it.
+aside first as "$root" post '/v1/groups/alice%2Fworld/ranks/0/calls' '{"op":"all_gather","input":[1]}'
+tries=100
+until as "$alice" get '/v1/jobs?state=waiting' && [ "$(value '.jobs | length')" = 1 ]; do
+    [ $((tries -= 1)) -gt 0 ] || fail "alice does not see what waits for her"
+    sleep 0.05
+done
+expect '.jobs[0].owner' '"alice"'
+as "$alice" post '/v1/groups/world/ranks/1/calls' '{"op":"all_gather","input":[2]}'
+expect_status 200
+as "$alice" get "/v1/tensors/$(value .output.tensor)"
+expect .data '[1,2]'
+join first
+expect .output.data '[1,2]'
+as "$root" get '/v1/groups/nobody%2Fworld'
+expect_problem 404 group_unknown
+
 # Groups and keys: each account's own.
 for who in "$alice" "$bob"; do
     as "$who" post /v1/groups "{\"name\":\"pair\",\"ranks\":[1,0]}"
