@@ -75,6 +75,7 @@ static void give_wait_back(struct request *rq)
 {
     if (!rq->holds_wait)
         return;
+    rq->holds_wait = false;
     atomic_fetch_sub(&waits, 1);
     account_give_back(rq->visitor.account, USE_waits, 1);
 }
@@ -184,6 +185,7 @@ static enum MHD_Result settle(struct http_connection *c, int rc, const struct er
 {
     if (rc == SUSPENDED)
         return MHD_YES;
+    give_wait_back(&c->rq); /* before the answer: its reader's next request may wait */
     return rc == HANDLED ? reply_queue(c) : reply_problem(c, e, false);
 }
 
