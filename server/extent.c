@@ -157,6 +157,11 @@ void extent_charge(struct extent *x, struct account *a)
     x->payer = a;
 }
 
+void extent_paid(struct extent *x, struct account *a)
+{
+    x->payer = a;
+}
+
 /* Under the lock: a second reference to a live extent, if the range is exactly it. */
 static struct extent *adopt_again(struct block *block, uint64_t offset, uint64_t size_bytes,
                                   struct err *e)

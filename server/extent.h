@@ -38,6 +38,10 @@ int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out
  * the only reference, or at a start. */
 void extent_charge(struct extent *x, struct account *a);
 
+/* The account, which has taken these bytes before, pays from now on. By whoever has the only
+ * reference. */
+void extent_paid(struct extent *x, struct account *a);
+
 /* Recovery: a reference to exactly [offset, offset+size_bytes), made live if it is not yet. The
  * same range adopted twice is one extent with two references. Returns 0, or -1 with ERR_arena when
  * the range overlaps another live extent or leaves the arena. */

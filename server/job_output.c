@@ -46,7 +46,17 @@ static struct tensor *resident_output_of(const struct job_record *r, uint32_t ra
     return NULL;
 }
 
-static struct tensor *new_output(const struct job *j, uint32_t rank, struct err *e)
+/* What was set aside for it pays: no byte counts twice, for however short a time. */
+static void pay(struct job *j, struct extent *x)
+{
+    uint64_t bytes = extent_size(x);
+
+    assert(j->reserved_bytes >= bytes);
+    j->reserved_bytes -= bytes;
+    extent_paid(x, j->record->owner);
+}
+
+static struct tensor *new_output(struct job *j, uint32_t rank, struct err *e)
 {
     const struct job_record *r = j->record;
     struct extent *x = NULL;
@@ -59,7 +69,7 @@ static struct tensor *new_output(const struct job *j, uint32_t rank, struct err 
     } else {
         if (extent_alloc(output_bytes(j), &x, e) != 0)
             return NULL;
-        extent_charge(x, r->owner);
+        pay(j, x);
         t = tensor_new(r->dtype, &r->out_shape, x, 0);
         extent_unref(x); /* the tensor has its own reference */
     }
@@ -87,31 +97,6 @@ static int check_inputs(const struct job *j, struct err *e)
     return 0;
 }
 
-int job_outputs_make(struct job *j, struct err *e)
-{
-    const struct job_record *r = j->record;
-    struct tensor *shared = NULL;
-
-    if (check_inputs(j, e) != 0)
-        return -1;
-    j->outputs = calloc(r->n, sizeof *j->outputs);
-    if (!j->outputs)
-        return err_set(e, ERR_no_memory, "outputs of %u ranks", r->n);
-    for (uint32_t i = 0; i < r->n; i++) {
-        if (!record_gets(r, i))
-            continue;
-        j->outputs[i] = shared ? tensor_ref(shared) : new_output(j, i, e);
-        if (!j->outputs[i]) {
-            job_outputs_drop(j);
-            return -1;
-        }
-        if (record_shares_output(r))
-            shared = j->outputs[i];
-    }
-    job_unreserve(j);
-    return 0;
-}
-
 /* That the outputs will take of the arena; UINT64_MAX when there is no such number. */
 static uint64_t all_bytes(const struct job *j)
 {
@@ -127,6 +112,40 @@ static uint64_t all_bytes(const struct job *j)
             return UINT64_MAX;
     }
     return all;
+}
+
+/* For the next try, before its outputs are given back. */
+static void set_aside_again(struct job *j)
+{
+    uint64_t bytes = all_bytes(j);
+
+    account_force(j->record->owner, USE_arena, bytes - j->reserved_bytes);
+    j->reserved_bytes = bytes;
+}
+
+int job_outputs_make(struct job *j, struct err *e)
+{
+    const struct job_record *r = j->record;
+    struct tensor *shared = NULL;
+
+    if (check_inputs(j, e) != 0)
+        return -1;
+    j->outputs = calloc(r->n, sizeof *j->outputs);
+    if (!j->outputs)
+        return err_set(e, ERR_no_memory, "outputs of %u ranks", r->n);
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (!record_gets(r, i))
+            continue;
+        j->outputs[i] = shared ? tensor_ref(shared) : new_output(j, i, e);
+        if (!j->outputs[i]) {
+            set_aside_again(j);
+            job_outputs_drop(j);
+            return -1;
+        }
+        if (record_shares_output(r))
+            shared = j->outputs[i];
+    }
+    return 0;
 }
 
 bool job_outputs_too_large(const struct job *j)
