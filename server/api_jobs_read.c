@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CANCEL_WAIT_US 10000000ull
+
 int job_id_read(const struct request *rq, struct id *out, struct err *e)
 {
     if (id_parse('j', rq->args[0], strlen(rq->args[0]), out) == 0)
@@ -65,6 +67,8 @@ static int cancelled(struct request *rq, struct err *e)
     return job_reply(rq, w->job, false, e);
 }
 
+/* Where all places to wait are taken it does not wait for the end: who holds them may be waiting
+ * for what this stops. */
 int api_job_cancel(struct request *rq, struct err *e)
 {
     struct job_request *jr;
@@ -72,7 +76,7 @@ int api_job_cancel(struct request *rq, struct err *e)
 
     if (job_id_read(rq, &id, e) != 0)
         return -1;
-    jr = job_request_new(rq, 10 * 1000000ull, cancelled, e);
+    jr = job_request_new(rq, http_take_wait(rq, e) == 0 ? CANCEL_WAIT_US : 0, cancelled, e);
     if (!jr)
         return -1;
     job_request_suspend(jr);

@@ -133,6 +133,22 @@ for name in one two; do
 done
 expect_used waits 0
 expect_used jobs 0
+# Whose waits are all taken can still stop what they are for.
+as "$alice" post '/v1/groups/world/ranks/0/calls?wait=0' '{"op":"barrier"}'
+job=$(value .id)
+aside one as "$alice" get "/v1/jobs/$job?wait=30"
+aside two as "$alice" get "/v1/jobs/$job?wait=30"
+expect_used waits 2
+as "$alice" post "/v1/jobs/$job/cancel" ''
+case $status in
+200 | 202) ;;
+*) fail "the job cannot be cancelled" ;;
+esac
+for name in one two; do
+    join $name
+    expect .state '"cancelled"'
+done
+expect_used waits 0
 
 # Streams of events, groups, keys.
 curl -sN --max-time 30 -H "Authorization: Bearer $alice" "$url/v1/events" >"$here/events" &
