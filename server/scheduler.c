@@ -33,7 +33,7 @@ struct queue {
     struct job *head;       /* to which it offers itself when ready */
     uint64_t filled[WORDS]; /* buckets that are not empty; bit 0 is the most urgent */
     struct bucket bucket[PRIORITIES];
-    uint64_t served[PRIORITIES]; /* the last turn of which a job has begun here */
+    uint64_t served[PRIORITIES]; /* the last turn of which a job has begun, while any waits */
 };
 
 static struct {
@@ -147,17 +147,36 @@ static void find_head(struct queue *q)
  * who had none queued has the turn that is served now (start-time fair queueing, Goyal et al. 1996,
  * at a cost of one a job). So whoever comes with one job waits for one of each other owner, however
  * many they have queued; and where there is one owner it is first come, first served. The turns are
- * the same on all ranks: one global order. */
+ * the same on all ranks: one global order.
+ *
+ * A rank's turns mean something as long as anybody waits for it. Else they begin anew with the next
+ * who comes: if they went on, those of a rank that has had much to do would be far ahead, and a job
+ * that needs it and a rank that is still behind would wait there until that has caught up. */
+static uint64_t turn_served(const struct job *j, uint32_t at)
+{
+    uint64_t turn = 0;
+
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        struct queue *q = queue_for(j->record, i);
+
+        if (!RB_EMPTY(&q->bucket[at]) && q->served[at] > turn)
+            turn = q->served[at];
+    }
+    return turn;
+}
+
+/* One that has to run again keeps its turn, unless turns have begun anew since. */
 static void take_turn(struct job *j, uint32_t at)
 {
     struct account *owner = j->record->owner;
-    uint64_t turn = owner->lines[at].queued > 0 ? owner->lines[at].turn : 0;
+    uint64_t turn = turn_served(j, at);
 
-    for (uint32_t i = 0; i < j->record->n; i++) {
-        uint64_t served = queue_for(j->record, i)->served[at];
-
-        turn = turn > served ? turn : served;
+    if (j->place.turn > 0) {
+        j->place.turn = j->place.turn < turn + 1 ? j->place.turn : turn + 1;
+        return;
     }
+    if (owner->lines[at].queued > 0 && owner->lines[at].turn > turn)
+        turn = owner->lines[at].turn;
     j->place.turn = owner->lines[at].turn = turn + 1;
     j->place.order = ++sched.last_order;
 }
@@ -168,13 +187,14 @@ void scheduler_add(struct job *j)
 
     assert(core_here() && !j->place.queued && at < PRIORITIES);
     j->place.queued = true;
-    if (j->place.turn == 0) /* one that has to run again keeps its turn */
-        take_turn(j, at);
+    take_turn(j, at);
     j->record->owner->lines[at].queued++;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct queue *q = queue_for(j->record, i);
 
         j->links[i].job = j;
+        if (RB_EMPTY(&q->bucket[at]))
+            q->served[at] = j->place.turn - 1;
         RB_INSERT(bucket, &q->bucket[at], &j->links[i]);
         q->filled[at / WORD_BITS] |= 1ull << at % WORD_BITS;
         find_head(q);
