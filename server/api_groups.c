@@ -17,7 +17,7 @@ int group_arg(const struct request *rq, char out[LIMIT_FULL_GROUP_BYTES + 1], st
     group_account(name, account);
     if (rq->visitor.role == ROLE_admin && strchr(name, '/') &&
         strlen(name) <= LIMIT_FULL_GROUP_BYTES && account_find(account))
-        strcpy(out, name);
+        strcpy(out, name + (name[0] == '/')); /* "/pair": of nobody, before there were tokens */
     else if (strchr(name, '/'))
         out[0] = '\0';
     else

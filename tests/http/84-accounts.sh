@@ -199,3 +199,27 @@ as "$alice" get /v1/groups/world/kv/k
 expect_text "\"$alice\""
 as "$bob" post '/v1/jobs?wait=20' '{"op":"all_reduce_sum","inputs":[[1],[2]]}' -H 'Idempotency-Key: one'
 expect .id "\"$key_of_bob\""
+
+# What was made before there were tokens is nobody's: the admin's to see, and to forget.
+kill_server
+start_server
+post /v1/groups '{"name":"old","ranks":[0]}'
+expect_status 201
+request PUT /v1/groups/world/kv/old -H 'Content-Type: application/json' --data-binary 1
+expect_status 201
+kill_server
+start_server --token-file "$here/tokens"
+for who in "$alice" "$root"; do
+    as "$who" get /v1/groups/old
+    expect_problem 404 group_unknown
+done
+as "$alice" get /v1/groups/%2Fold
+expect_problem 404 group_unknown
+as "$root" get /v1/groups/%2Fworld/kv/old
+expect_text 1
+as "$root" get /v1/groups/%2Fold
+expect '[.name,.owner]' '["old",null]'
+as "$root" delete /v1/groups/%2Fold
+expect_status 204
+as "$root" get /v1/groups/%2Fold
+expect_problem 404 group_unknown
