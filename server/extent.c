@@ -17,7 +17,7 @@ struct extent {
     struct block block;  /* first; its size is rounded up. No range when size_bytes is 0 */
     uint64_t size_bytes; /* as asked */
     atomic_uint refs;
-    struct account *payer; /* of size_bytes; NULL: nobody */
+    struct account *payer; /* of its cost; NULL: nobody */
     bool on_disk;          /* with --durable: from its flush to its end. The store thread's */
 };
 
@@ -62,6 +62,13 @@ static uint64_t round_up(uint64_t size_bytes)
     return (size_bytes + LIMIT_EXTENT_ALIGN_BYTES - 1) & ~(uint64_t)(LIMIT_EXTENT_ALIGN_BYTES - 1);
 }
 
+uint64_t extent_cost(uint64_t size_bytes)
+{
+    if (size_bytes > pool.bytes)
+        return size_bytes;
+    return size_bytes ? round_up(size_bytes) : LIMIT_EXTENT_ALIGN_BYTES;
+}
+
 /* Under the lock. Zero bytes: a node without a range, with a harmless offset. */
 static struct extent *take(uint64_t size_bytes, struct err *e)
 {
@@ -88,7 +95,7 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
 static void give(struct extent *x)
 {
     if (x->payer)
-        account_give_back(x->payer, USE_arena, x->size_bytes);
+        account_give_back(x->payer, USE_arena, extent_cost(x->size_bytes));
     pool.live--;
     if (x->block.size_bytes)
         blocks_give(&pool.blocks, &x->block);
@@ -139,10 +146,10 @@ int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
 
 int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e)
 {
-    if (account_take(a, USE_arena, size_bytes, e) != 0)
+    if (account_take(a, USE_arena, extent_cost(size_bytes), e) != 0)
         return -1;
     if (extent_alloc(size_bytes, out, e) != 0) {
-        account_give_back(a, USE_arena, size_bytes);
+        account_give_back(a, USE_arena, extent_cost(size_bytes));
         return -1;
     }
     (*out)->payer = a;
@@ -153,7 +160,7 @@ void extent_charge(struct extent *x, struct account *a)
 {
     if (!x || x->payer)
         return;
-    account_force(a, USE_arena, x->size_bytes);
+    account_force(a, USE_arena, extent_cost(x->size_bytes));
     x->payer = a;
 }
 
@@ -251,7 +258,8 @@ void extent_shrink(struct extent *x, uint64_t size_bytes)
         blocks_trim(&pool.blocks, &x->block, round_up(size_bytes));
     }
     if (x->payer)
-        account_give_back(x->payer, USE_arena, x->size_bytes - size_bytes);
+        account_give_back(x->payer, USE_arena,
+                          extent_cost(x->size_bytes) - extent_cost(size_bytes));
     x->size_bytes = size_bytes;
     pthread_mutex_unlock(&pool.lock);
 }

@@ -34,6 +34,10 @@ int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
  * Returns 0, or -1 with ERR_quota too. */
 int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e);
 
+/* What an extent of so many bytes counts to whoever pays for it: the whole units that it takes, and
+ * one for none, so that nobody has any number of them. */
+uint64_t extent_cost(uint64_t size_bytes);
+
 /* The account pays from now on, whatever its quota is; unless somebody does already. By whoever has
  * the only reference, or at a start. */
 void extent_charge(struct extent *x, struct account *a);

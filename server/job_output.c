@@ -49,7 +49,7 @@ static struct tensor *resident_output_of(const struct job_record *r, uint32_t ra
 /* What was set aside for it pays: no byte counts twice, for however short a time. */
 static void pay(struct job *j, struct extent *x)
 {
-    uint64_t bytes = extent_size(x);
+    uint64_t bytes = extent_cost(extent_size(x));
 
     assert(j->reserved_bytes >= bytes);
     j->reserved_bytes -= bytes;
@@ -101,7 +101,7 @@ static int check_inputs(const struct job *j, struct err *e)
 static uint64_t all_bytes(const struct job *j)
 {
     const struct job_record *r = j->record;
-    uint64_t one = output_bytes(j), all = 0;
+    uint64_t one = extent_cost(output_bytes(j)), all = 0;
 
     if (is_view(r) || resident_stays(r))
         return 0;

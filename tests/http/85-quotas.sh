@@ -40,13 +40,21 @@ expect .account.jobs '{"used":0,"most":2}'
 as "$bob" get /v1
 expect .account.jobs.most 20000
 
-# Bytes: of uploads in each form, of outputs, of views once.
+# Bytes: of uploads in each form, of outputs, of views once; each in the whole units of 64 that it takes, none as one.
+for what in '[]' 7; do
+    as "$alice" post /v1/tensors "$what"
+    expect_status 201
+    small=$(value .tensor)
+    expect_used arena 64
+    as "$alice" delete "/v1/tensors/$small"
+    expect_used arena 0
+done
 head -c 700000 /dev/zero >"$here/big"
 head -c 400000 /dev/zero >"$here/half"
 as "$alice" upload '/v1/tensors?dtype=uint8&shape=700000' "$raw" "$here/big"
 expect_status 201
 big=$(value .tensor)
-expect_used arena 700000
+expect_used arena 700032
 as "$alice" upload '/v1/tensors?dtype=uint8&shape=400000' "$raw" "$here/half"
 over '1048576 bytes of the arena'
 as "$alice" upload '/v1/tensors?dtype=uint8&shape=400000' "$raw" "$here/half" -H 'Transfer-Encoding: chunked'
@@ -63,7 +71,7 @@ over '1048576 bytes of the arena'
 as "$bob" upload '/v1/tensors?dtype=uint8&shape=400000' "$raw" "$here/half"
 expect_status 201
 # A job that could not keep its outputs is refused before it is one.
-expect_used arena 700000
+expect_used arena 700032
 as "$alice" post '/v1/jobs?wait=20' "{\"op\":\"all_gather\",\"inputs\":[{\"tensor\":\"$big\"},{\"tensor\":\"$big\"}]}"
 over '1048576 bytes of the arena'
 as "$alice" get /v1/jobs
@@ -71,16 +79,16 @@ expect '.jobs | length' 0
 as "$alice" post '/v1/jobs?wait=20' "{\"op\":\"broadcast\",\"inputs\":[{\"tensor\":\"$big\"},null]}"
 expect_status 200
 view=$(value .id)
-expect_used arena 700000
+expect_used arena 700032
 as "$alice" post '/v1/jobs?wait=20' '{"op":"all_gather","dtype":"uint8","inputs":[[1,2],[3,4]]}'
 expect_status 200
 small=$(value .id)
-expect_used arena 700004
+expect_used arena 700096
 as "$alice" delete "/v1/tensors/$big"
 expect_status 204
-expect_used arena 700004
+expect_used arena 700096
 as "$alice" delete "/v1/jobs/$view"
-expect_used arena 4
+expect_used arena 64
 # The same of calls, whose outputs are known when the last rank comes.
 as "$alice" upload '/v1/tensors?dtype=uint8&shape=400000' "$raw" "$here/half"
 half=$(value .tensor)
@@ -91,7 +99,7 @@ expect_problem 429 quota
 join late
 expect_problem 429 quota
 as "$alice" delete "/v1/tensors/$half"
-expect_used arena 4
+expect_used arena 64
 expect_used jobs 0
 expect_used waits 0
 
@@ -184,11 +192,11 @@ expect_status 201
 # A restart counts what is there, and a quota that is smaller by then takes nothing away.
 as "$alice" upload '/v1/tensors?dtype=uint8&shape=400000' "$raw" "$here/half"
 half=$(value .tensor)
-expect_used arena 400012
+expect_used arena 400192
 kill_server
 sed -i 's/groups=2/groups=1/; s/jobs=2/jobs=9/' "$here/tokens"
 start_server --token-file "$here/tokens"
-expect_used arena 400012
+expect_used arena 400192
 expect_used groups 2
 expect_used jobs 0
 as "$alice" get "/v1/tensors/$half?meta=1"
