@@ -90,7 +90,7 @@ def garbage(service, hello):
     for data, words in hostile_frames(hello):
         worker = Worker(service)
         worker.join(hello)
-        assert state(service) == "ready"
+        until(lambda: state(service) == "ready", 10)
         seen = len(log_of(service))
         worker.raw(data)
         assert worker.ended() == -signal.SIGKILL, (words, worker.ended(0))
