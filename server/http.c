@@ -99,7 +99,7 @@ static void on_socket(void *cls, struct MHD_Connection *con, void **context,
         if (!s)
             return;
         s->fd = MHD_get_connection_info(con, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        atomic_fetch_add(&http_sockets, 1);
+        s->beyond = atomic_fetch_add(&http_sockets, 1) >= http_sockets_max;
         watch_socket_opened(s);
     } else if (s) {
         watch_socket_closed(s);

@@ -169,10 +169,11 @@ static int find_route(struct request *rq, const char *path, struct err *e)
     return -1;
 }
 
-static int check_load(const struct request *rq, struct err *e)
+/* Whoever came when there was room is served, also while there is none. */
+static int check_load(const struct http_connection *c, struct err *e)
 {
-    if (atomic_load(&http_sockets) <= http_sockets_max ||
-        strcmp(rq->route->pattern, "/healthz") == 0)
+    if (!c->socket->beyond || atomic_load(&http_sockets) <= http_sockets_max ||
+        strcmp(c->rq.route->pattern, "/healthz") == 0)
         return 0;
     return err_set(e, ERR_overloaded, "%u connections are open; try again later", http_sockets_max);
 }
@@ -235,7 +236,7 @@ int head_read(struct http_connection *c, const char *method, const char *version
     if (!rq->params)
         return err_set(e, ERR_no_memory, "a request");
     params_init(rq->params);
-    if (check_load(rq, e) != 0 || read_visitor(c, query, e) != 0 ||
+    if (check_load(c, e) != 0 || read_visitor(c, query, e) != 0 ||
         (query && read_query(rq, rq->route->where, query, e) != 0) ||
         read_prefer(rq, rq->route->where, e) != 0)
         return -1;

@@ -25,6 +25,7 @@ struct http_socket {
     uint64_t since_us;               /* clock_us(): accepted, or answered */
     uint64_t got_bytes, taken_bytes; /* of the body; of answers, when it was last looked */
     uint64_t behind_us;              /* how far the client is behind the least rate */
+    bool beyond;                     /* it came when as many were open as are served */
     bool fresh;                      /* no request yet */
     bool in_body;                    /* bytes are due */
     struct http_connection *request; /* being handled; NULL between requests */
