@@ -2,9 +2,8 @@
 #ifndef TUTTI_SCHEMA_PROCESS_H
 #define TUTTI_SCHEMA_PROCESS_H
 
-/* Sanitizers, and valgrind, watch a process by what the sandboxes refuse: such builds run without.
- */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(TUTTI_NO_SANDBOX)
+/* Sanitizers watch a process by what the sandboxes refuse: such builds run without. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PROCESS_SANITIZED 1
 #else
 #define PROCESS_SANITIZED 0

@@ -31,13 +31,13 @@ trap 'stop; rm -rf "$arena"' EXIT
     --arena-size 32M >"$work/out" 2>"$work/log" &
 server=$!
 url=
-for _ in $(seq $((10 * ${TUTTI_DEMO_PATIENCE_S:-10}))); do
+for _ in $(seq 100); do
     url=$(sed -n 's/^listening on //p' "$work/out")
     [ -z "$url" ] || break
     kill -0 "$server" 2>/dev/null || die "the server stopped:"
     sleep 0.1
 done
-[ -n "$url" ] || die "the server is not ready after ${TUTTI_DEMO_PATIENCE_S:-10} s:"
+[ -n "$url" ] || die "the server is not ready after 10 s:"
 echo "tutti-server with 4 ranks, listening on $url"
 
 count=0 wrong=0
