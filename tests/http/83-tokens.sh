@@ -3,14 +3,6 @@
 # is read again on SIGHUP, and nobody but its owner may read it.
 . "$(dirname "$0")/lib.sh"
 
-new_token() {
-    "$build/tutti-server" --token-file "$here/tokens" --new-token "$1"
-}
-as() {
-    token=$1
-    shift
-    "$@" -H "Authorization: Bearer $token"
-}
 alice=$(new_token alice:user)
 reader=$(new_token alice:read)
 root=$(new_token root:admin)

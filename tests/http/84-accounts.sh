@@ -3,14 +3,6 @@
 # Idempotency-Keys are each account's own. An admin sees everybody's. It stays so over a restart.
 . "$(dirname "$0")/lib.sh"
 
-new_token() {
-    "$build/tutti-server" --token-file "$here/tokens" --new-token "$1"
-}
-as() {
-    token=$1
-    shift
-    "$@" -H "Authorization: Bearer $token"
-}
 alice=$(new_token alice:user) bob=$(new_token bob:user) root=$(new_token root:admin) look=$(new_token alice:read)
 start_server --token-file "$here/tokens"
 

@@ -3,14 +3,6 @@
 # what is given back can be used again, others are not concerned, and a restart changes nothing.
 . "$(dirname "$0")/lib.sh"
 
-new_token() {
-    "$build/tutti-server" --token-file "$here/tokens" --new-token "$1"
-}
-as() {
-    token=$1
-    shift
-    "$@" -H "Authorization: Bearer $token"
-}
 alice=$(new_token alice:user) bob=$(new_token bob:user)
 sed -i 's/^\(alice .*\)/\1 arena=1M jobs=2 waits=2 streams=1 groups=2 keys=3/' "$here/tokens"
 start_server --token-file "$here/tokens"

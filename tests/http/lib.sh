@@ -237,6 +237,18 @@ join() {
     cp "$here/$1/head" "$here/$1/body" "$here/"
 }
 
+# new_token NAME:ROLE: makes one in $here/tokens, and prints it
+new_token() {
+    "$build/tutti-server" --token-file "$here/tokens" --new-token "$1"
+}
+
+# as TOKEN REQUEST...: the request with this token
+as() {
+    token=$1
+    shift
+    "$@" -H "Authorization: Bearer $token"
+}
+
 npy=application/x-npy
 safetensors=application/vnd.safetensors
 raw=application/octet-stream
