@@ -30,7 +30,7 @@ struct account *account_everybody(void)
     return &everybody;
 }
 
-struct account *account_first(void)
+static struct account *newest(void)
 {
     return atomic_load_explicit(&first, memory_order_acquire);
 }
@@ -46,12 +46,12 @@ static struct account *find(struct account *from, const struct account *until, c
 
 struct account *account_find(const char *name)
 {
-    return find(account_first(), NULL, name);
+    return find(newest(), NULL, name);
 }
 
 struct account *account_get(const char *name)
 {
-    struct account *seen = account_first(), *a = find(seen, NULL, name), *made;
+    struct account *seen = newest(), *a = find(seen, NULL, name), *made;
 
     if (a)
         return a;
@@ -109,7 +109,7 @@ void account_give_back(struct account *a, enum use u, uint64_t n)
 
 void account_fini(void)
 {
-    struct account *a = account_first();
+    struct account *a = newest();
 
     atomic_store(&first, &everybody);
     while (a) {

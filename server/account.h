@@ -57,9 +57,6 @@ void account_force(struct account *a, enum use u, uint64_t n);
 
 void account_give_back(struct account *a, enum use u, uint64_t n);
 
-/* The first of all accounts; the others by next. The list only grows. */
-struct account *account_first(void);
-
 /* Forgets all but "": for tests and the end of the process, when nobody holds one. */
 void account_fini(void);
 

@@ -57,13 +57,6 @@ static bool count_failure(const struct sockaddr *from)
     return many;
 }
 
-void auth_forget(void)
-{
-    pthread_mutex_lock(&lock);
-    memset(slots, 0, sizeof slots);
-    pthread_mutex_unlock(&lock);
-}
-
 int auth_query(const char *query, struct err *e)
 {
     static const char *const names[] = {"token",  "access_token",  "api_key", "apikey",

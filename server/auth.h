@@ -20,7 +20,4 @@ int auth_query(const char *query, struct err *e);
 int auth_visitor(const char *authorization, const struct sockaddr *from, bool open, bool changes,
                  struct visitor *out, struct err *e);
 
-/* Forgets who failed: for tests. */
-void auth_forget(void);
-
 #endif

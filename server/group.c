@@ -115,6 +115,14 @@ void group_account(const char *full, char out[LIMIT_ACCOUNT_BYTES + 1])
     out[len] = '\0';
 }
 
+struct account *group_owner(const char *full)
+{
+    char name[LIMIT_ACCOUNT_BYTES + 1];
+
+    group_account(full, name);
+    return account_get(name);
+}
+
 void group_full(const struct account *a, const char *name, char out[LIMIT_FULL_GROUP_BYTES + 1])
 {
     int len = snprintf(out, LIMIT_FULL_GROUP_BYTES + 1, "%s%s%s", a->name, a->name[0] ? "/" : "",
@@ -228,18 +236,6 @@ static int make_room(uint32_t i)
     return 0;
 }
 
-static struct account *account_of(const struct group *g, struct err *e)
-{
-    char name[LIMIT_ACCOUNT_BYTES + 1];
-    struct account *a;
-
-    group_account(g->name, name);
-    a = account_get(name);
-    if (!a)
-        err_set(e, ERR_no_memory, "an account");
-    return a;
-}
-
 /* Under the lock. The account has been counted. */
 static int add_at(uint32_t i, const struct group *g, struct account *a, struct err *e)
 {
@@ -270,9 +266,9 @@ static int add(const struct group *g, bool restored, struct err *e)
     if (table.n >= LIMIT_GROUPS && !restored)
         return err_set(e, ERR_too_many_groups, "there are %d groups: delete one first",
                        LIMIT_GROUPS);
-    a = account_of(g, e);
+    a = group_owner(g->name);
     if (!a)
-        return -1;
+        return err_set(e, ERR_no_memory, "an account");
     if (restored)
         account_force(a, USE_groups, 1);
     else if (account_take(a, USE_groups, 1, e) != 0)

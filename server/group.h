@@ -34,6 +34,9 @@ uint32_t group_world_size(void);
 void group_account(const char *full, char out[LIMIT_ACCOUNT_BYTES + 1]);
 const char *group_short(const char *full);
 
+/* Its account, made if need be. NULL: out of memory. */
+struct account *group_owner(const char *full);
+
 /* The full name of an account's group, "" when it is longer than any. */
 void group_full(const struct account *a, const char *name, char out[LIMIT_FULL_GROUP_BYTES + 1]);
 

@@ -95,20 +95,17 @@ static int remove_row(const char *group, const char *key, struct err *e)
 /* Has its account room for one more key? */
 static int check_account(const struct store_kv_put *m, struct err *e)
 {
-    char name[LIMIT_ACCOUNT_BYTES + 1];
-    struct account *a;
+    const struct account *a = group_owner(m->group);
     uint64_t most, keys;
     sqlite3_stmt *s;
 
-    group_account(m->group, name);
-    a = account_get(name);
     most = a ? atomic_load(&a->most[USE_keys]) : ACCOUNT_NO_LIMIT;
-    if (most == ACCOUNT_NO_LIMIT || !name[0])
+    if (most == ACCOUNT_NO_LIMIT || !a->name[0])
         return 0;
     s = db_stmt(store_writer(), STMT_kv_own, e);
     if (!s)
         return -1;
-    bind_text(s, 1, name);
+    bind_text(s, 1, a->name);
     bind_u64(s, 2, m->when.now_us);
     bind_u64(s, 3, most);
     if (db_step(store_writer(), s, e) != 1)
@@ -118,7 +115,7 @@ static int check_account(const struct store_kv_put *m, struct err *e)
     return keys < most ? 0
                        : err_set(e, ERR_quota,
                                  "%s may have %llu keys at once: delete some, or give them a ttl",
-                                 name, (unsigned long long)most);
+                                 a->name, (unsigned long long)most);
 }
 
 /* Is there room for it, where there were old bytes under the key? Looks only: a refused message
