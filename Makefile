@@ -31,13 +31,13 @@ SERVER := announce reaper options options_defaults options_values \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
           api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
-          api_submit api_tensors api_wait api_workers job_doc \
+          api_static api_submit api_tensors api_wait api_workers job_doc \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
-          account proof size strangers tokens \
+          account proof size static strangers tokens \
           arena blocks durable extent id landlock memory private_dir promise rank_list sandbox tensor user
 WORKER := arena_find arena_map backends copy dial link mask proof reduce reduce_avx2 sandbox serve task \
           shm/moves shm/reduces shm/shm
@@ -117,11 +117,25 @@ $(BUILD)/%.o: %.cc
 CFLAGS_reduce_avx2 := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
 CFLAGS_reduce      := -O3 -ffp-contract=off
 
-# Files that the server carries: SQL migrations, openapi.yaml.
-$(BUILD)/embed.h: schema/openapi.yaml $(sort $(wildcard schema/sql/*.sql)) tests/embed.sh
+# SQL migrations, which the server carries.
+$(BUILD)/embed.h: $(sort $(wildcard schema/sql/*.sql)) tests/embed.sh
 	@mkdir -p $(@D)
-	tests/embed.sh schema/openapi.yaml $(sort $(wildcard schema/sql/*.sql)) > $@.tmp && mv $@.tmp $@
-$(BUILD)/server/store_schema.o $(BUILD)/server/api_meta.o: $(BUILD)/embed.h
+	tests/embed.sh $(sort $(wildcard schema/sql/*.sql)) > $@.tmp && mv $@.tmp $@
+$(BUILD)/server/store_schema.o: $(BUILD)/embed.h
+
+# Files that the server carries (server/static.def): ours, and libraries that npm brings, one copy for every build.
+# WEB=none: without the libraries; the pages do without what needs them.
+WEB    ?= npm
+PACKED := build/$(if $(filter none,$(WEB)),unpacked,packed)
+STATIC_FILES := $(shell awk -F'"' '/^STATIC/ { print $$4 }' server/static.def)
+VENDOR := $(addprefix $(PACKED)/,$(filter vendor/%,$(STATIC_FILES)))
+$(BUILD)/server/static.o: CFLAGS += -Wa,-I$(PACKED)
+$(BUILD)/server/static.o: $(filter-out vendor/%,$(STATIC_FILES)) $(VENDOR)
+build/packed/vendor/%: build/packed/done ;
+build/packed/done: web/pack.sh web/package.json web/package-lock.json
+	web/pack.sh build/packed && touch $@
+build/unpacked/vendor/%:
+	@mkdir -p $(@D) && : > $@
 
 # Unit tests link whatever they use from either room.
 $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libserver.a $(BUILD)/libworker.a $(BUILD)/libschema.a
@@ -200,6 +214,9 @@ faults:
 
 list-tests:
 	@echo $(TESTS) $(UNIT:%=tests/unit/%.c)
+
+# What npm brings for the pages; a build does it by itself.
+web: deps $(VENDOR)
 
 run: deps
 	@$(BUILD_ALL) all
@@ -288,5 +305,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean planted faults list-tests soak
 .SECONDARY:

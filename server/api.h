@@ -18,12 +18,12 @@
 #define API(name) int name(struct request *rq, struct err *e)
 
 /* api_meta.c */
-API(api_root);    /* GET / : a short page or JSON that names the API */
 API(api_v1);      /* GET /v1 */
 API(api_healthz); /* GET /healthz: the process answers */
 API(api_readyz);  /* GET /readyz: all ranks joined, database and arena open; else 503 */
-API(api_openapi); /* GET /openapi.yaml */
 API(api_metrics); /* GET /v1/metrics: JSON counters */
+/* api_static.c */
+API(api_static); /* the files of static.def */
 /* api_workers.c */
 API(api_worker_list);
 API(api_worker_get);

@@ -1,5 +1,4 @@
 /* api_meta.c - what the service is and how it does. */
-#include "embed.h"
 #include "schema/clock.h"
 #include "schema/op.h"
 #include "server/durable.h"
@@ -11,20 +10,6 @@
 #include <string.h>
 
 struct api_facts api_facts;
-
-int api_root(struct request *rq, struct err *e)
-{
-    static const char page[] =
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>tutti</title>\n"
-        "<h1>tutti</h1>\n<p>Collective communication over HTTP: submit with <code>POST "
-        "v1/jobs</code>.\n<ul>\n<li><a href=\"v1\">v1</a>: the service\n<li><a "
-        "href=\"openapi.yaml\">openapi.yaml</a>: the API in full\n<li><a "
-        "href=\"v1/workers\">v1/workers</a>, <a href=\"v1/jobs\">v1/jobs</a>\n</ul>\n</html>\n";
-
-    (void)e;
-    text_raw(&rq->reply.text, page, sizeof page - 1);
-    return reply_text(rq, 200, "text/html; charset=utf-8");
-}
 
 static void limits_write(struct text *t)
 {
@@ -150,13 +135,6 @@ int api_readyz(struct request *rq, struct err *e)
         return -1;
     text_raw(&rq->reply.text, "ready\n", 6);
     return reply_text(rq, 200, "text/plain; charset=utf-8");
-}
-
-int api_openapi(struct request *rq, struct err *e)
-{
-    (void)e;
-    text_raw(&rq->reply.text, embed_openapi_yaml, sizeof embed_openapi_yaml - 1);
-    return reply_text(rq, 200, "application/yaml");
 }
 
 static void jobs_write(struct text *t)

@@ -20,6 +20,7 @@
 #include "server/routes.h"
 #include "server/sandbox.h"
 #include "server/scheduler.h"
+#include "server/static.h"
 #include "server/store.h"
 #include "server/tensor.h"
 #include "server/tokens.h"
@@ -257,6 +258,7 @@ static int start_http(struct err *e)
                                    .started_us = clock_wall_us(),
                                    .begun_us = clock_us(),
                                    .retain_us = o->retain_us};
+    static_init();
     guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
     return http_start(&h, &program.port, e);
 }

@@ -17,7 +17,9 @@
 #define OPEN(pattern, handler, sentence) ROW(GET, pattern, handler, NONE, 0, true, sentence)
 
 static const struct route routes[] = {
-    OPEN("/", api_root, "What this is."),
+#define STATIC(name, route, file, type, sentence) OPEN(route, api_static, sentence),
+#include "server/static.def"
+#undef STATIC
     ROUTE(GET, "/v1", api_v1, NONE, 0, "The service: version, backend, world size, limits."),
     ROUTE(GET, "/v1/workers", api_worker_list, NONE, 0, "All ranks."),
     ROUTE(GET, "/v1/workers/{rank}", api_worker_get, NONE, 0, "One rank."),
@@ -63,7 +65,6 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters and gauges."),
     OPEN("/healthz", api_healthz, "The process answers."),
     OPEN("/readyz", api_readyz, "All ranks have joined."),
-    OPEN("/openapi.yaml", api_openapi, "The API, stated in full."),
 };
 
 #define ROUTES (sizeof routes / sizeof routes[0])

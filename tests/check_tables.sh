@@ -43,7 +43,8 @@ text = open(sys.argv[2]).read()
 document = yaml.safe_load(text)
 schemas, parameters = document["components"]["schemas"], document["components"]["parameters"]
 
-# Paths. A GET row answers HEAD too; the names in braces are the document's own.
+# Paths. A GET row answers HEAD too; the names in braces are the document's own. What pages load is no API.
+rows["route"], rows["open"] = ([r for r in rows[kind] if not r.split()[1].startswith("/ui/")] for kind in ("route", "open"))
 blank = lambda path: re.sub(r"{\w+}", "{}", path)
 differ("path", {(m, blank(p)) for m, p in (r.split()[:2] for r in rows["route"])},
        {(method.upper(), blank(path)) for path, item in document["paths"].items() for method in item

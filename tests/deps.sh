@@ -6,7 +6,9 @@ set -eu
 packages=
 for set; do
     case $set in
-    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev" ;;
+    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev"
+        # Which brings what the pages use. It may have come with another package than Debian's.
+        [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
         packages="$packages python3-requests python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
