@@ -116,3 +116,10 @@ int auth_visitor(const char *authorization, const struct sockaddr *from, bool op
         return err_set(e, ERR_forbidden, "a token of the role read may only look");
     return 0;
 }
+
+int auth_still(const struct visitor *v, struct err *e)
+{
+    if (!tokens_wanted() || tokens_still(v))
+        return 0;
+    return err_set(e, ERR_unauthorized, "the token was taken back while this request waited");
+}

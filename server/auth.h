@@ -20,4 +20,8 @@ int auth_query(const char *query, struct err *e);
 int auth_visitor(const char *authorization, const struct sockaddr *from, bool open, bool changes,
                  struct visitor *out, struct err *e);
 
+/* For whoever has waited: may the visitor that auth_visitor gave still come in? Its token may have
+ * been taken out of the file meanwhile. Returns 0, or -1 with ERR_unauthorized. */
+int auth_still(const struct visitor *v, struct err *e);
+
 #endif

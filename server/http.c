@@ -3,6 +3,7 @@
 #include "schema/clock.h"
 #include "schema/limits.h"
 #include "schema/log.h"
+#include "server/auth.h"
 #include "server/guard.h"
 #include "server/http_internal.h"
 #include "server/routes.h"
@@ -289,7 +290,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const c
             return MHD_YES;
         if (c->gone)
             return MHD_NO;
-        return settle(c, c->rq.resume(&c->rq, &e), &e);
+        return settle(c, auth_still(&c->rq.visitor, &e) != 0 ? -1 : c->rq.resume(&c->rq, &e), &e);
     default:
         return MHD_YES;
     }

@@ -1,4 +1,5 @@
 /* http_reply.c - a reply becomes a response: text and tensors are sent from where they lie. */
+#include "server/auth.h"
 #include "server/http_internal.h"
 #include "server/problem.h"
 
@@ -93,12 +94,13 @@ static struct MHD_Response *from_text(struct reply *r)
 static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
 {
     struct http_connection *c = cls;
+    struct err e;
     long n;
 
     (void)pos;
     /* Not an error: libmicrohttpd 0.9.75 ends the request then, and leaves the socket open until
      * something else happens to its thread. What is sent to a client that is gone ends it, too. */
-    if (c->gone)
+    if (c->gone || auth_still(&c->rq.visitor, &e) != 0)
         return MHD_CONTENT_READER_END_OF_STREAM;
     n = c->rq.reply.stream(&c->rq, buf, max);
     c->phase = PHASE_ANSWERED; /* also when it was suspended */

@@ -165,6 +165,15 @@ static bool falls_behind(struct http_socket *s, uint64_t bytes, uint64_t passed_
     return s->behind_us > grace_ms * 1000ull;
 }
 
+/* Its client has closed in the middle of a body, and all that it sent has been read. libmicrohttpd
+ * 0.9.75 does not hear of that when the end came together with the last bytes. */
+static bool ended(const struct http_socket *s)
+{
+    char byte;
+
+    return s->in_body && s->got_bytes == 0 && recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static bool body_too_slow(struct http_socket *s, uint64_t passed_us)
 {
     uint64_t bytes = s->got_bytes;
@@ -220,12 +229,15 @@ static void reap(uint64_t passed_us)
     failpoint("http.reap");
     pthread_mutex_lock(&watch.lock);
     now = clock_us(); /* not before: since_us of a socket answered meanwhile would lie after it */
-    for (struct http_socket *s = watch.sockets; s; s = s->next)
-        if (too_slow(s, now, passed_us)) {
+    for (struct http_socket *s = watch.sockets; s; s = s->next) {
+        if (ended(s)) {
+            shutdown(s->fd, SHUT_RD); /* says it again, and leaves the way for an answer open */
+        } else if (too_slow(s, now, passed_us)) {
             s->behind_us = 0;
             shutdown(s->fd, SHUT_RDWR);
             shut++;
         }
+    }
     pthread_mutex_unlock(&watch.lock);
     if (shut == 0)
         return;

@@ -36,7 +36,8 @@ struct list {
 };
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
-static struct list tokens; /* under lock */
+static struct list tokens;      /* under lock */
+static atomic_uint list_number; /* of tokens; changed under lock */
 static atomic_bool wanted;
 
 const char *role_name(enum role r)
@@ -249,6 +250,7 @@ static void put(struct list *list)
     pthread_rwlock_wrlock(&lock);
     old = tokens;
     tokens = *list;
+    atomic_fetch_add(&list_number, 1);
     pthread_rwlock_unlock(&lock);
     free(old.token);
     atomic_store(&wanted, true);
@@ -330,7 +332,9 @@ int tokens_find(const char *text, struct visitor *out, struct err *e)
     for (size_t i = 0; i < n; i++) {
         if (gnutls_memcmp(t[i].hash, hash, sizeof hash) == 0 && t[i].role != ROLE_worker) {
             found = true;
-            *out = (struct visitor){.account = t[i].account, .role = t[i].role};
+            *out = (struct visitor){
+                .account = t[i].account, .role = t[i].role, .list = atomic_load(&list_number)};
+            memcpy(out->token, hash, sizeof hash);
         }
     }
     pthread_rwlock_unlock(&lock);
@@ -339,6 +343,23 @@ int tokens_find(const char *text, struct visitor *out, struct err *e)
     return err_set(e, ERR_unauthorized,
                    "send the header Authorization: Bearer NAME.SECRET with a "
                    "token of this service");
+}
+
+bool tokens_still(const struct visitor *v)
+{
+    const char *name = v->account->name;
+    const struct token *t;
+    bool found = false;
+    size_t n;
+
+    if (v->list == atomic_load(&list_number))
+        return true;
+    pthread_rwlock_rdlock(&lock);
+    n = find_account(name, strlen(name), &t);
+    for (size_t i = 0; i < n; i++)
+        found |= gnutls_memcmp(t[i].hash, v->token, sizeof v->token) == 0 && t[i].role == v->role;
+    pthread_rwlock_unlock(&lock);
+    return found;
 }
 
 uint32_t tokens_worker_keys(const char *name, uint8_t keys[][TOKEN_HASH_BYTES], uint32_t max)

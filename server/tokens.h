@@ -14,6 +14,7 @@
 #include "server/account.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define TOKEN_HASH_BYTES 32
 #define TOKEN_SECRET_CHARS 43 /* base64url of 32 bytes */
@@ -33,6 +34,8 @@ const char *role_name(enum role r);
 struct visitor {
     struct account *account;
     enum role role;
+    uint32_t list;                   /* the number of the list that its token was found in */
+    uint8_t token[TOKEN_HASH_BYTES]; /* zero where nobody is asked */
 };
 
 /* Whose things it may see: its account's alone; NULL: everybody's. */
@@ -60,6 +63,10 @@ bool tokens_wanted(void);
 /* Whose token it is. Returns 0, or -1 with ERR_unauthorized, the same whatever is wrong with it. A
  * worker's token is none here. The time it takes tells nothing of the secret. */
 int tokens_find(const char *text, struct visitor *out, struct err *e);
+
+/* Does the token of a visitor that tokens_find gave still hold, with the same role? Costs nothing
+ * while the file has not been read again. */
+bool tokens_still(const struct visitor *v);
 
 /* SHA-256 of each secret of NAME's worker tokens, up to max: the keys of the worker link's
  * challenge. Returns how many. */

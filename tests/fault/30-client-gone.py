@@ -32,13 +32,13 @@ def sockets(service):
 
 
 def halves_of_uploads(service, used):
-    for reset in (False, True):
+    for reset, delay in ((False, 0.05), (True, 0.05), (False, 0), (False, 0), (False, 0)):
         for path, kind in (("/v1/tensors?dtype=uint8&shape=8388608", "application/octet-stream"),
                            ("/v1/jobs?op=all_reduce_sum&dtype=uint8&shape=2,4194304", "application/octet-stream"),
                            ("/v1/tensors", "application/json")):
             s = service.socket()
             s.sendall((REQUEST % (path, kind, 8388608)).encode() + b"[" + b"1," * 500000)
-            time.sleep(0.05)
+            time.sleep(delay)  # without, the end comes together with the last bytes
             leave(s, reset)
     until(lambda: service.arena_used() == used, 5)
 

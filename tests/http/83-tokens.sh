@@ -109,6 +109,37 @@ done
 as "$alice" get /v1
 expect '.account | [.jobs.most, .waits.most, .groups.most]' '[6,5,1000]'
 
+# Whoever had come in with a token that is taken back hears nothing more: a stream ends, and who waited is refused.
+carol=$(new_token carol:user)
+kill -HUP "$server"
+tries=100
+until as "$carol" get /v1 --interface 127.0.0.5 && [ "$status" = 200 ]; do
+    [ $((tries -= 1)) -gt 0 ] || fail "the new token is not taken"
+    sleep 0.05
+done
+curl -sN "$url/v1/events" -H "Authorization: Bearer $carol" >"$here/stream" &
+stream=$!
+curl -s "$url/v1/groups/world/kv/nobody-puts-it?wait=2" -H "Authorization: Bearer $carol" >"$here/waited" &
+waiter=$!
+tries=100
+until [ -s "$here/stream" ] && as "$carol" get /v1 && [ "$(value .account.waits.used)" = 1 ]; do
+    [ $((tries -= 1)) -gt 0 ] || fail "the stream, or the wait, does not begin"
+    sleep 0.05
+done
+sed -i '/^carol /d' "$here/tokens"
+kill -HUP "$server"
+tries=100
+until as "$carol" get /v1 --interface 127.0.0.5 && [ "$status" = 401 ]; do
+    [ $((tries -= 1)) -gt 0 ] || fail "the token is still taken"
+    sleep 0.05
+done
+as "$bob" post /v1/groups '{"name":"news","ranks":[0]}'
+expect_status 201
+wait "$stream" || fail "the stream should end as streams end"
+grep -q 'event:' "$here/stream" && fail "the stream went on"
+wait "$waiter"
+grep -q '"code":"unauthorized"' "$here/waited" || fail "who waited got $(cat "$here/waited")"
+
 # Who guesses is told to stop, and does not shut out who knows.
 tries=0
 until get /v1 -H "Authorization: Bearer bob.guess$tries" --interface 127.0.0.4 && [ "$status" = 429 ]; do
