@@ -295,6 +295,14 @@ tsan-tests: all simgpu
 	    tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
 	    tests/simgpu/resident.py
 
+# The demo under valgrind.
+valgrind:
+	@tests/deps.sh build demo valgrind
+	@$(BUILD_ALL) BUILD=build/valgrind SAN=-DTUTTI_NO_SANDBOX OPT='-O1 -g' GPU=none all build/valgrind/standin.so
+	@tests/valgrind/demo.sh build/valgrind
+$(BUILD)/standin.so: tests/valgrind/standin.c
+	$(CC) -shared -fPIC -O1 -g $(CWARN) -D_GNU_SOURCE -o $@ $< -pthread
+
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/tutti-server $(BUILD)/tutti-worker
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tutti README.md ARCHITECTURE.md LICENSE
@@ -305,5 +313,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps web demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
 .SECONDARY:

@@ -2,8 +2,9 @@
 #ifndef TUTTI_SCHEMA_PROCESS_H
 #define TUTTI_SCHEMA_PROCESS_H
 
-/* Sanitizers watch a process by what the sandboxes refuse: such builds run without. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* Sanitizers, and valgrind, watch a process by what the sandboxes refuse: such builds run without.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(TUTTI_NO_SANDBOX)
 #define PROCESS_SANITIZED 1
 #else
 #define PROCESS_SANITIZED 0

@@ -31,13 +31,13 @@ trap 'stop; rm -rf "$arena"' EXIT
     --arena-size 32M >"$work/out" 2>"$work/log" &
 server=$!
 url=
-for _ in $(seq 100); do
+for _ in $(seq $((10 * ${TUTTI_DEMO_PATIENCE_S:-10}))); do
     url=$(sed -n 's/^listening on //p' "$work/out")
     [ -z "$url" ] || break
     kill -0 "$server" 2>/dev/null || die "the server stopped:"
     sleep 0.1
 done
-[ -n "$url" ] || die "the server is not ready after 10 s:"
+[ -n "$url" ] || die "the server is not ready after ${TUTTI_DEMO_PATIENCE_S:-10} s:"
 echo "tutti-server with 4 ranks, listening on $url"
 
 count=0 wrong=0
@@ -141,7 +141,9 @@ title remote_recv 'dst gets the tensor of src (on a group of two ranks).'
 run '{"op":"remote_recv","group":[3,1],"src":1,"dst":0,"inputs":[null,[[1,2],[3,4]]]}'
 check '[[1,2],[3,4]]' null
 
-stop
+kill "$server"
+wait "$server" || die "the server left with status $?:"
+server=
 echo
 if [ "$wrong" -gt 0 ]; then
     echo "$wrong of $count operations WRONG"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint, fuzz, rocm that are missing; silent
+# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint, fuzz, valgrind, rocm that are missing; silent
 # and without network when none is.
 set -eu
 
@@ -14,6 +14,7 @@ for set; do
         packages="$packages python3-requests python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
+    valgrind) packages="$packages valgrind" ;;
     rocm) packages="$packages libamdhip64-dev" ;;
     *)
         echo "deps.sh: no set \"$set\"" >&2
