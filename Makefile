@@ -142,7 +142,7 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libserver.a $(BUILD)/libworker.a 
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -o $@ $< $(LDFLAGS) $(BUILD)/libserver.a $(BUILD)/libworker.a $(BUILD)/libschema.a $(UNIT_LIBS) $(SERVER_LIBS)
 
-unit-bins: $(UNIT_BIN) $(FUZZ_BIN)
+unit-bins: $(UNIT_BIN) $(FUZZ_BIN) $(BUILD)/tests/load/sim_workers
 
 # A harness, and what feeds it: files (tests), or libFuzzer (make fuzz). Some functions have others put before them.
 FUZZ_FEED ?= $(BUILD)/tests/fuzz/replay.o
@@ -157,6 +157,11 @@ FUZZ_WRAP_fuzz_restore := store_post store_post_joined $(FUZZ_WRAP_WORKERS)
 $(BUILD)/tests/fuzz/libfuzz.a: $(FUZZ_PARTS:%=$(BUILD)/tests/fuzz/%.o)
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(FUZZ_FEED) $(BUILD)/tests/fuzz/libfuzz.a $(BUILD)/libserver.a $(BUILD)/libworker.a $(BUILD)/libschema.a
 	$(CC) -o $@ $^ $(LDFLAGS) $(FUZZ_ENGINE) $(patsubst %,-Wl$(,)--wrap=%,$(FUZZ_WRAP) $(FUZZ_WRAP_$(@F))) -ljansson $(SERVER_LIBS)
+
+# Workers that do nothing at once, for tests/load/scale.py.
+$(BUILD)/tests/load/sim_workers: tests/load/sim_workers.c $(BUILD)/libschema.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -o $@ $< $(LDFLAGS) $(BUILD)/libschema.a
 
 # ---- the simulated GPU: libcudart.so.13 and libnccl.so.2 of our own, against the real headers ----
 
@@ -191,7 +196,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
 deps:
@@ -247,7 +252,7 @@ bad-input: deps
 # The load tests at full size.
 load: deps
 	@tests/deps.sh test
-	@$(BUILD_ALL) all
+	@$(BUILD_ALL) all unit-bins
 	@BUILD=$(BUILD) tests/load/idle.py 30
 	@BUILD=$(BUILD) tests/load/large.py 256
 	@BUILD=$(BUILD) tests/load/jobs.py 20000
@@ -255,6 +260,7 @@ load: deps
 	@BUILD=$(BUILD) tests/load/calls.py 5000
 	@BUILD=$(BUILD) tests/load/chain.py 1000
 	@BUILD=$(BUILD) tests/load/flood.py 500 500 1000 200 30
+	@BUILD=$(BUILD) tests/load/scale.py 1024 256 30
 
 # Random clients and a nemesis, for SECONDS: nothing that was acknowledged is lost, wrong, there twice or hung.
 soak: SECONDS := $(or $(SECONDS),60)
