@@ -1,7 +1,9 @@
-/* standin.c - stands, under Debian 12's valgrind, in the place of the system calls that it does not know: pidfd_open,
- * pidfd_send_signal, waitid(P_PIDFD) and epoll_pwait2. Preloaded by tests/valgrind/demo.sh.
+/* standin.c - stands, under Debian 12's valgrind, in the place of the system calls that it does not
+ * know: pidfd_open, pidfd_send_signal, waitid(P_PIDFD) and epoll_pwait2. Preloaded by
+ * tests/valgrind/demo.sh.
  *
- * A "pidfd" is an eventfd here, which a thread of its own makes readable when the child has exited. */
+ * A "pidfd" is an eventfd here, which a thread of its own makes readable when the child has exited.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,7 +33,8 @@ static void *wait_for(void *arg)
     siginfo_t info;
 
     free(arg);
-    while (syscall(SYS_waitid, P_PID, child.pid, &info, WEXITED | WNOWAIT, NULL) != 0 && errno == EINTR)
+    while (syscall(SYS_waitid, P_PID, child.pid, &info, WEXITED | WNOWAIT, NULL) != 0 &&
+           errno == EINTR)
         ;
     if (write(child.fd, &one, sizeof one) != sizeof one)
         abort();
@@ -75,7 +78,9 @@ int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
     return (int)syscall(SYS_waitid, type, id, info, options, NULL);
 }
 
-int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *t, const sigset_t *mask)
+int epoll_pwait2(int epoll, struct epoll_event *events, int max, const struct timespec *t,
+                 const sigset_t *mask)
 {
-    return epoll_pwait(epoll, events, max, t ? (int)(t->tv_sec * 1000 + (t->tv_nsec + 999999) / 1000000) : -1, mask);
+    return epoll_pwait(epoll, events, max,
+                       t ? (int)(t->tv_sec * 1000 + (t->tv_nsec + 999999) / 1000000) : -1, mask);
 }
