@@ -1,6 +1,6 @@
 /* sim_workers.c - N workers in one process, which do nothing and say at once that it is done: what
  * is left to measure is the coordinator. The outputs of their jobs are whatever the arena held.
- * sim_workers SOCKET N. arena held.
+ * Usage: sim_workers SOCKET N.
  *
  * Prints a line when all have been welcomed, and leaves when the server has stopped all. */
 #include "schema/clock.h"
