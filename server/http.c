@@ -1,6 +1,7 @@
 /* http.c - libmicrohttpd: the daemon, and a request from its first call to its answer. */
 #include "server/http.h"
 #include "schema/clock.h"
+#include "schema/failpoint.h"
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "server/auth.h"
@@ -21,10 +22,12 @@
 #include <unistd.h>
 
 #define STOP_MS 5000
+#define CLOSE_MS 1000
 #define STACK_BYTES (8u << 20)
 #define CONNECTION_BYTES (128u << 10) /* read buffer: larger reads make large uploads faster */
 #define RESERVED_DESCRIPTORS 128
 #define BACKLOG 1024
+#define POLL_US 1000
 
 atomic_bool http_quiescing;
 atomic_uint http_sockets;
@@ -37,6 +40,8 @@ static struct {
 } listener = {.fd = -1, .tls = {{.option = MHD_OPTION_END}}}; /* fd: the daemon's from its start */
 static atomic_uint requests;                                  /* being handled */
 static atomic_uint suspended;                                 /* of these */
+static atomic_uint within;                                    /* threads that handle one now */
+static atomic_bool closing;                                   /* and no more may */
 static atomic_uint waits; /* of these, that hold a place to wait */
 
 void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow)
@@ -160,6 +165,20 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **context,
 
 /* ---- handling ---- */
 
+bool http_enter(void)
+{
+    atomic_fetch_add(&within, 1);
+    if (!atomic_load(&closing))
+        return true;
+    http_leave();
+    return false;
+}
+
+void http_leave(void)
+{
+    atomic_fetch_sub(&within, 1);
+}
+
 void http_suspend(struct request *rq, void (*gone)(struct request *rq))
 {
     struct http_connection *c = rq->connection;
@@ -265,18 +284,11 @@ static enum MHD_Result last_call(struct http_connection *c)
     return settle(c, rc, &e);
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const char *url,
-                                  const char *method, const char *version, const char *bytes,
-                                  size_t *len, void **context)
+static enum MHD_Result handle(struct http_connection *c, const char *method, const char *version,
+                              const char *bytes, size_t *len)
 {
-    struct http_connection *c = *context;
     struct err e;
 
-    (void)cls;
-    (void)con;
-    (void)url;
-    if (!c)
-        return MHD_NO;
     switch (c->phase) {
     case PHASE_HEAD:
         return first_call(c, method, version);
@@ -294,6 +306,22 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const c
     default:
         return MHD_YES;
     }
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *con, const char *url,
+                                  const char *method, const char *version, const char *bytes,
+                                  size_t *len, void **context)
+{
+    enum MHD_Result rc;
+
+    (void)cls;
+    (void)con;
+    (void)url;
+    if (!*context || !http_enter())
+        return MHD_NO;
+    rc = handle(*context, method, version, bytes, len);
+    http_leave();
+    return rc;
 }
 
 static void on_log(void *cls, const char *fmt, va_list args)
@@ -428,9 +456,15 @@ void http_stop(void)
 
     http_quiesce();
     while (atomic_load(&requests) > 0 && clock_us() < deadline)
-        usleep(1000);
-    /* All were woken, so this is not to be; libmicrohttpd would abort. */
-    if (atomic_load(&suspended) > 0) {
+        usleep(POLL_US);
+    failpoint("http.stop");
+    /* A connection that is open may send one more request, which must not be suspended from here
+     * on: libmicrohttpd would abort. */
+    atomic_store(&closing, true);
+    deadline = clock_us() + CLOSE_MS * 1000u;
+    while ((atomic_load(&within) > 0 || atomic_load(&suspended) > 0) && clock_us() < deadline)
+        usleep(POLL_US);
+    if (atomic_load(&within) > 0 || atomic_load(&suspended) > 0) { /* all were woken */
         log_error("%u requests are still suspended: exiting", atomic_load(&suspended));
         _exit(EXIT_FAILURE);
     }

@@ -61,6 +61,11 @@ void watch_arm(struct http_connection *c, void (*gone)(struct request *rq));
 /* Disarms; returns whether the client had gone. */
 bool watch_disarm(struct http_connection *c);
 
+/* http.c: before and after what may suspend a request, on its pool thread. False: the service stops,
+ * and nothing may be done any more. */
+bool http_enter(void);
+void http_leave(void);
+
 /* http_reply.c: queues rq->reply, or the problem that e describes. */
 enum MHD_Result reply_queue(struct http_connection *c);
 enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bool close);

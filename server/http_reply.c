@@ -91,13 +91,11 @@ static struct MHD_Response *from_text(struct reply *r)
     return response;
 }
 
-static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
+static long next_bytes(struct http_connection *c, char *buf, size_t max)
 {
-    struct http_connection *c = cls;
     struct err e;
     long n;
 
-    (void)pos;
     /* Not an error: libmicrohttpd 0.9.75 ends the request then, and leaves the socket open until
      * something else happens to its thread. What is sent to a client that is gone ends it, too. */
     if (c->gone || auth_still(&c->rq.visitor, &e) != 0)
@@ -105,6 +103,18 @@ static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
     n = c->rq.reply.stream(&c->rq, buf, max);
     c->phase = PHASE_ANSWERED; /* also when it was suspended */
     return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+static ssize_t on_stream(void *cls, uint64_t pos, char *buf, size_t max)
+{
+    long n = MHD_CONTENT_READER_END_OF_STREAM;
+
+    (void)pos;
+    if (!http_enter())
+        return n;
+    n = next_bytes(cls, buf, max);
+    http_leave();
+    return n;
 }
 
 #define STREAM_BYTES 8192

@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 """69-stop-under-load.py [TIMES] - SIGTERM while clients come and go as fast as they can, and the HTTP threads are in the middle of something:
-the server leaves with status 0 each time, and what it has acknowledged is there."""
+the server leaves with status 0 each time, and what it has acknowledged is there. Also when a connection that was open asks for something
+to wait for at the last moment."""
 import http.client
+import signal
 import sys
 import threading
+import time
 
 from invariants import RESET, Ledger, row
 from preload import preload
@@ -23,6 +26,27 @@ def come_and_go(service, stop):
         except RESET:
             pass
 
+
+def asks_at_last(service):
+    """After the last answer, while the HTTP threads are about to end; and what it asks for takes a while."""
+    connection = http.client.HTTPConnection(service.host, service.port, timeout=10)
+    connection.request("GET", "/healthz")
+    connection.getresponse().read()
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.6)
+    try:
+        connection.request("POST", "/v1/groups", '{"name":"last","ranks":[0]}', {"Content-Type": "application/json"})
+        connection.getresponse().read()
+    except RESET:
+        pass
+    connection.close()
+
+
+with row("F39"), Service(workers=2, failpoints="http.stop=sleep:1000,store.before_commit=sleep:700") as service:
+    asks_at_last(service)
+    status = service.process.wait(30)
+    assert status == 0, "the server left with status %d on SIGTERM" % status
+    service.process = None
 
 with row("F39"), Service(workers=2, environment=preload("slow_epoll")) as service:
     ledger = Ledger(service)

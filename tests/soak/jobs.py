@@ -116,6 +116,23 @@ def line_of(client, made):
     return job, document
 
 
+def lines_heard(client, made, documents):
+    """What a batch was answered, the first time or again: a line that is a job stays that job; one that was put off is
+    no job yet, and may become one when it is sent again."""
+    for job, document in zip(made, documents, strict=True):
+        if "id" in document:
+            job.state = None
+            client.ledger.acknowledged(job, document["id"])
+            continue
+        client.ledger.refused(document["code"])
+        if document["status"] not in (429, 503, 507) and document["code"] != "input_failed":
+            raise Finding("wrong", "a line of a batch: %s" % document)
+        if job.id is None:
+            job.state = "failed"
+        elif document["status"] not in (429, 503):
+            raise Finding("lost", "%s is refused as a line that comes again: %s" % (job, document))
+
+
 def batch(client):
     rng, made, lines = client.rng, [], []
     for _ in range(rng.randint(2, 24)):
@@ -132,19 +149,10 @@ def batch(client):
     answers = send_batch(client, key, body, wait)
     if answers is None:
         return
-    for job, document in zip(made, answers, strict=True):
-        if "id" in document:
-            client.ledger.acknowledged(job, document["id"])
-            continue
-        client.ledger.refused(document["code"])
-        job.state = "failed"
-        if document["status"] not in (429, 503, 507) and document["code"] != "input_failed":
-            raise Finding("wrong", "a line of a batch: %s" % document)
-    there = [job for job in made if job.id is not None]
+    lines_heard(client, made, answers)
     if key and rng.random() < 0.3:
-        again = [d.get("id") for d in send_batch(client, key, body, 0) or ()]
-        if again and again != [job.id for job in made]:
-            raise Finding("duplicated", "batch %s: %s" % (key, again))
+        lines_heard(client, made, send_batch(client, key, body, 0))
+    there = [job for job in made if job.id is not None]
     for job in there:
         client.settle(job)
     for job in there:
