@@ -61,8 +61,8 @@ void watch_arm(struct http_connection *c, void (*gone)(struct request *rq));
 /* Disarms; returns whether the client had gone. */
 bool watch_disarm(struct http_connection *c);
 
-/* http.c: before and after what may suspend a request, on its pool thread. False: the service stops,
- * and nothing may be done any more. */
+/* http.c: before and after what may suspend a request, on its pool thread. False: the service
+ * stops, and nothing may be done any more. */
 bool http_enter(void);
 void http_leave(void);
 
