@@ -1,6 +1,7 @@
 #!/bin/sh
 # check_tables.sh - the tables that the server is built from, as it prints them, say the same as schema/openapi.yaml:
-# paths, parameters with their ranges and defaults, codes, operations, dtypes, states.
+# paths, parameters with their ranges and defaults, codes, operations, dtypes, states. And so does the notebook client,
+# web/notebook/tutti.py: operations, dtypes, parameters, codes, version.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -8,11 +9,15 @@ tables=$(mktemp)
 trap 'rm -f "$tables"' EXIT
 "$build/tutti-server" --print-tables >"$tables"
 
-/usr/bin/python3 - "$tables" schema/openapi.yaml <<'PY'
+"$build/tutti-server" --version >>"$tables"
+
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=web/notebook /usr/bin/python3 - "$tables" schema/openapi.yaml <<'PY'
+import inspect
 import re
 import shlex
 import sys
 
+import tutti
 import yaml
 
 bad = 0
@@ -36,7 +41,9 @@ def equal(what, table, document):
 
 
 rows = {}
-for line in open(sys.argv[1]):
+*printed, version = open(sys.argv[1]).read().splitlines()
+version = version.split()[-1]
+for line in printed:
     kind, rest = line.rstrip("\n").split(" ", 1)
     rows.setdefault(kind, []).append(rest)
 text = open(sys.argv[2]).read()
@@ -94,6 +101,29 @@ for row in rows["op"]:
 equal("dtypes", [r.split()[0] for r in rows["dtype"]], schemas["Dtype"]["enum"])
 equal("job states", [r.split()[1] for r in rows["state"] if r.startswith("job")], schemas["JobState"]["enum"])
 equal("worker states", [r.split()[1] for r in rows["state"] if r.startswith("worker")], schemas["WorkerState"]["enum"])
+
+# The client. What a row of ops.def says of who gives and gets, and of shapes; each row a method of groups and of ranks.
+rank_words = {"ROOT": "root", "EACH": "each", "NOBODY": "nobody", "SRC": "src", "DST": "dst"}
+ops = {}
+for row in re.findall(r"^OP\((.*?)\)$", open("schema/ops.def").read(), re.M):
+    name, _, _, gives, gets, dim, _, adjoint, sentence = (cell.strip() for cell in row.split(",", 8))
+    ops[name] = (name, rank_words[gives], rank_words[gets], dim.lower(), adjoint != "none", sentence.strip('"'))
+differ("operation of the client", ops, tutti.OPS)
+for name in set(ops) & set(tutti.OPS):
+    equal("operation " + name + " of the client", ops[name], tuple(tutti.OPS[name]))
+    for owner in (tutti.Group, tutti.Rank, tutti.Batch):
+        differ(owner.__name__, {name}, {name} & set(dir(owner)))
+dtypes = {name: (descr, other) for name, descr, other in
+          re.findall(r'^DTYPE\((\w+),.*?"(\w*)",\s*"(\w+)"', open("schema/dtypes.def").read(), re.M)}
+differ("dtype of the client", dtypes, tutti.DTYPES)
+for name, (descr, other) in dtypes.items():
+    equal("dtype " + name + " of the client", (descr or "u2", other), (tutti._WIRE_TYPES[name].str[1:], tutti.DTYPES[name][1]))
+differ("code of the client", {code for code in tutti.ERRORS if code in schemas["Code"]["enum"]}, tutti.ERRORS)
+# What the client sends of a job's parameters; the rest it says with headers and bodies.
+told = {"dtype", "shape", "wait", "data", "op", "group", "format", "view", "inputs"}
+differ("parameter of the client", set(schemas["NewJob"]["properties"]) - told,
+       set(inspect.signature(tutti.Group.all_to_all).parameters) - {"self", "inputs", "group", "keep", "async_", "dtype"} | {"src", "dst", "axis"})
+equal("version", version, tutti.__version__)
 
 # Links inside the document lead somewhere.
 for ref in set(re.findall(r'\$ref: "?#/([\w/.-]+)"?', text)):

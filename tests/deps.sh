@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, test, lint, fuzz, valgrind, rocm that are missing; silent
+# deps.sh SET... - installs the Debian packages of the sets build, demo, test, torch, lint, fuzz, valgrind, rocm that are missing; silent
 # and without network when none is.
 set -eu
 
@@ -11,8 +11,9 @@ for set; do
         [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
-        packages="$packages python3-requests python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
-    lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml" ;;
+        packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
+    torch) packages="$packages python3-torch" ;;
+    lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy" ;;
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
     valgrind) packages="$packages valgrind" ;;
     rocm) packages="$packages libamdhip64-dev" ;;

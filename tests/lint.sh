@@ -1,5 +1,5 @@
 #!/bin/bash
-# lint.sh - what a machine can say about the source: format, static analysis, shell scripts, rooms, lengths.
+# lint.sh - what a machine can say about the source: format, static analysis, shell scripts, rooms, lengths, types.
 # Last line `N passed, N failed`, one for each kind of check.
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -68,5 +68,7 @@ check 'lengths' lengths
 check 'first comments' introduced
 check 'Python compiles' /usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
     "${programs[@]}"
+check 'mypy' mypy --no-error-summary --cache-dir "${BUILD:-build}/mypy" --python-executable /usr/bin/python3 \
+    --config-file web/notebook/pyproject.toml web/notebook/tutti.py
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]
