@@ -187,6 +187,19 @@ $(BUILD)/simgpu/planted: $(BUILD)/simgpu/planted.o
 simgpu: $(if $(HAVE_NCCL),$(BUILD)/simgpu/libnccl.so.2 $(BUILD)/simgpu/planted)
 	@$(if $(HAVE_NCCL),:,echo "simgpu: left out: $(NO_NCCL)")
 
+# ---- the notebook client as a wheel: a package, since a module by itself cannot say that it has types ----
+
+WHEEL := $(BUILD)/wheel/tutti-$(VERSION)-py3-none-any.whl
+
+$(WHEEL): web/notebook/tutti.py web/notebook/pyproject.toml LICENSE
+	@rm -rf $(@D)
+	@mkdir -p $(@D)/src/tutti
+	@cp web/notebook/tutti.py $(@D)/src/tutti/__init__.py
+	@touch $(@D)/src/tutti/py.typed
+	@cp LICENSE $(@D)/src
+	@sed 's/@VERSION@/$(VERSION)/' web/notebook/pyproject.toml > $(@D)/src/pyproject.toml
+	@/usr/bin/python3 -m build --wheel --no-isolation --outdir $(@D) $(@D)/src > $(@D)/log 2>&1 || { cat $(@D)/log >&2; false; }
+
 # ---- what people type ----
 
 PREFIX ?= /usr/local
@@ -196,7 +209,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
-         $(sort $(wildcard tests/notebook/client_*.py)) \
+         $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
@@ -208,8 +221,8 @@ demo: deps
 	@BUILD=$(BUILD) tests/demo.sh
 
 test:
-	@tests/deps.sh build demo test torch
-	@$(BUILD_ALL) all unit-bins simgpu
+	@tests/deps.sh build demo wheel test torch
+	@$(BUILD_ALL) all unit-bins simgpu $(WHEEL)
 	@BUILD=$(BUILD) tests/run.sh -t 900 $(UNIT_BIN) $(TESTS)
 
 # The fault matrix: each of its tests once, and a line a row.
@@ -223,6 +236,12 @@ list-tests:
 
 # What npm brings for the pages; a build does it by itself.
 web: deps $(VENDOR)
+
+# The notebook client, to be installed with pip.
+wheel:
+	@tests/deps.sh wheel
+	@$(BUILD_ALL) $(WHEEL)
+	@echo $(WHEEL)
 
 run: deps
 	@$(BUILD_ALL) all
@@ -320,5 +339,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps web demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web wheel demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
 .SECONDARY:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, test, torch, lint, fuzz, valgrind, rocm that are missing; silent
-# and without network when none is.
+# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, lint, fuzz, valgrind, rocm that
+# are missing; silent and without network when none is.
 set -eu
 
 packages=
@@ -13,6 +13,7 @@ for set; do
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
     torch) packages="$packages python3-torch" ;;
+    wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy" ;;
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
     valgrind) packages="$packages valgrind" ;;
