@@ -251,6 +251,7 @@ bench: deps
 	@tests/deps.sh test
 	@$(BUILD_ALL) all
 	@BUILD=$(BUILD) tests/bench/run.sh
+	@BUILD=$(BUILD) tests/bench/client.py
 
 # On a machine with GPUs: the suite on the real libraries, and what each operation reaches.
 check-gpu: deps
