@@ -36,7 +36,7 @@ def execute(service, directory):
     processes = []
     for rank in range(RANKS):
         environment = {**os.environ, "TUTTI_URL": "http://%s:%d" % (service.host, service.port), "RANK": str(rank),
-                       "RANKS": str(RANKS), "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1"}
+                       "PYTHONDONTWRITEBYTECODE": "1", "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen(
             ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
              "--ExecutePreprocessor.timeout=240", NOTEBOOK],
@@ -52,11 +52,13 @@ def execute(service, directory):
 def main():
     with tempfile.TemporaryDirectory(prefix="tutti-test-") as directory, Service(workers=RANKS) as service:
         printed = execute(service, directory)
-    weights = [np.array(ast.literal_eval(text.split("weights: ")[1].strip())) for text in printed]
+    weights = [np.array(ast.literal_eval(text.split("weights: ")[1].splitlines()[0])) for text in printed]
     assert all(w.tobytes() == weights[0].tobytes() for w in weights), "the ranks have different weights"
     apart = np.abs(weights[0] - single()).max()
+    assert all("{'rate': 0.5, 'by': 'rank 0'}" in text for text in printed)
+    first = next(line for line in printed[0].splitlines() if line.startswith("rank 0"))
     assert apart < 1e-6, "%g from the single process" % apart
-    print("NOTE %s; %.1e from the single process" % (printed[0].splitlines()[0], apart))
+    print("NOTE %s; %.1e from the single process" % (first, apart))
     return 0
 
 
