@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from tools import ROOT, run_facts, url_of
+from tools import ROOT, run_facts, tutti, url_of
 from service import Service
 
 NOTEBOOKS = os.path.join(ROOT, "web", "notebook")
@@ -96,6 +96,20 @@ def test_coming_from():
     megengine = [ast.literal_eval(line[2:]) for line in rows[8:12]]
     assert megengine == [((2, 16), (8, 1), 4.0)] * 4, megengine
     done.has("[10, 10, 10, 10]")
+
+
+def test_the_cells_of_the_readme():
+    with open(os.path.join(ROOT, "README.md")) as f:
+        first, second = re.findall(r"```python\n(.*?)```", f.read().split("## From a notebook")[1].split("\n## ")[0], re.S)
+    with tempfile.TemporaryDirectory(prefix="tutti-test-") as directory, Service(workers=4) as service:
+        program = first.replace("http://127.0.0.1:8080", url_of(service)).replace("world.all", "print(world.all").replace("4])", "4]))")
+        done = subprocess.run(["/usr/bin/python3", "-"], input="import sys; sys.path.insert(0, '')\n" + program, capture_output=True,
+                              text=True, cwd=directory)
+        assert (done.returncode, done.stdout) == (0, "[10, 10, 10, 10]\n"), done
+    # The second shows what there is; it is of many ranks, so it is not run, but each name in it is one.
+    owners = {"world": tutti.Group, "me": tutti.Rank, "b": tutti.Batch}
+    used = [n for n in ast.walk(ast.parse(second)) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+    assert len(used) > 8 and all(hasattr(owners[n.value.id], n.attr) for n in used if n.value.id in owners), second
 
 
 if __name__ == "__main__":
