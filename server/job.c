@@ -336,6 +336,21 @@ static struct err *copy_reason(const struct err *why)
     return copy;
 }
 
+/* Of the last attempt. Without memory there are none. */
+static struct rank_time *times_of(const struct job *j)
+{
+    const uint64_t received_ns = j->received_at_us * 1000; /* may wrap, as received_at_us may */
+    struct rank_time *t = calloc(j->record->n, sizeof *t);
+
+    for (uint32_t i = 0; t && i < j->record->n; i++) {
+        const struct job_rank_link *part = &j->links[i];
+
+        if (part->end_ns)
+            t[i] = (struct rank_time){part->start_ns - received_ns, part->end_ns - received_ns};
+    }
+    return t;
+}
+
 static void stamp(struct job *j, enum job_state from, enum job_state to)
 {
     struct job_record *r = j->record;
@@ -343,13 +358,17 @@ static void stamp(struct job *j, enum job_state from, enum job_state to)
 
     if (from == JOB_waiting)
         r->queued_us = now - j->event_us;
-    if (to == JOB_running)
+    if (to == JOB_running) {
         r->dispatch_us = now - j->event_us;
+        r->sent_us = now - j->received_at_us;
+    }
     if (to == JOB_succeeded)
         r->collective_us = (j->last_end_ns - j->first_start_ns) / 1000;
     if (job_state_terminal(to)) {
         r->total_us = now - j->received_at_us;
         r->finished_us = clock_wall_us();
+        if (from == JOB_running && !r->nothing)
+            r->times = times_of(j);
     }
     j->event_us = now;
 }

@@ -115,6 +115,7 @@ struct job_rank_link {
     struct job_rank_link *next_run, *prev_run; /* workers.c's: of what the rank's worker runs */
     uint64_t cancel_us;                        /* workers.c's: CANCEL was sent then; 0: not */
     bool answered;                             /* in this attempt: DONE, FAILED or lost */
+    uint64_t start_ns, end_ns;                 /* of its DONE, on our clock; 0: none came */
 };
 
 /* What scheduler.c keeps in a job. */
@@ -191,7 +192,8 @@ enum job_begun {
 enum job_begun job_begin(struct job *j);
 
 /* From workers.c: what became of one rank's part. What does not match the running attempt, or comes
- * twice, is dropped and counted. */
+ * twice, is dropped and counted. Times are on the worker's CLOCK_MONOTONIC, which is ours unless it
+ * lives in another time namespace or on another machine. */
 void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t start_ns,
                    uint64_t end_ns);
 void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const struct err *why);

@@ -108,6 +108,28 @@ static void duration(struct text *out, const char *name, bool happened, uint64_t
         text_null(out, name);
 }
 
+/* Of every rank; what is not known is null. */
+static void times_write(struct text *out, const struct job_record *r)
+{
+    text_array(out, "ranks");
+    for (uint32_t i = 0; r->times && i < r->n; i++) {
+        const struct rank_time *t = &r->times[i];
+
+        text_object(out, NULL);
+        text_uint(out, "rank", i);
+        text_uint(out, "world_rank", r->ranks[i]);
+        if (t->end_ns) {
+            text_double(out, "started_us", (double)t->start_ns / 1e3);
+            text_double(out, "collective_us", (double)(t->end_ns - t->start_ns) / 1e3);
+        } else {
+            text_null(out, "started_us");
+            text_null(out, "collective_us");
+        }
+        text_end_object(out);
+    }
+    text_end_array(out);
+}
+
 static void timeline_write(struct text *out, const struct job_record *r)
 {
     bool ran = r->attempts > 0, done = job_state_terminal(r->state);
@@ -120,6 +142,7 @@ static void timeline_write(struct text *out, const struct job_record *r)
     duration(out, "collective_us", r->state == JOB_succeeded, r->collective_us);
     duration(out, "total_us", done, r->total_us);
     text_time(out, "finished_at", r->finished_us);
+    times_write(out, r);
     text_end_object(out);
 }
 

@@ -71,8 +71,10 @@ static void reset_attempt(struct job *j)
     j->last_end_ns = 0;
     free(j->why);
     j->why = NULL;
-    for (uint32_t i = 0; i < j->record->n; i++)
+    for (uint32_t i = 0; i < j->record->n; i++) {
         j->links[i].answered = false;
+        j->links[i].start_ns = j->links[i].end_ns = 0;
+    }
 }
 
 /* May something of ours still give room back? */
@@ -257,6 +259,26 @@ static struct job *take_answer(uint64_t seq, uint32_t attempt, uint32_t world_ra
     return NULL;
 }
 
+#define CLOCK_SLACK_NS 1000000 /* of the moments between which a rank can have been at it */
+
+/* Puts a rank's times on our clock. Those that lie between its RUN and its DONE are on it already;
+ * of another clock only the duration is true, and its end is when DONE came: late by its way. */
+static void keep_times(struct job *j, struct job_rank_link *part, uint64_t start_ns,
+                       uint64_t end_ns)
+{
+    uint64_t now = clock_ns(), sent = j->event_us * 1000;
+    uint64_t took = end_ns > start_ns ? end_ns - start_ns : 0;
+
+    if (start_ns + CLOCK_SLACK_NS < sent || start_ns + took > now + CLOCK_SLACK_NS)
+        start_ns = now - took;
+    part->start_ns = start_ns;
+    part->end_ns = start_ns + took;
+    if (part->start_ns < j->first_start_ns)
+        j->first_start_ns = part->start_ns;
+    if (part->end_ns > j->last_end_ns)
+        j->last_end_ns = part->end_ns;
+}
+
 void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t start_ns,
                    uint64_t end_ns)
 {
@@ -266,12 +288,7 @@ void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t
     if (!j)
         return;
     j->done++;
-    if (end_ns < start_ns)
-        end_ns = start_ns;
-    if (start_ns < j->first_start_ns)
-        j->first_start_ns = start_ns;
-    if (end_ns > j->last_end_ns)
-        j->last_end_ns = end_ns;
+    keep_times(j, &j->links[rank], start_ns, end_ns);
     if (j->pending == 0)
         attempt_over(j);
 }

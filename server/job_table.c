@@ -184,8 +184,10 @@ struct job_record *job_snapshot(const struct job *j)
         free(r->error);
         free(r->outputs);
         free(r->kept);
+        free(r->times);
         r->error = NULL;
         r->outputs = r->kept = NULL;
+        r->times = NULL;
         r->state = j->shown;
         r->finished_us = r->total_us = 0;
     }

@@ -43,6 +43,7 @@ struct job_record *record_copy(const struct job_record *r)
     to->ranks = copy(r->ranks, r->n * sizeof *r->ranks, &failed);
     to->error = copy(r->error, sizeof *r->error, &failed);
     to->came_us = copy(r->came_us, r->n * sizeof *r->came_us, &failed);
+    to->times = copy(r->times, r->n * sizeof *r->times, &failed);
     to->kept = copy(r->kept, r->n * sizeof *r->kept, &failed);
     to->awaits = copy(r->awaits, r->n_awaits * sizeof *r->awaits, &failed);
     to->outputs = copy(r->outputs, r->n * sizeof *r->outputs, &failed);
@@ -60,6 +61,7 @@ void record_free(struct job_record *r)
     free(r->ranks);
     free(r->error);
     free(r->outputs);
+    free(r->times);
     free(r->kept);
     free(r->awaits);
     free(r->came_us);

@@ -12,6 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* When one rank was at it, from the moment the job was received; both 0: it has not said. */
+struct rank_time {
+    uint64_t start_ns, end_ns;
+};
+
 struct job_record {
     struct id id;
     const struct op *op;
@@ -47,13 +52,15 @@ struct job_record {
     struct err *error; /* owned; NULL unless failed or cancelled */
 
     /* The timeline: received is wall time, the others are durations from the event before. */
-    uint64_t received_us;   /* wall: the head of the request was complete */
-    uint64_t validated_us;  /* received -> checked and handed to the core */
-    uint64_t queued_us;     /* -> recorded in the database and queued */
-    uint64_t dispatch_us;   /* -> RUN sent, of the last attempt */
-    uint64_t collective_us; /* first rank's start .. last rank's end, on their clocks */
-    uint64_t total_us;      /* received -> terminal */
-    uint64_t finished_us;   /* wall; 0 until terminal */
+    uint64_t received_us;    /* wall: the head of the request was complete */
+    uint64_t validated_us;   /* received -> checked and handed to the core */
+    uint64_t queued_us;      /* -> recorded in the database and queued */
+    uint64_t dispatch_us;    /* -> RUN sent, of the last attempt */
+    uint64_t collective_us;  /* first rank's start .. last rank's end */
+    uint64_t total_us;       /* received -> terminal */
+    uint64_t sent_us;        /* received -> RUN sent, of the last attempt */
+    uint64_t finished_us;    /* wall; 0 until terminal */
+    struct rank_time *times; /* n; owned; NULL until terminal, and when it never ran */
 
     struct id *outputs; /* n tensor ids, zero where a rank gets nothing; owned; NULL until
                            succeeded. Ranks that get the same bytes name the same tensor. */

@@ -34,6 +34,7 @@ static struct {
     uint8_t shapes[2][8 * LIMIT_NDIM];
     uint8_t tensors[INPUT_BYTES * 2 * LIMIT_RANKS];
     uint8_t kept[16 * LIMIT_RANKS];
+    uint8_t times[16 * LIMIT_RANKS];
 } scratch;
 
 static void bind_shape(sqlite3_stmt *s, int at, const struct shape *shape, uint8_t *bytes)
@@ -190,6 +191,18 @@ static void bind_kept(sqlite3_stmt *s, const struct store_job_finish *m)
     bind_blob(s, 16, scratch.kept, 16 * (size_t)r->n);
 }
 
+static void bind_times(sqlite3_stmt *s, const struct job_record *r)
+{
+    bind_u64(s, 17, r->sent_us);
+    if (!r->times)
+        return;
+    for (uint32_t i = 0; i < r->n; i++) {
+        put_u64(scratch.times + 16 * i, r->times[i].start_ns);
+        put_u64(scratch.times + 16 * i + 8, r->times[i].end_ns);
+    }
+    bind_blob(s, 18, scratch.times, 16 * (size_t)r->n);
+}
+
 /* Those that are the job's own. */
 static int insert_kept(struct db *db, const struct store_job_finish *m, struct err *e)
 {
@@ -252,6 +265,7 @@ static int finish(struct store_msg *msg, struct err *e)
     bind_u64(s, 14, r->finished_us);
     bind_outputs(s, m);
     bind_kept(s, m);
+    bind_times(s, r);
     if (db_run(db, s, e) != 0)
         return -1;
     if (sqlite3_changes(db->sql) == 1)

@@ -46,7 +46,9 @@ enum column {
     COL_mask,
     COL_mask_min,
     COL_kept,
-    COL_owner
+    COL_owner,
+    COL_sent_us,
+    COL_times
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
@@ -92,6 +94,7 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->dispatch_us = column_u64(s, COL_dispatch_us);
     r->collective_us = column_u64(s, COL_collective_us);
     r->total_us = column_u64(s, COL_total_us);
+    r->sent_us = column_u64(s, COL_sent_us);
     r->finished_us = column_u64(s, COL_finished_us);
 }
 
@@ -126,6 +129,21 @@ static int read_ids(sqlite3_stmt *s, enum column col, uint32_t n, struct id **ou
         return -1;
     memcpy(*out, ids, n * sizeof **out);
     return 0;
+}
+
+/* Of jobs that ran before there was such a column: none. */
+static int read_times(sqlite3_stmt *s, struct job_record *r)
+{
+    const uint8_t *at = sqlite3_column_blob(s, COL_times);
+
+    if (!at)
+        return errno == ENOMEM ? -1 : 0;
+    if ((size_t)sqlite3_column_bytes(s, COL_times) != 16 * (size_t)r->n)
+        return -1;
+    r->times = calloc(r->n, sizeof *r->times);
+    for (uint32_t i = 0; r->times && i < r->n; i++)
+        r->times[i] = (struct rank_time){get_u64(at + 16 * i), get_u64(at + 16 * i + 8)};
+    return r->times ? 0 : -1;
 }
 
 static int read_gradient(sqlite3_stmt *s, struct job_record *r)
@@ -165,7 +183,7 @@ int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
     read_numbers(s, r);
     if (column_id(s, COL_id, &r->id) != 0 || column_ranks(s, COL_ranks, r->ranks, n, &n) != 0 ||
         read_names(s, r) != 0 || read_tensors(s, r) != 0 || read_error(s, r) != 0 ||
-        read_gradient(s, r) != 0 || read_outputs(s, r) != 0) {
+        read_gradient(s, r) != 0 || read_outputs(s, r) != 0 || read_times(s, r) != 0) {
         record_free(r);
         return store_damaged("a job", e);
     }

@@ -15,11 +15,11 @@
 #define APPLICATION_ID 0x74757474 /* "tutt", in the file's header */
 #define QUICK_BYTES (64 << 20)    /* checked at every start up to this size */
 
-static const char *const migrations[] = {embed_0001_init_sql,       embed_0002_resident_sql,
-                                         embed_0003_calls_sql,      embed_0004_backward_sql,
-                                         embed_0005_kv_sql,         embed_0006_promises_sql,
-                                         embed_0007_late_calls_sql, embed_0008_kv_size_sql,
-                                         embed_0009_key_text_sql,   embed_0010_owner_sql};
+static const char *const migrations[] = {
+    embed_0001_init_sql,       embed_0002_resident_sql, embed_0003_calls_sql,
+    embed_0004_backward_sql,   embed_0005_kv_sql,       embed_0006_promises_sql,
+    embed_0007_late_calls_sql, embed_0008_kv_size_sql,  embed_0009_key_text_sql,
+    embed_0010_owner_sql,      embed_0011_times_sql};
 #define NEWEST ((int)(sizeof migrations / sizeof migrations[0]))
 
 /* How a person looks at a database that we refuse. */

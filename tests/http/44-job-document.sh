@@ -11,6 +11,9 @@ expect_true '.id | test("^j_[0-9A-HJKMNP-TV-Z]{26}$")'
 expect_true '.timeline.received_at | test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[.][0-9]{6}Z$")'
 expect_true '.timeline | [.validated_us, .queued_us, .dispatch_us, .collective_us, .total_us] | all(type == "number" and . >= 0)'
 expect_true '.timeline | .total_us >= .collective_us and .total_us < 10000000'
+expect '.timeline.ranks | map([.rank, .world_rank])' '[[0,0],[1,1]]'
+expect_true '.timeline.ranks | all(.started_us > 0 and .collective_us >= 0)'
+expect_true '.timeline | .total_us + 1 >= (.ranks | map(.started_us + .collective_us) | max)'
 expect_true '.algbw_GBps >= 0 and .busbw_GBps >= 0'
 job=$(value .id)
 cp "$here/body" "$here/first"

@@ -19,6 +19,8 @@ static struct job_record *full_record(void)
     err_set(r->error, ERR_internal, "why");
     r->outputs = calloc(4, sizeof *r->outputs);
     r->outputs[2] = id_new();
+    r->times = calloc(4, sizeof *r->times);
+    r->times[3].end_ns = 7;
     return r;
 }
 
@@ -43,6 +45,8 @@ static void a_copy_shares_nothing(void **state)
     assert_ptr_not_equal(c->ranks, r->ranks);
     assert_ptr_not_equal(c->error, r->error);
     assert_ptr_not_equal(c->outputs, r->outputs);
+    assert_ptr_not_equal(c->times, r->times);
+    assert_int_equal(c->times[3].end_ns, 7);
     assert_memory_equal(c->ranks, r->ranks, 4 * sizeof *r->ranks);
     assert_string_equal(c->error->detail, "why");
     assert_true(id_equal(&c->outputs[2], &r->outputs[2]));

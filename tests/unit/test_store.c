@@ -68,6 +68,10 @@ static void expect_same(const struct job_record *a, const struct job_record *b)
     assert_int_equal(a->collective_us, b->collective_us);
     assert_int_equal(a->total_us, b->total_us);
     assert_int_equal(a->finished_us, b->finished_us);
+    assert_int_equal(a->sent_us, b->sent_us);
+    assert_int_equal(a->times != NULL, b->times != NULL);
+    if (a->times)
+        assert_memory_equal(a->times, b->times, a->n * sizeof *a->times);
     assert_int_equal(a->error != NULL, b->error != NULL);
     assert_int_equal(a->outputs != NULL, b->outputs != NULL);
     if (a->outputs)
@@ -110,6 +114,10 @@ static void a_finished_job_is_read_back_with_its_end(void **state)
     r->collective_us = 4;
     r->total_us = 5;
     r->finished_us = 6;
+    r->sent_us = 7;
+    r->times = calloc(3, sizeof *r->times);
+    r->times[0] = (struct rank_time){8, 9};
+    r->times[2] = (struct rank_time){UINT64_MAX - 1, UINT64_MAX};
     r->outputs = calloc(3, sizeof *r->outputs);
     r->outputs[0] = r->outputs[2] = a->id;
     store_job_finish_init(&m);
