@@ -31,7 +31,7 @@ SERVER := announce reaper options options_defaults options_values \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
           api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs \
-          api_static api_submit api_tensors api_wait api_workers job_doc \
+          api_static api_submit api_tensors api_trace api_wait api_workers job_doc trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send workers_tcp \
@@ -207,7 +207,7 @@ PREFIX ?= /usr/local
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
-         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
+         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/trace.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \

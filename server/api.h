@@ -30,6 +30,8 @@ API(api_worker_get);
 /* api_events.c */
 API(api_events);
 API(api_job_events);
+/* api_trace.c */
+API(api_trace);
 /* api_groups.c */
 API(api_group_create);
 API(api_group_list);

@@ -215,6 +215,9 @@ int job_restore_failed(struct job_record *record, const struct err *why, struct 
 
 struct job *job_find_seq(uint64_t seq);
 
+/* A copy of an unfinished job's record; NULL when there is none, or no memory. */
+struct job_record *job_copy(const struct id *id);
+
 /* Copies of unfinished jobs' records, newest first, older than `before` (zero: from the newest)
  * that keep() accepts; up to max. Any thread may ask through job_list_post in api_jobs. */
 uint32_t job_list(const struct id *before, bool (*keep)(const struct job_record *, void *),

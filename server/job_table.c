@@ -196,6 +196,14 @@ struct job_record *job_snapshot(const struct job *j)
     return r;
 }
 
+struct job_record *job_copy(const struct id *id)
+{
+    const struct job *j = job_find(id);
+
+    assert(core_here());
+    return j ? job_snapshot(j) : NULL;
+}
+
 /* ---- all of them ---- */
 
 uint32_t job_list(const struct id *before, bool (*keep)(const struct job_record *, void *),

@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE, TYPE_GROUP };
+enum type {
+    TYPE_INT,
+    TYPE_FLAG,
+    TYPE_SECONDS,
+    TYPE_TEXT,
+    TYPE_DTYPE,
+    TYPE_SHAPE,
+    TYPE_GROUP,
+    TYPE_JOBS
+};
 
 static const struct row {
     const char *name;
@@ -32,6 +41,7 @@ static const struct row {
 #define LIST_KV WHERE_LIST_KV
 #define BATCH WHERE_BATCH
 #define LINE WHERE_LINE
+#define TRACE WHERE_TRACE
 #define PARAM(name, type, where, min, max, deflt, sentence) \
     [PARAM_##name] = {#name, TYPE_##type, where, min, max, #type, deflt, sentence},
 #include "schema/params.def"
@@ -51,6 +61,7 @@ static const struct row {
 #undef LIST_KV
 #undef BATCH
 #undef LINE
+#undef TRACE
 };
 
 void params_init(struct params *p)
@@ -269,10 +280,28 @@ static int read_group(struct params *p, const struct row *r, const char *value, 
     return 0;
 }
 
+static int read_jobs(struct params *p, const struct row *r, const char *value, struct err *e)
+{
+    for (p->n_jobs = 0;; p->n_jobs++) {
+        size_t len = strcspn(value, ",");
+
+        if (p->n_jobs == r->max)
+            return err_set(e, ERR_parameter_range, "%s names at most %lld jobs", r->name,
+                           (long long)r->max);
+        if (id_parse('j', value, len, &p->jobs[p->n_jobs]) != 0)
+            return malformed(r, value, "ids of jobs with commas, as j_...,j_...", e);
+        value += len;
+        if (!*value++)
+            break;
+    }
+    p->n_jobs++;
+    return 0;
+}
+
 static int (*const readers[])(struct params *, const struct row *, const char *, struct err *) = {
     [TYPE_INT] = read_int,     [TYPE_FLAG] = read_flag,   [TYPE_SECONDS] = read_seconds,
     [TYPE_TEXT] = read_text,   [TYPE_DTYPE] = read_dtype, [TYPE_SHAPE] = read_shape,
-    [TYPE_GROUP] = read_group,
+    [TYPE_GROUP] = read_group, [TYPE_JOBS] = read_jobs,
 };
 
 int params_from_query(struct params *p, unsigned where, const char *name, const char *value,

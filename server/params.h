@@ -6,6 +6,7 @@
 #include "schema/error.h"
 #include "schema/limits.h"
 #include "schema/shape.h"
+#include "server/id.h"
 #include "server/json.h"
 
 #include <stdbool.h>
@@ -34,7 +35,8 @@ enum param_where {
     WHERE_PUT_KV = 2048,
     WHERE_LIST_KV = 4096,
     WHERE_BATCH = 8192,
-    WHERE_LINE = 16384
+    WHERE_LINE = 16384,
+    WHERE_TRACE = 32768
 };
 
 struct params_group {
@@ -51,6 +53,8 @@ struct params {
     enum dtype dtype;
     struct shape shape;
     struct params_group group;
+    uint32_t n_jobs; /* JOBS */
+    struct id jobs[LIMIT_TRACE_JOBS];
     char from_query_text[PARAM_COUNT][64]; /* as written, to find contradictions */
 };
 

@@ -62,6 +62,7 @@ static const struct route routes[] = {
           "One group rank's output."),
     ROUTE(GET, "/v1/events", api_events, NONE, 0,
           "What happens to jobs, workers and groups, as it happens."),
+    ROUTE(GET, "/v1/trace", api_trace, NONE, WHERE_TRACE, "Jobs, rank by rank, on one time axis."),
     ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters and gauges."),
     OPEN("/healthz", api_healthz, "The process answers."),
     OPEN("/readyz", api_readyz, "All ranks have joined."),

@@ -10,7 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE, TYPE_GROUP };
+enum type {
+    TYPE_INT,
+    TYPE_FLAG,
+    TYPE_SECONDS,
+    TYPE_TEXT,
+    TYPE_DTYPE,
+    TYPE_SHAPE,
+    TYPE_GROUP,
+    TYPE_JOBS
+};
 
 #define JOB WHERE_JOB
 #define TENSOR WHERE_TENSOR
@@ -27,6 +36,7 @@ enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE
 #define LIST_KV WHERE_LIST_KV
 #define BATCH WHERE_BATCH
 #define LINE WHERE_LINE
+#define TRACE WHERE_TRACE
 static const struct {
     const char *name;
     enum type type;
@@ -41,7 +51,7 @@ static const struct {
 
 #define ALL_WHERE                                                                         \
     (JOB | TENSOR | READ_JOB | LIST_JOBS | LIST | READ_TENSOR | OUTPUT | CALL | BARRIER | \
-     BACKWARD | KV | PUT_KV | LIST_KV | BATCH | LINE)
+     BACKWARD | KV | PUT_KV | LIST_KV | BATCH | LINE | TRACE)
 
 static struct params *p;
 static struct err e;
@@ -113,6 +123,8 @@ static const char *good_value(int id)
         return "int8";
     case TYPE_SHAPE:
         return "2,3";
+    case TYPE_JOBS:
+        return "j_01ARZ3NDEKTSV4RRFFQ69G5FAV,j_01ARZ3NDEKTSV4RRFFQ69G5FAW";
     default:
         return "word";
     }
@@ -411,6 +423,36 @@ static void dtypes_are_named_or_aliased(void **state)
     assert_string_equal(e.pointer, "/dtype");
 }
 
+static void jobs_are_ids_between_commas(void **state)
+{
+#define ID "j_01ARZ3NDEKTSV4RRFFQ69G5FA"
+    static const char *const bad[] = {"",
+                                      ",",
+                                      "x",
+                                      ID "V,",
+                                      "," ID "V",
+                                      ID "V,,j_1",
+                                      ID "V;" ID "W",
+                                      "t_01ARZ3NDEKTSV4RRFFQ69G5FAV"};
+    char many[30 * (LIMIT_TRACE_JOBS + 1)] = "";
+
+    (void)state;
+    assert_int_equal(alone("jobs", ID "V," ID "W"), ERR_none);
+    assert_int_equal(p->n_jobs, 2);
+    assert_int_equal(p->jobs[1].b[15] - p->jobs[0].b[15], 1);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (alone("jobs", bad[i]) != ERR_bad_parameter)
+            fail_msg("jobs=%s: %s", bad[i], err_name(e.code));
+    }
+    for (int i = 0; i < LIMIT_TRACE_JOBS; i++)
+        strcat(many, i ? "," ID "V" : ID "V");
+    assert_int_equal(alone("jobs", many), ERR_none);
+    assert_int_equal(p->n_jobs, LIMIT_TRACE_JOBS);
+    strcat(many, "," ID "V");
+    assert_int_equal(alone("jobs", many), ERR_parameter_range);
+#undef ID
+}
+
 static void shapes_are_lengths_between_commas(void **state)
 {
     static const struct {
@@ -524,6 +566,7 @@ int main(void)
         cmocka_unit_test(unknown_names_suggest_the_nearest),
         cmocka_unit_test(dtypes_are_named_or_aliased),
         cmocka_unit_test(shapes_are_lengths_between_commas),
+        cmocka_unit_test(jobs_are_ids_between_commas),
         cmocka_unit_test(groups_are_names_or_lists_of_ranks),
         cmocka_unit_test(groups_in_json_are_strings_or_lists),
         cmocka_unit_test(groups_have_a_largest),
