@@ -53,6 +53,7 @@
 #define LIMIT_WAITS_RESERVE 64 /* connections that no waiting request may take */
 #define LIMIT_PAGE 500         /* rows of a list */
 #define LIMIT_PAGE_DEFAULT 50
+#define LIMIT_GIVEN_BYTES 4096         /* of a job's inputs together, to be kept past its end */
 #define LIMIT_TRACE_JOBS 64            /* named one by one */
 #define LIMIT_TRACE_SLICES (1u << 16)  /* of all ranks of a trace's jobs: some 16 MB of text */
 #define LIMIT_INLINE_ELEMENTS 65536    /* outputs shown as JSON data unasked */

@@ -60,6 +60,8 @@ API(api_kv_delete);
 API(api_job_list);
 API(api_job_get);
 API(api_job_cancel);
+/* api_reproduce.c */
+API(api_job_reproduce);
 /* api_jobs_delete.c */
 API(api_job_delete);
 /* api_outputs.c */
@@ -153,6 +155,7 @@ struct api_facts {
     uint64_t started_us; /* wall */
     uint64_t begun_us;   /* clock_us(), which does not jump */
     uint64_t retain_us;  /* of uploads and results */
+    bool tls;            /* it is asked over TLS */
 };
 extern struct api_facts api_facts;
 

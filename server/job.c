@@ -223,6 +223,7 @@ struct ending {
     struct store_job_finish finish;
     struct core_msg recorded;
     struct job *job;
+    struct given *given;
     bool failed;
 };
 
@@ -277,6 +278,7 @@ static void on_end_recorded(struct core_msg *m)
         ended(j, x->finish.superseded);
     }
     call_end_free(&x->finish);
+    given_free(x->given);
     free(x);
 }
 
@@ -305,6 +307,7 @@ static void record_end(struct job *j)
     x->finish.record = j->record;
     x->finish.outputs = j->record->state == JOB_succeeded ? j->outputs : NULL;
     x->finish.kept = j->kept;
+    x->finish.given = x->given = given_of(j->record, j->inputs);
     call_end_fill(j, &x->finish);
     x->finish.msg.done = finish_done;
     store_post(&x->finish.msg);

@@ -13,6 +13,7 @@
 
 #include "schema/error.h"
 #include "server/core.h"
+#include "server/given.h"
 #include "server/record.h"
 #include "server/tensor.h"
 
@@ -32,8 +33,10 @@ struct job_wait {
     int rc; /* 0, or -1 with err */
     struct err err;
     struct job_record *job; /* a copy, the waiter's to free; NULL when rc is -1 */
-    bool gone;              /* job_wait_drop came first */
-    bool calls;             /* it is the call of `rank`, and not somebody who looks at the job */
+    bool wants_given;    /* set by the waiter: then given is what the job was given, its to free */
+    struct given *given; /* NULL: not all of it is there */
+    bool gone;           /* job_wait_drop came first */
+    bool calls;          /* it is the call of `rank`, and not somebody who looks at the job */
     uint32_t rank;
     bool replayed; /* an Idempotency-Key found the earlier job, which `id` names */
     struct id id;  /* the job that was asked for; of a submission, the job it became */

@@ -48,6 +48,8 @@ static void answer(struct job_wait *w, const struct job *j)
 {
     w->id = j->record->id;
     w->job = job_snapshot(j);
+    if (w->wants_given)
+        w->given = given_of(j->record, j->inputs);
     w->rc = w->job ? 0 : err_set(&w->err, ERR_no_memory, "a copy of the job's record");
     deliver(w);
 }

@@ -257,7 +257,8 @@ static int start_http(struct err *e)
                                    .backend = o->backend,
                                    .started_us = clock_wall_us(),
                                    .begun_us = clock_us(),
-                                   .retain_us = o->retain_us};
+                                   .retain_us = o->retain_us,
+                                   .tls = o->tls_cert[0] != '\0'};
     static_init();
     guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
     return http_start(&h, &program.port, e);

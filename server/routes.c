@@ -56,6 +56,8 @@ static const struct route routes[] = {
           "The gradient of a finished job."),
     ROUTE(GET, "/v1/jobs/{id}/events", api_job_events, NONE, 0,
           "One job, as it goes on; ends with it."),
+    ROUTE(GET, "/v1/jobs/{id}/reproduce", api_job_reproduce, NONE, 0,
+          "A shell script that repeats the job."),
     ROUTE(GET, "/v1/jobs/{id}/outputs", api_outputs_get, NONE, WHERE_OUTPUT,
           "Every rank's output."),
     ROUTE(GET, "/v1/jobs/{id}/outputs/{rank}", api_output_get, NONE, WHERE_OUTPUT,

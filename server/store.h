@@ -17,6 +17,7 @@
 
 #include "schema/error.h"
 #include "server/group.h"
+#include "server/given.h"
 #include "server/record.h"
 #include "server/tensor.h"
 
@@ -100,6 +101,7 @@ struct store_job_finish { /* terminal: state, error, timeline, and the outputs' 
     struct tensor *const
         *outputs; /* record->n, NULL where none, equal where shared; NULL if not succeeded */
     struct tensor *const *kept; /* record->n, as record->kept names them; NULL: none */
+    const struct given *given;  /* NULL: it is not known */
     bool unrun; /* it was never recorded, or only as calls that waited: the row is made anew */
     const uint8_t *came; /* then: record->n, who had come; NULL: nobody else may come to it */
     const struct store_key *keys;
@@ -218,6 +220,11 @@ int store_text_read(const char *key, const uint8_t *text, struct id *job, struct
  * NULL: anybody's. Returns 0, or -1 with ERR_job_unknown or ERR_store. */
 int store_job_read(const struct id *id, const struct account *scope, struct job_record **out,
                    struct err *e);
+
+/* What a finished job was given; *out is NULL when that is not known, and else the caller's.
+ * record: its own. Returns 0, or -1 with ERR_job_unknown or ERR_store. */
+int store_job_given(const struct id *id, const struct job_record *record, struct given **out,
+                    struct err *e);
 
 struct store_job_filter {
     struct id before;   /* older than this; zero: from the newest */

@@ -203,6 +203,14 @@ static void bind_times(sqlite3_stmt *s, const struct job_record *r)
     bind_blob(s, 18, scratch.times, 16 * (size_t)r->n);
 }
 
+static void bind_given(sqlite3_stmt *s, const struct given *g, uint32_t n)
+{
+    if (g && g->bytes)
+        bind_blob(s, 19, g->bytes, g->size);
+    if (g && g->ids)
+        bind_blob(s, 20, g->ids, n * sizeof *g->ids);
+}
+
 /* Those that are the job's own. */
 static int insert_kept(struct db *db, const struct store_job_finish *m, struct err *e)
 {
@@ -266,6 +274,7 @@ static int finish(struct store_msg *msg, struct err *e)
     bind_outputs(s, m);
     bind_kept(s, m);
     bind_times(s, r);
+    bind_given(s, m->given, r->n);
     if (db_run(db, s, e) != 0)
         return -1;
     if (sqlite3_changes(db->sql) == 1)

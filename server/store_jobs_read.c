@@ -116,7 +116,7 @@ static int read_error(sqlite3_stmt *s, struct job_record *r)
 }
 
 /* n ids, or NULL. */
-static int read_ids(sqlite3_stmt *s, enum column col, uint32_t n, struct id **out)
+static int read_ids(sqlite3_stmt *s, int col, uint32_t n, struct id **out)
 {
     const void *ids = sqlite3_column_blob(s, col);
 
@@ -211,6 +211,55 @@ int store_job_read(const struct id *id, const struct account *scope, struct job_
     rc = job_from_row(s, out, e);
     sqlite3_reset(s);
     return rc;
+}
+
+/* Of two columns at most one is there. */
+static int read_given(sqlite3_stmt *s, const struct job_record *r, struct given **out)
+{
+    uint64_t want = given_input_bytes(r) * given_count(r);
+    const void *bytes = sqlite3_column_blob(s, 0);
+    size_t size = (size_t)sqlite3_column_bytes(s, 0);
+    struct given *g;
+
+    *out = NULL;
+    if (sqlite3_column_type(s, 0) == SQLITE_NULL && sqlite3_column_type(s, 1) == SQLITE_NULL)
+        return 0;
+    g = calloc(1, sizeof *g);
+    if (!g)
+        return -1;
+    if (sqlite3_column_type(s, 0) == SQLITE_NULL) {
+        if (read_ids(s, 1, r->n, &g->ids) == 0)
+            *out = g;
+    } else if (size == want && (size == 0 || bytes) && (g->bytes = malloc(size + 1))) {
+        if (size > 0)
+            memcpy(g->bytes, bytes, size);
+        g->size = size;
+        *out = g;
+    }
+    if (!*out)
+        given_free(g);
+    return *out ? 0 : -1;
+}
+
+int store_job_given(const struct id *id, const struct job_record *record, struct given **out,
+                    struct err *e)
+{
+    struct db *db = store_reader(e);
+    sqlite3_stmt *s = db ? db_stmt(db, STMT_job_given, e) : NULL;
+    char text[ID_TEXT];
+    int rc;
+
+    if (!s)
+        return -1;
+    bind_id(s, 1, id);
+    rc = db_step(db, s, e);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return err_set(e, ERR_job_unknown, "there is no job %s", id_format('j', id, text));
+    rc = read_given(s, record, out);
+    sqlite3_reset(s);
+    return rc == 0 ? 0 : store_damaged("a job's inputs", e);
 }
 
 /* The statement that walks the fewest rows: by label, by a rare state, else from the newest. */

@@ -11,7 +11,7 @@ for set; do
         [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
-        packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables" ;;
+        packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
     torch) packages="$packages python3-torch" ;;
     wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy" ;;

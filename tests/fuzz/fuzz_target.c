@@ -9,7 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { TYPE_INT, TYPE_FLAG, TYPE_SECONDS, TYPE_TEXT, TYPE_DTYPE, TYPE_SHAPE, TYPE_GROUP };
+enum type {
+    TYPE_INT,
+    TYPE_FLAG,
+    TYPE_SECONDS,
+    TYPE_TEXT,
+    TYPE_DTYPE,
+    TYPE_SHAPE,
+    TYPE_GROUP,
+    TYPE_JOBS
+};
 
 static const struct {
     const char *name;
@@ -49,8 +58,8 @@ static void check_params(const struct params *p)
         }
     }
     FUZZ_CHECK(p->dtype < DTYPE_COUNT && p->shape.ndim <= LIMIT_NDIM && p->group.n <= LIMIT_RANKS &&
-                   memchr(p->group.name, 0, sizeof p->group.name),
-               "dtype, shape or group");
+                   p->n_jobs <= LIMIT_TRACE_JOBS && memchr(p->group.name, 0, sizeof p->group.name),
+               "dtype, shape, group or jobs");
 }
 
 static void find_routes(const char *path)
@@ -116,7 +125,7 @@ static void read_body(struct params *p, unsigned where, const uint8_t *bytes, si
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct fuzz_in in = {data, len};
-    unsigned where = 1u << fuzz_u8(&in) % 15;
+    unsigned where = 1u << fuzz_u8(&in) % 16;
     char *target = fuzz_line(&in, '\n'), *query;
     struct params *p = malloc(sizeof *p);
     struct err e;

@@ -180,7 +180,7 @@ def call_requests():
 
 def read_requests():
     for path in ("/", "/v1", "/healthz", "/readyz", "/openapi.yaml", "/v1/metrics", "/v1/workers", "/v1/workers/1", "/v1/events", "/v1/jobs", "/v1/jobs/j_" + ID,
-                 "/v1/jobs/j_%s/events" % ID, "/v1/jobs/j_%s/outputs" % ID, "/v1/jobs/j_%s/outputs/1" % ID, "/v1/jobs/j_%s/outputs/1?format=raw" % ID,
+                 "/v1/jobs/j_%s/events" % ID, "/v1/jobs/j_%s/reproduce" % ID, "/v1/trace", "/v1/trace?jobs=j_" + ID, "/v1/jobs/j_%s/outputs" % ID, "/v1/jobs/j_%s/outputs/1" % ID, "/v1/jobs/j_%s/outputs/1?format=raw" % ID,
                  "/v1/jobs?state=failed&op=gather&group=g&label=a&limit=3&after=j_" + ID, "/v1/jobs/j_%s?wait=1&data=1" % ID):
         yield http("GET " + path, None, "Last-Event-ID: 1-2", "Accept: */*")
         yield http("HEAD " + path)
@@ -201,9 +201,9 @@ def target():
         found = body_of(case)
         if len(line) == 3:
             yield b"\0" + line[1] + b"\n" + (found[1] if found and found[0] == "application/json" else b"{}")
-    full = "op=gather&group=0,2&dtype=f16&shape=2,3&axis=-1&src=1&dst=0&stream=3&timeout=1.5&priority=-3&label=a%20b&wait=0.25&data=1&format=npy&ttl=3"
+    full = "op=gather&group=0,2&dtype=f16&shape=2,3&axis=-1&src=1&dst=0&stream=3&timeout=1.5&priority=-3&label=a%%20b&wait=0.25&data=1&format=npy&ttl=3&last=9&jobs=j_%s,j_%s" % (ID, ID)
     names = json.dumps({"op": "gather", "group": [0, 2], "dtype": "f16", "shape": [2, 3], "axis": -1, "wait": 0.25, "label": "é", "resident": True})
-    for where in range(15):
+    for where in range(16):
         yield bytes([where]) + b"/v1/jobs?" + full.encode() + b"\n" + names.encode()
 
 
