@@ -30,15 +30,15 @@ SERVER := announce reaper options options_defaults options_values \
           text \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_outputs api_refs api_reproduce \
-          api_static api_submit api_tensors api_trace api_wait api_workers job_doc reproduce trace \
+          api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_metrics api_outputs api_refs api_reproduce \
+          api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence launch peer workers workers_door workers_frames workers_life workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
-          arena blocks durable extent given id landlock memory private_dir promise rank_list sandbox tensor user
+          arena blocks durable extent given id landlock memory metrics private_dir promise rank_list sandbox tensor user vitals
 WORKER := arena_find arena_map backends copy dial link mask proof reduce reduce_avx2 sandbox serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
@@ -207,7 +207,7 @@ PREFIX ?= /usr/local
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
-         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
+         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \

@@ -21,7 +21,9 @@
 API(api_v1);      /* GET /v1 */
 API(api_healthz); /* GET /healthz: the process answers */
 API(api_readyz);  /* GET /readyz: all ranks joined, database and arena open; else 503 */
-API(api_metrics); /* GET /v1/metrics: JSON counters */
+/* api_metrics.c */
+API(api_metrics);
+API(api_prometheus);
 /* api_static.c */
 API(api_static); /* the files of static.def */
 /* api_workers.c */

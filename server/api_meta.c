@@ -1,8 +1,6 @@
-/* api_meta.c - what the service is and how it does. */
-#include "schema/clock.h"
+/* api_meta.c - what the service is, and whether it serves. */
 #include "schema/op.h"
 #include "server/durable.h"
-#include "server/events.h"
 #include "server/api.h"
 #include "server/workers.h"
 
@@ -135,59 +133,4 @@ int api_readyz(struct request *rq, struct err *e)
         return -1;
     text_raw(&rq->reply.text, "ready\n", 6);
     return reply_text(rq, 200, "text/plain; charset=utf-8");
-}
-
-static void jobs_write(struct text *t)
-{
-    struct job_counts c;
-
-    job_counts(&c);
-    text_object(t, "jobs");
-    text_uint(t, "waiting", c.waiting);
-    text_uint(t, "queued", c.queued);
-    text_uint(t, "running", c.running);
-    text_uint(t, "succeeded", c.succeeded);
-    text_uint(t, "failed", c.failed);
-    text_uint(t, "cancelled", c.cancelled);
-    text_uint(t, "retried", c.retried);
-    text_uint(t, "late_answers", c.late);
-    text_end_object(t);
-}
-
-int api_metrics(struct request *rq, struct err *e)
-{
-    struct text *t = &rq->reply.text;
-    struct extent_usage u;
-    uint32_t open, most;
-    uint64_t too_slow;
-
-    (void)e;
-    http_connections(&open, &most, &too_slow);
-    extent_usage(&u);
-    text_object(t, NULL);
-    text_uint(t, "uptime_us", clock_us() - api_facts.begun_us);
-    jobs_write(t);
-    text_object(t, "arena");
-    text_uint(t, "size_bytes", u.arena_bytes);
-    text_uint(t, "used_bytes", u.used_bytes);
-    text_uint(t, "free_bytes", u.free_bytes);
-    text_uint(t, "largest_free_bytes", u.largest_free_bytes);
-    text_uint(t, "reserved_bytes", u.reserved_bytes);
-    text_uint(t, "extents", u.extents);
-    text_end_object(t);
-    text_uint(t, "tensors", tensor_count());
-    text_uint(t, "json_bytes", body_json_bytes());
-    text_uint(t, "event_streams", events_readers());
-    text_uint(t, "waits", http_waits());
-    text_object(t, "connections");
-    text_uint(t, "open", open);
-    text_uint(t, "most", most);
-    text_uint(t, "too_slow", too_slow);
-    text_end_object(t);
-    text_object(t, "workers");
-    text_uint(t, "ready", workers_ready_count());
-    text_uint(t, "world_size", group_world_size());
-    text_end_object(t);
-    text_end_object(t);
-    return reply_json(rq, 200);
 }

@@ -50,7 +50,9 @@ void worker_doc_write(struct text *t, const struct worker_info *w)
     text_uint(t, "jobs_done", w->jobs_done);
     text_uint(t, "jobs_failed", w->jobs_failed);
     text_uint(t, "restarts", w->restarts);
+    text_uint(t, "losses", w->losses);
     text_uint(t, "busy_us", w->busy_us);
+    text_uint(t, "moved_bytes", w->moved_bytes);
     text_uint(t, "heartbeat_age_us", w->heartbeat_age_us);
     text_end_object(t);
     text_end_object(t);

@@ -2,6 +2,7 @@
 #include "server/call_parts.h"
 #include "server/group.h"
 #include "server/job_parts.h"
+#include "server/metrics.h"
 #include "server/rank_list.h"
 #include "server/workers.h"
 #include "schema/clock.h"
@@ -190,6 +191,9 @@ static void take_part(struct gather *g, struct call *c, bool own)
 
     g->came[c->rank] = true;
     g->n_came++;
+    if (own)
+        metrics_call_opened(g->wanted);
+    metrics_call_came();
     me->missing = c->missing;
     say(c, me->said);
     if (c->key[0])

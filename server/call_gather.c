@@ -3,6 +3,7 @@
 #include "server/backward.h"
 #include "server/call_parts.h"
 #include "server/job_parts.h"
+#include "server/metrics.h"
 #include "server/rank_list.h"
 #include "server/scheduler.h"
 #include "server/group.h"
@@ -62,6 +63,7 @@ void gather_pass(struct gather *g, uint32_t rank, struct call_key *key, struct j
 void gather_end(struct gather *g, enum job_state to, const struct err *why)
 {
     core_timer_clear(&g->deadline);
+    metrics_call_closed(g->wanted - g->n_came);
     g->over = true;
     g->series->open--;
     job_move(g->job, to, why); /* recorded as it stands, by call_end_fill */
@@ -291,6 +293,7 @@ static void record(struct gather *g)
     }
     j->awaits = (uint32_t)left;
     g->whole = true;
+    metrics_call_closed(0);
     store_job_insert_init(&g->insert);
     g->insert.record = j->record;
     g->insert.inputs = j->inputs;

@@ -1,7 +1,10 @@
 /* http_reply.c - a reply becomes a response: text and tensors are sent from where they lie. */
 #include "server/auth.h"
 #include "server/http_internal.h"
+#include "server/metrics.h"
 #include "server/problem.h"
+#include "server/routes.h"
+#include "schema/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -159,6 +162,8 @@ enum MHD_Result reply_queue(struct http_connection *c)
     c->phase = PHASE_ANSWERED;
     if (!response)
         return MHD_NO; /* out of memory: the connection closes */
+    metrics_request(route_number(c->rq.route), c->rq.method == METHOD_HEAD, r->status,
+                    clock_us() - c->rq.received_at_us);
     if (r->content_type[0])
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
     for (uint32_t i = 0; i < r->n_headers; i++) {
@@ -196,6 +201,7 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
     struct reply *r = &c->rq.reply;
     int after = problem_retry_after(e);
 
+    metrics_refused(e->code);
     r->stream = NULL;
     text_fini(&r->text);
     parts_fini(&r->parts);

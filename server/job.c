@@ -3,6 +3,7 @@
 #include "server/job.h"
 #include "server/call.h"
 #include "server/job_parts.h"
+#include "server/metrics.h"
 #include "server/promise.h"
 #include "server/scheduler.h"
 #include "server/store.h"
@@ -251,6 +252,7 @@ static void ended(struct job *j, bool superseded)
     else if (j->record->state == JOB_succeeded)
         job_outputs_publish(j);
     job_show(j, j->record->state);
+    metrics_job_ended(j->record);
     /* First the space, then the answer: its reader's next request finds the arena free. */
     job_outputs_drop(j);
     job_inputs_drop(j);

@@ -3,6 +3,8 @@
 #include "schema/op.h"
 #include "schema/state.h"
 #include "server/api.h"
+#include "server/metrics.h"
+#include "server/prometheus.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,12 +67,15 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/events", api_events, NONE, 0,
           "What happens to jobs, workers and groups, as it happens."),
     ROUTE(GET, "/v1/trace", api_trace, NONE, WHERE_TRACE, "Jobs, rank by rank, on one time axis."),
-    ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters and gauges."),
+    ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters, rates and percentiles."),
+    ROUTE(GET, "/metrics", api_prometheus, NONE, 0, "All metrics, for Prometheus."),
     OPEN("/healthz", api_healthz, "The process answers."),
     OPEN("/readyz", api_readyz, "All ranks have joined."),
 };
 
 #define ROUTES (sizeof routes / sizeof routes[0])
+
+_Static_assert(ROUTES < METRICS_ROUTES, "a place for each, and one for requests without a route");
 
 static const char *const method_names[METHOD_COUNT] = {
     [METHOD_GET] = "GET",     [METHOD_HEAD] = "HEAD",     [METHOD_POST] = "POST",
@@ -86,6 +91,11 @@ const char *method_name(enum method m)
 const struct route *route_at(size_t i)
 {
     return i < ROUTES ? &routes[i] : NULL;
+}
+
+uint32_t route_number(const struct route *r)
+{
+    return r ? (uint32_t)(r - routes) : METRICS_ROUTES - 1;
 }
 
 static int hex(char c)
@@ -189,4 +199,5 @@ void routes_print_tables(void)
         printf("state job %s\n", job_state_name((enum job_state)s));
     for (int s = 0; s < WORKER_STATE_COUNT; s++)
         printf("state worker %s\n", worker_state_name((enum worker_state)s));
+    prometheus_print_table();
 }

@@ -29,6 +29,9 @@ int route_find(enum method method, const char *path, const struct route **out,
 /* Row i, or NULL past the last: for tests. */
 const struct route *route_at(size_t i);
 
+/* The i of route_at; of none (NULL): METRICS_ROUTES - 1. */
+uint32_t route_number(const struct route *r);
+
 const char *method_name(enum method m);
 
 /* route, param, error, op, dtype, state: one line a row, for tests/check_tables.sh. */

@@ -1,9 +1,11 @@
 /* store_commit.c - group commit and checkpoints: what the one writing thread does. */
 #include "server/store_internal.h"
 
+#include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/log.h"
 #include "server/extent.h"
+#include "server/metrics.h"
 
 #include <errno.h>
 #include <time.h>
@@ -208,8 +210,18 @@ static void answer_unknown(struct store_msg *first, const struct err *why)
     _exit(EXIT_UNKNOWN);
 }
 
+static uint32_t count(const struct store_msg *first)
+{
+    uint32_t n = 0;
+
+    for (const struct store_msg *m = first; m; m = m->next)
+        n++;
+    return n;
+}
+
 static void settle(struct store_msg *first)
 {
+    uint64_t begun = clock_us();
     static bool told; /* once, not for every request while the disk is full */
     struct err e = {0};
     enum fate fate = transact(first, &e);
@@ -217,6 +229,7 @@ static void settle(struct store_msg *first)
     if (fate == FATE_REFUSED && !told)
         log_error("%s", e.detail);
     told = fate == FATE_REFUSED;
+    metrics_commit(fate == FATE_DONE, count(first), clock_us() - begun);
     if (fate == FATE_DONE) {
         answer(first, NULL);
     } else if (fate == FATE_REFUSED) {

@@ -52,12 +52,20 @@ void worker_heard(struct worker *w)
     __atomic_store_n(&w->heard_us, clock_us(), __ATOMIC_RELAXED);
 }
 
-void worker_count_job(struct worker *w, bool done, uint64_t busy_us)
+void worker_count_job(struct worker *w, bool done, uint64_t busy_us, uint64_t moved_bytes)
 {
     pthread_mutex_lock(&lock);
     w->info.jobs_done += done;
     w->info.jobs_failed += !done;
     w->info.busy_us += busy_us;
+    w->info.moved_bytes += moved_bytes;
+    pthread_mutex_unlock(&lock);
+}
+
+void worker_count_loss(struct worker *w)
+{
+    pthread_mutex_lock(&lock);
+    w->info.losses++;
     pthread_mutex_unlock(&lock);
 }
 

@@ -77,7 +77,9 @@ struct worker_info {
     struct worker_gpu gpu;
     uint64_t resident_bytes; /* of tensors on its device */
     uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;
-    uint64_t busy_us; /* spent in collectives */
+    uint64_t busy_us;     /* spent in collectives */
+    uint64_t moved_bytes; /* that it gave and got */
+    uint64_t losses;      /* times that who held the rank was lost */
 };
 
 /* Any thread (a copy under the mutex named in ARCHITECTURE.md). Fills out[0..world_size). */

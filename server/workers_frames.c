@@ -5,6 +5,17 @@
 
 #include <stdio.h>
 
+/* What the rank gave and got. */
+static uint64_t moved_by(const struct job_rank_link *part)
+{
+    const struct job_record *r = part->job->record;
+    uint32_t rank = (uint32_t)(part - part->job->links);
+    uint64_t size = dtypes[r->dtype].size_bytes;
+
+    return (record_gives(r, rank) ? shape_count(&r->in_shape) * size : 0) +
+           (record_gets(r, rank) ? shape_count(&r->out_shape) * size : 0);
+}
+
 static void on_done(struct worker *w, const struct frame_done *f)
 {
     uint64_t busy_ns = f->end_ns > f->start_ns ? f->end_ns - f->start_ns : 0;
@@ -15,7 +26,7 @@ static void on_done(struct worker *w, const struct frame_done *f)
         job_count_late();
         return;
     }
-    worker_count_job(w, true, busy_ns / 1000);
+    worker_count_job(w, true, busy_ns / 1000, moved_by(part));
     worker_answered(w, part);
     job_rank_done(f->job, f->attempt, w->info.rank, f->start_ns, f->end_ns);
     scheduler_next();
@@ -37,7 +48,7 @@ static void on_failed(struct worker *w, struct frame_failed *f)
             *c = '?';
     }
     err_set(&why, err_find(f->code), "%s", f->detail);
-    worker_count_job(w, false, 0);
+    worker_count_job(w, false, 0, 0);
     part->job->comm->broken = true;
     worker_answered(w, part);
     job_rank_failed(f->job, f->attempt, w->info.rank, &why);

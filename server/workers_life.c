@@ -106,6 +106,7 @@ void worker_lose(struct worker *w, const char *how)
     if (w->info.state == WORKER_absent || w->info.state == WORKER_stopping)
         return;
     snprintf(w->how, sizeof w->how, "%s", how);
+    worker_count_loss(w);
     core_timer_clear(&w->beat);
     core_timer_clear(&w->kill);
     core_timer_clear(&w->say);

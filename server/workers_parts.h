@@ -46,7 +46,8 @@ extern struct workers workers;
 void worker_state(struct worker *w, enum worker_state s);
 void worker_introduced(struct worker *w, uint64_t epoch, bool tcp, const struct frame_hello *hello);
 void worker_heard(struct worker *w);
-void worker_count_job(struct worker *w, bool done, uint64_t busy_us);
+void worker_count_job(struct worker *w, bool done, uint64_t busy_us, uint64_t moved_bytes);
+void worker_count_loss(struct worker *w);
 void worker_count_restart(struct worker *w);
 void worker_count_resident(struct worker *w, int64_t change); /* INT64_MIN: to 0 */
 

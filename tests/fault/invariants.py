@@ -22,6 +22,7 @@ import numpy as np
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS, os.path.join(TESTS, "conformance")]
+import exposition
 import formats
 import reference
 from service import alive, until
@@ -166,6 +167,21 @@ class Ledger:
             listed = sum(j["state"] == state and self.service.started <= ended_at(j) < time.time() + 60 for j in jobs)
             gone = counts[state] - listed
             assert 0 <= gone <= self.service.jobs_deleted, (state, listed, counts, self.service.jobs_deleted)
+        self.exposition_adds_up(counts)
+
+    def exposition_adds_up(self, counts):
+        """The same for Prometheus: every histogram in itself, and together with the counters."""
+        families = exposition.read(self.service.get("/metrics").body.decode())
+        value = lambda name, **labels: families["tutti_" + name].total(**labels)
+        for state in ("succeeded", "failed", "cancelled"):
+            assert value("jobs_total", state=state) == counts[state], (state, counts)
+        for state in ("waiting", "queued", "running"):
+            assert value("jobs_unfinished", state=state) == counts[state], (state, counts)
+        measured = exposition.series(families["tutti_job_duration_seconds"])
+        assert sum(count for _, _, count in measured.values()) == value("jobs_total"), measured
+        collective = exposition.series(families["tutti_job_collective_seconds"])
+        assert sum(count for _, _, count in collective.values()) == counts["succeeded"], collective
+        assert value("calls_waiting") <= counts["waiting"] and (value("ranks_missing") > 0) == (value("calls_waiting") > 0)
 
     def nothing_held(self):
         """Descriptors are as many as when it could serve first, but for the database's, which every thread opens; shared
