@@ -1,9 +1,10 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, lint, fuzz, valgrind, rocm that
-# are missing; silent and without network when none is.
+# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, lint, fuzz, valgrind, rocm, metrics
+# that are missing; silent and without network when none is. A package that would start a service of its own is not
+# installed, but unpacked into build/unpacked.
 set -eu
 
-packages=
+packages='' services=''
 for set; do
     case $set in
     build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev"
@@ -18,6 +19,7 @@ for set; do
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
     valgrind) packages="$packages valgrind" ;;
     rocm) packages="$packages libamdhip64-dev" ;;
+    metrics) services="$services prometheus" ;;
     *)
         echo "deps.sh: no set \"$set\"" >&2
         exit 2
@@ -26,7 +28,7 @@ for set; do
 done
 
 if ! command -v dpkg-query >/dev/null; then
-    echo "deps: this is no Debian; have ready what these packages bring:$packages" >&2
+    echo "deps: this is no Debian; have ready what these packages bring:$packages$services" >&2
     exit 0
 fi
 missing=
@@ -36,7 +38,12 @@ for package in $packages; do
     *) missing="$missing $package" ;;
     esac
 done
-[ -n "$missing" ] || exit 0
+unpacked=$(cd "$(dirname "$0")/.." && pwd)/build/unpacked
+wanted=
+for package in $services; do
+    command -v "$package" >/dev/null || [ -d "$unpacked/$package" ] || wanted="$wanted $package"
+done
+[ -n "$missing$wanted" ] || exit 0
 
 as_root=
 if [ "$(id -u)" -ne 0 ]; then
@@ -46,14 +53,33 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
     as_root=sudo
 fi
-echo "deps: installing$missing"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-# The names are words on purpose.
-# shellcheck disable=SC2086
-if ! { $as_root apt-get -qq update &&
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $missing; } \
-    </dev/null >"$log" 2>&1; then
-    cat "$log" >&2
-    exit 1
+new=$(mktemp -d)
+trap 'rm -rf "$log" "$new"' EXIT
+
+# logged COMMAND...: shows what it said only when it fails, which is the end
+logged() {
+    "$@" </dev/null >"$log" 2>&1 || {
+        cat "$log" >&2
+        exit 1
+    }
+}
+
+# unpack PACKAGE: its files, and nothing of it is started
+unpack() {
+    (cd "$new" && apt-get -qq download "$1" && dpkg-deb -x ./"$1"_*.deb "$1")
+    mkdir -p "$unpacked"
+    mv "$new/$1" "$unpacked/"
+}
+
+logged $as_root apt-get -qq update
+if [ -n "$missing" ]; then
+    echo "deps: installing$missing"
+    # The names are words on purpose.
+    # shellcheck disable=SC2086
+    logged $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y $missing
 fi
+for package in $wanted; do
+    echo "deps: unpacking $package"
+    logged unpack "$package"
+done
