@@ -54,6 +54,19 @@ bool op_takes_peers(const struct op *op)
     return op->in == PARTY_SRC;
 }
 
+const char *const *op_parameter_names(const struct op *op)
+{
+    static const char *const none[] = {NULL}, *const axis[] = {"axis", NULL},
+                             *const axes[] = {"split_axis", "concat_axis", NULL},
+                             *const peers[] = {"src", "dst", NULL};
+
+    if (op_takes_axis(op))
+        return axis;
+    if (op_takes_two_axes(op))
+        return axes;
+    return op_takes_peers(op) ? peers : none;
+}
+
 static bool is_party(enum party party, const struct op_params *p, uint32_t r)
 {
     switch (party) {

@@ -81,6 +81,9 @@ bool op_takes_axis(const struct op *op);     /* `axis`: GROW, SHRINK */
 bool op_takes_two_axes(const struct op *op); /* `split_axis`, `concat_axis`: SHUFFLE */
 bool op_takes_peers(const struct op *op);    /* `src`, `dst` */
 
+/* Their names, and NULL behind the last. Static storage. */
+const char *const *op_parameter_names(const struct op *op);
+
 /* Does group rank r give an input, get an output? */
 bool op_gives(const struct op *op, const struct op_params *p, uint32_t r);
 bool op_gets(const struct op *op, const struct op_params *p, uint32_t r);

@@ -38,15 +38,39 @@ static void limits_write(struct text *t)
     text_end_object(t);
 }
 
+/* What a client needs to know of an operation to ask for it, and to show what it did. */
+static void op_write(struct text *t, const struct op *op)
+{
+    static const char *const parties[] = {[PARTY_EACH] = "all",
+                                          [PARTY_ROOT] = "root",
+                                          [PARTY_SRC] = "src",
+                                          [PARTY_DST] = "dst",
+                                          [PARTY_NOBODY] = "none"};
+    struct err unused;
+
+    text_object(t, NULL);
+    text_string(t, "name", op->name);
+    text_string(t, "sentence", op->sentence);
+    text_string(t, "gives", parties[op->in]);
+    text_string(t, "gets", parties[op->out]);
+    text_array(t, "parameters");
+    for (const char *const *name = op_parameter_names(op); *name; name++)
+        text_string(t, NULL, *name);
+    text_end_array(t);
+    text_array(t, "dtypes");
+    for (int d = 0; d < DTYPE_COUNT; d++)
+        if (op_check_dtype(op, (enum dtype)d, &unused) == 0)
+            text_string(t, NULL, dtypes[d].name);
+    text_end_array(t);
+    text_bool(t, "gradient", op->adjoint != OP_none);
+    text_end_object(t);
+}
+
 static void tables_write(struct text *t)
 {
     text_array(t, "ops");
-    for (const struct op *op = ops; op < ops + OP_COUNT; op++) {
-        text_object(t, NULL);
-        text_string(t, "name", op->name);
-        text_string(t, "sentence", op->sentence);
-        text_end_object(t);
-    }
+    for (const struct op *op = ops; op < ops + OP_COUNT; op++)
+        op_write(t, op);
     text_end_array(t);
     text_array(t, "dtypes");
     for (int d = 0; d < DTYPE_COUNT; d++)

@@ -29,6 +29,24 @@ static void adjoint_gives_back_the_shape_the_op_took(void **state)
     }
 }
 
+/* The names say the same as what the row takes. */
+static void parameters_have_their_names(void **state)
+{
+    (void)state;
+    for (const struct op *op = ops; op < ops + OP_COUNT; op++) {
+        bool axis = false, axes = false, peers = false;
+
+        for (const char *const *name = op_parameter_names(op); *name; name++) {
+            axis |= strcmp(*name, "axis") == 0;
+            axes |= strcmp(*name, "split_axis") == 0;
+            peers |= strcmp(*name, "src") == 0;
+        }
+        assert_int_equal(axis, op_takes_axis(op));
+        assert_int_equal(axes, op_takes_two_axes(op));
+        assert_int_equal(peers, op_takes_peers(op));
+    }
+}
+
 static void who_got_now_gives(void **state)
 {
     (void)state;
@@ -245,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adjoint_gives_back_the_shape_the_op_took),
+        cmocka_unit_test(parameters_have_their_names),
         cmocka_unit_test(who_got_now_gives),
         cmocka_unit_test(every_row_is_found_by_its_name),
         cmocka_unit_test(the_rows_say_what_the_design_says),
