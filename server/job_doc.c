@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-static void shape_write(struct text *out, const struct shape *s)
+static void shape_write(struct text *out, const char *name, const struct shape *s)
 {
-    text_array(out, "shape");
+    text_array(out, name);
     for (uint32_t d = 0; d < s->ndim; d++)
         text_uint(out, NULL, s->dim[d]);
     text_end_array(out);
@@ -25,7 +25,7 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
     text_object(out, NULL);
     id_write(out, "tensor", 't', &t->id);
     text_string(out, "dtype", dtypes[t->dtype].name);
-    shape_write(out, &t->shape);
+    shape_write(out, "shape", &t->shape);
     text_uint(out, "size_bytes", t->size_bytes);
     text_string(out, "location", tensor_lost(t) ? "lost" : tensor_away(t) ? "device" : "arena");
     id_write(out, "job", 'j', &t->job);
@@ -72,7 +72,7 @@ void output_doc_write(struct text *out, const struct job_record *r, uint32_t ran
     text_uint(out, "rank", rank);
     id_write(out, "tensor", 't', &r->outputs[rank]);
     text_string(out, "dtype", dtypes[r->dtype].name);
-    shape_write(out, &r->out_shape);
+    shape_write(out, "shape", &r->out_shape);
     if (t && (tensor_data(t) || t->size_bytes == 0)) {
         text_name(out, "data");
         json_tensor_write(out, t);
@@ -189,6 +189,26 @@ static void awaits_write(struct text *out, const struct job_record *r)
     text_end_array(out);
 }
 
+/* As a request would say them. */
+static void parameters_write(struct text *out, const struct job_record *r)
+{
+    const struct op_params *p = &r->params;
+
+    text_object(out, "parameters");
+    if (op_takes_axis(r->op))
+        text_int(out, "axis", p->split_axis);
+    if (op_takes_two_axes(r->op)) {
+        text_int(out, "split_axis", p->split_axis);
+        text_int(out, "concat_axis", p->concat_axis);
+    }
+    if (op_takes_peers(r->op)) {
+        text_uint(out, "src", p->src);
+        text_uint(out, "dst", p->dst);
+    }
+    text_double(out, "timeout", (double)r->timeout_us / 1e6);
+    text_end_object(out);
+}
+
 void group_name_write(struct text *out, const char *name, const char *full)
 {
     char account[LIMIT_ACCOUNT_BYTES + 1];
@@ -213,6 +233,11 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
         text_uint(out, NULL, r->ranks[i]);
     text_end_array(out);
     text_string(out, "dtype", r->called && !r->shaped ? NULL : dtypes[r->dtype].name);
+    if (r->called && !r->shaped)
+        text_null(out, "input_shape");
+    else
+        shape_write(out, "input_shape", &r->in_shape);
+    parameters_write(out, r);
     if (r->called)
         calls_write(out, r);
     awaits_write(out, r);
