@@ -1,0 +1,244 @@
+/* job.js - one job: what it is, where its time went, who is missing, what came out, and what can be done with it. */
+import {announce, invalidate} from "../app.js";
+import {ask, getExact, post, remove} from "../api.js";
+import {h} from "../dom.js";
+import {clock, count, list, plural, rate, shape} from "../format.js";
+import {card, code, confirmThen, copyButton, facts, head, loading, missingNames, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
+import {bodyOf, remembered, rememberBody} from "../remember.js";
+import {go, href, route} from "../router.js";
+import {asCurl, asPython} from "../snippets.js";
+import {mayAct, tellForgotten, tellJob, watchJob} from "../state.js";
+import {describe, elements, figures, firstElements, flatten, preview} from "../tensor.js";
+import {timeline} from "../timeline.js";
+
+const RANKS = 16; // outputs that are shown unasked
+
+let here = null; // {id, job, problem, acting, firsts: Map of tensor -> elements, all}
+let unwatch = null;
+
+export const title = () => here?.job?.op ?? "Job";
+
+const over = (job) => ["succeeded", "failed", "cancelled"].includes(job.state);
+
+export function enter() {
+    const id = route.path[1];
+
+    if (here?.id === id)
+        return;
+    leave();
+    const mine = here = {id, job: null, problem: null, acting: null, firsts: new Map(), all: false};
+
+    unwatch = watchJob({id, job: changed, again: () => load(mine)});
+    load(mine);
+}
+
+export function leave() {
+    unwatch?.();
+    here = unwatch = null;
+}
+
+async function load(mine) {
+    try {
+        const job = await getExact(`v1/jobs/${encodeURIComponent(mine.id)}`);
+
+        if (mine !== here)
+            return;
+        mine.job = job;
+        mine.problem = null;
+        peek(mine);
+    } catch (e) {
+        if (mine === here && !(mine.job && e.code === "unreachable"))
+            mine.problem = e;
+    }
+    invalidate();
+}
+
+/* An event has no outputs' data: an end is looked at again. */
+function changed(job) {
+    const before = here.job;
+
+    if (before && over(before))
+        return;
+    here.job = {...job, arrived: job.arrived ?? before?.arrived, outputs: before?.outputs ?? null};
+    if (!before || before.state !== job.state)
+        announce(stateSays(job.state));
+    if (over(job))
+        load(here);
+}
+
+/* Outputs that are too large to come with the document: their first elements. */
+async function peek(mine) {
+    const wanted = [...new Map((mine.job.outputs ?? []).filter((o) => o && o.data === undefined).map((o) => [o.tensor, o])).values()];
+
+    for (const output of wanted.slice(0, RANKS)) {
+        try {
+            mine.firsts.set(output.tensor, await firstElements(output));
+        } catch (e) {
+            mine.firsts.set(output.tensor, e);
+        }
+        if (mine !== here)
+            return;
+    }
+    invalidate();
+}
+
+/* ---- what can be done ---- */
+
+async function act(name, doing) {
+    const mine = here;
+
+    mine.acting = name;
+    mine.problem = null;
+    invalidate();
+    try {
+        await doing();
+    } catch (e) {
+        mine.problem = e;
+    }
+    mine.acting = null;
+    invalidate();
+}
+
+const cancel = () => act("cancel", async () => tellJob(await post(`v1/jobs/${here.id}/cancel`)));
+
+const forget = () => act("delete", async () => {
+    const id = here.id;
+
+    await remove(`v1/jobs/${id}`);
+    tellForgotten(id);
+    announce("Job deleted");
+    go(["jobs"]);
+});
+
+/* With the inputs that this page sent; where others sent them, they are gone, and the playground has samples of their shape. */
+function again() {
+    const body = remembered(here.id);
+
+    if (!body) {
+        go(["playground"], {like: here.id});
+        return;
+    }
+    act("again", async () => {
+        const job = await post("v1/jobs", body);
+
+        rememberBody(job.id, body);
+        tellJob(job);
+        go(["jobs", job.id]);
+    });
+}
+
+/* With what it was given, if the service has kept that. */
+const showScript = () => act("script", async () => {
+    const mine = here;
+
+    mine.script = await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text();
+});
+
+/* A link would carry no token. */
+const saveTrace = () => act("trace", async () => {
+    const answer = await ask("GET", `v1/trace?jobs=${here.id}`, {accept: "*/*"});
+    const link = document.createElement("a");
+
+    link.href = URL.createObjectURL(new Blob([await answer.text()], {type: "application/json"}));
+    link.download = `${here.id}.trace.json`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    announce("Saved: open it at ui.perfetto.dev, or in chrome://tracing");
+});
+
+function actions(job) {
+    const button = (name, label, doing, what = "") => h("button", {key: name, type: "button", class: `button ${what}`, disabled: here.acting !== null, onclick: doing}, label);
+
+    return [
+        mayAct() && button("again", remembered(job.id) ? "Run again" : "Run again …", again),
+        mayAct() && !over(job) && button("cancel", here.acting === "cancel" ? "Stopping…" : "Cancel", cancel, "is-danger"),
+        mayAct() && over(job) && button("delete", "Delete", () => confirmThen("Delete this job and its outputs?", "Delete it", forget), "is-danger"),
+    ];
+}
+
+/* ---- what one sees ---- */
+
+function summary(job) {
+    const p = job.parameters ?? {};
+
+    return card("What was asked", {id: "asked"}, facts([
+        ["Operation", job.op],
+        ["Group", job.group ? h("a", {href: href(["jobs"], {group: job.group})}, job.group) : "a list of ranks", " ",
+         h("span", {class: "rank-line is-inline"}, job.ranks.slice(0, 24).map((r) => rankChip(r)), job.ranks.length > 24 ? "…" : null)],
+        ["Inputs", job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
+        ...Object.entries(p).map(([name, v]) => [name, name === "timeout" ? `${v} s` : String(v)]),
+        job.label ? ["Label", h("a", {href: href(["jobs"], {label: job.label}), class: "label"}, job.label)] : null,
+        job.seq !== undefined ? ["Called", `by its ranks, their call number ${job.seq}`] : null,
+        job.priority ? ["Priority", String(job.priority)] : null,
+        job.stream ? ["Stream", String(job.stream)] : null,
+        job.resident ? ["Outputs", "stay on their ranks' devices"] : null,
+        job.owner ? ["Owner", job.owner] : null,
+        job.parent ? ["Gradient of", h("a", {href: href(["jobs", job.parent])}, job.parent)] : null,
+        job.waits_for?.length ? ["Takes from", job.waits_for.map((id) => h("a", {key: id, href: href(["jobs", id])}, id))] : null,
+        ["Received", clock(job.timeline.received_at)],
+        job.attempts !== 1 ? ["Runs begun", count(job.attempts)] : null,
+        job.state === "succeeded" ? ["algbw, busbw", `${rate(job.algbw_GBps)}, ${rate(job.busbw_GBps)}`] : null,
+    ]));
+}
+
+function missing(job) {
+    if (job.state !== "waiting" || !job.missing?.length)
+        return null;
+    return h("div", {class: "problem is-warn", role: "status"},
+        h("p", {class: "problem-title"}, `Missing: rank${job.missing.length > 1 ? "s" : ""} ${list(missingNames(job))}`),
+        h("p", null, `${plural(job.arrived?.length ?? 0, "rank")} of ${job.ranks.length} ${job.arrived?.length === 1 ? "has" : "have"} called ${job.op}. The job begins when the last one has; `,
+          `after ${job.parameters?.timeout ?? 60} s without it, all who came are told who was missing.`));
+}
+
+function outputValues(output) {
+    if (output.data !== undefined)
+        return flatten([output.data]);
+    return here.firsts.get(output.tensor);
+}
+
+function output(o, rank, all) {
+    const values = o && outputValues(o);
+
+    return h("li", {key: rank, class: "output", vars: rankHue(rank)}, h("h3", null, all ? "Every rank" : [rankChip(rank), ` Rank ${rank}`]),
+        !o ? h("p", {class: "quiet"}, "gets nothing") : [
+            describe(o),
+            values instanceof Error ? h("p", {class: "is-warn"}, values.detail) : values ? [preview(o.shape, values), figures(values, elements(o.shape))] : h("p", {class: "quiet"}, "…"),
+        ]);
+}
+
+function outputs(job) {
+    if (!job.outputs)
+        return null;
+    const alike = job.outputs.length > 1 && job.outputs.every((o) => o && o.tensor === job.outputs[0]?.tensor);
+    const shown = alike ? job.outputs.slice(0, 1) : here.all ? job.outputs : job.outputs.slice(0, RANKS);
+
+    return card("Outputs", {id: "outputs", wide: true},
+        h("ul", {class: `outputs${alike ? " is-one" : ""}`}, shown.map((o, rank) => output(o, rank, alike))),
+        !alike && job.outputs.length > shown.length && h("button", {type: "button", class: "button", onclick: () => { here.all = true; invalidate(); }}, `Show all ${job.outputs.length} ranks`));
+}
+
+function copies(job) {
+    const body = bodyOf(job), button = (label, doing) => h("button", {key: label, type: "button", class: "button", disabled: here.acting !== null, onclick: doing}, label);
+
+    return card("The same by hand", {id: "by-hand", wide: true, actions: body && [copyButton(asCurl(body.text), "curl", "Copy as curl"), copyButton(asPython(body.text), "Python", "Copy as Python")]},
+        body ? [!body.exact && h("p", {class: "quiet"}, "The inputs are samples of the same shape: this page has not seen those of the job. The script has them, if the service kept them."), code(asCurl(body.text), "curl")]
+            : h("p", {class: "quiet"}, "Its inputs are too large to be typed; the script names them."),
+        here.script && code(here.script, "script"),
+        h("div", {class: "row"}, over(job) && [!here.script && button("Script that repeats it", showScript), button("Trace for Perfetto", saveTrace)]));
+}
+
+export function view() {
+    const job = here?.job;
+
+    if (!job)
+        return [head("Job"), here?.problem ? problemBox(here.problem) : loading(), h("p", null, h("a", {href: href(["jobs"])}, "All jobs"))];
+    return [
+        head([job.op, " ", pill(job.state)], h("span", {class: "id"}, job.id, copyButton(job.id, "id")), actions(job)),
+        problemBox(here.problem),
+        missing(job),
+        job.error && problemBox(job.error),
+        h("div", {class: "columns is-wide-left"}, card("Timeline", {id: "timeline"}, timeline(job)), summary(job)),
+        outputs(job),
+        copies(job),
+    ];
+}
