@@ -210,6 +210,7 @@ TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py 
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
+         $(if $(filter none,$(WEB)),,$(sort $(wildcard tests/browser/[0-9]*.mjs))) \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
@@ -221,7 +222,7 @@ demo: deps
 	@BUILD=$(BUILD) tests/demo.sh
 
 test:
-	@tests/deps.sh build demo wheel test torch metrics
+	@tests/deps.sh build demo wheel test torch metrics $(if $(filter none,$(WEB)),,browser)
 	@$(BUILD_ALL) all unit-bins simgpu $(WHEEL)
 	@BUILD=$(BUILD) tests/run.sh -t 900 $(UNIT_BIN) $(TESTS)
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, lint, fuzz, valgrind, rocm, metrics
-# that are missing; silent and without network when none is. A package that would start a service of its own is not
+# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, browser, metrics, lint, fuzz, valgrind,
+# rocm that are missing; silent and without network when none is. A package that would start a service of its own is not
 # installed, but unpacked into build/unpacked.
 set -eu
 
@@ -11,6 +11,7 @@ for set; do
         # Which brings what the pages use. It may have come with another package than Debian's.
         [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;
+    browser) packages="$packages chromium fonts-liberation" services="$services nginx" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
     torch) packages="$packages python3-torch" ;;

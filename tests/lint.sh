@@ -9,6 +9,8 @@ mapfile -t sources < <(git ls-files '*.c' '*.cc' '*.h' 2>/dev/null || find schem
 mapfile -t scripts < <(git grep -lE '^#!/bin/(ba)?sh|^# shellcheck shell' -- ':!*.md' 2>/dev/null || grep -rlE '^#!/bin/(ba)?sh' tests .ci)
 mapfile -t programs < <(git ls-files '*.py' 2>/dev/null || find tests web -name '*.py')
 
+mapfile -t modules < <(git ls-files '*.js' '*.mjs' 2>/dev/null || find web tests -name '*.js' -o -name '*.mjs')
+
 # check NAME COMMAND...
 check() {
     local name=$1 out
@@ -60,6 +62,14 @@ introduced() {
     done
 }
 
+# Modules, but for theme.js, which may be read as one.
+parses() {
+    command -v node >/dev/null || return 0 # a machine without npm has none
+    for file in "${modules[@]}"; do
+        node --input-type=module --check <"$file" || echo "$file"
+    done
+}
+
 check 'clang-format' formatted
 check 'cppcheck' analysed
 check 'shellcheck' shellcheck -x "${scripts[@]}"
@@ -70,5 +80,6 @@ check 'Python compiles' /usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f)
     "${programs[@]}"
 check 'mypy' mypy --no-error-summary --cache-dir "${BUILD:-build}/mypy" --python-executable /usr/bin/python3 \
     --config-file web/notebook/pyproject.toml web/notebook/tutti.py
+check 'JavaScript parses' parses
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -1,0 +1,153 @@
+#!/usr/bin/env node
+// A job from the playground to its end, in the dashboard: seen live, opened, run again, deleted; hostile words stay words.
+import {assert, clean, equal, fact, finish, go, live, open, service, sources, until} from "./lib.mjs";
+
+const s = await service();
+const page = await open({permissions: ["clipboard-read", "clipboard-write"]});
+const other = await open(); // somebody else who looks
+const HOSTILE = `<img src=x onerror="document.title='owned'"><script>alert(1)</script>`;
+let job = null;
+
+const rowOf = (p, id) => p.locator(`tr:has(a[data-job="${id}"])`);
+
+await fact("the dashboard loads, is live, and says what to do while there is no job", async () => {
+    await page.goto(`${s.url}/`);
+    await live(page);
+    await page.getByText("All 4 ranks are here.").waitFor();
+    await page.getByText("No job yet").waitFor();
+    const command = await page.locator(".empty .code code").textContent();
+    assert(command.startsWith("curl -s") && command.includes("all_reduce_sum"), command);
+});
+
+await fact("the playground knows every operation, and each one's parameters, from the service", async () => {
+    const {ops} = await s.ask("GET", "/v1");
+
+    await go(page, "#/playground");
+    const names = await page.locator('select[name="op"] option').allTextContents();
+    equal(names, ops.map((op) => op.name), "the menu");
+    for (const op of ops) {
+        await page.selectOption('select[name="op"]', op.name);
+        await page.getByText(op.sentence, {exact: true}).waitFor();
+        for (const name of ["axis", "split_axis", "concat_axis", "src", "dst"])
+            equal(await page.locator(`input[name="${name}"]`).count(), op.parameters.includes(name) ? 1 : 0, `${op.name}: ${name}`);
+        equal(await page.locator("textarea").count(), {all: 4, root: 1, src: 1, none: 0}[op.gives], `inputs of ${op.name}`);
+    }
+});
+
+await fact("it runs one, shows each rank's input beside its output, and whoever else looks sees it at once", async () => {
+    await other.goto(`${s.url}/#/jobs`);
+    await live(other);
+    await page.selectOption('select[name="op"]', "all_gather");
+    await page.selectOption('select[name="dtype"]', "int32");
+    for (let r = 0; r < 4; r++)
+        await page.fill(`textarea[name="input-${r}"]`, `[${r}, ${r * 100}]`);
+    await page.getByRole("button", {name: "Run", exact: true}).click();
+    const output = page.getByRole("group", {name: "Output of rank 3"}).locator(".elements");
+    await output.locator("span").nth(7).waitFor();
+    equal((await output.locator("span").allTextContents()).join(), "0,0,1,100,2,200,3,300", "the output");
+    job = await until("the job is on record", async () => (await s.ask("GET", "/v1/jobs")).jobs[0]);
+    await rowOf(other, job.id).getByText("succeeded").waitFor();
+});
+
+await fact("what is no JSON is said where it stands, and is not sent", async () => {
+    await page.fill('textarea[name="input-2"]', "[1, 2");
+    await page.getByText("This is no JSON").waitFor();
+    assert(await page.getByRole("button", {name: "Run", exact: true}).isDisabled(), "it can be run");
+    await page.fill('textarea[name="input-2"]', "[1, 2, 3]");
+    await page.getByRole("button", {name: "Run", exact: true}).click();
+    const problem = await s.ask("POST", "/v1/jobs", {op: "all_gather", dtype: "int32", inputs: [[0, 0], [1, 100], [1, 2, 3], [3, 300]]});
+    await page.getByRole("alert").getByText(problem.detail).waitFor(); // the service's own words
+});
+
+await fact("its timeline says where the time went, and each output what is in it", async () => {
+    await go(page, `#/jobs/${job.id}`);
+    await page.getByRole("heading", {name: "Timeline"}).waitFor();
+    equal(await page.locator(".phases b").allTextContents(), ["checked", "recorded", "in the queue", "collective", "answered"], "phases");
+    const output = page.locator(".output");
+    await output.getByText("int32").waitFor();
+    const {ranks} = (await s.ask("GET", `/v1/jobs/${job.id}`)).timeline;
+    equal(await page.locator(".lane").count(), ranks ? 4 : 0, "a lane for each rank");
+    equal(await output.locator(".figures dd").allTextContents(), ["0", "75.75", "300"], "least, mean, most");
+});
+
+await fact("copied as curl and as Python it is the request that was sent", async () => {
+    await page.getByRole("button", {name: "Copy as curl"}).click();
+    const curl = await page.evaluate(() => navigator.clipboard.readText());
+    const body = /-d '(.*)'$/s.exec(curl)[1];
+    const again = await s.ask("POST", "/v1/jobs?wait=10", JSON.parse(body));
+    equal(again.outputs[0].data, [0, 0, 1, 100, 2, 200, 3, 300], "the output");
+    await page.getByRole("button", {name: "Copy as Python"}).click();
+    assert((await page.evaluate(() => navigator.clipboard.readText())).includes("requests.post("), "no Python");
+});
+
+await fact("the script that repeats it is shown, and its trace saved", async () => {
+    const answer = await fetch(`${s.url}/v1/jobs/${job.id}/reproduce`), script = await answer.text();
+
+    await page.getByRole("button", {name: "Script that repeats it"}).click();
+    if (answer.status === 404) { // a service that has no such path is quoted
+        await page.getByRole("alert").getByText(JSON.parse(script).detail).waitFor();
+        return;
+    }
+    await page.locator(".code code", {hasText: script.split("\n")[0]}).waitFor();
+    const [saved] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", {name: "Trace for Perfetto"}).click()]);
+    equal(saved.suggestedFilename(), `${job.id}.trace.json`, "its name");
+});
+
+await fact("it is run again with the same inputs, and deleted when that is confirmed", async () => {
+    await page.getByRole("button", {name: "Run again", exact: true}).click();
+    await until("another job is shown", () => page.url().includes("#/jobs/j_") && !page.url().includes(job.id));
+    const id = page.url().split("/").at(-1);
+    await page.locator("h1").getByText("succeeded").waitFor();
+    await page.getByRole("button", {name: "Delete", exact: true}).click();
+    await page.getByRole("button", {name: "Keep it"}).click();
+    await page.getByRole("dialog").waitFor({state: "detached"});
+    equal((await s.ask("GET", `/v1/jobs/${id}`)).id, id, "the job that was kept");
+    await page.getByRole("button", {name: "Delete", exact: true}).click();
+    await page.getByRole("button", {name: "Delete it"}).click();
+    await page.getByRole("heading", {name: "Jobs", exact: true}).waitFor();
+    await until("it is gone", async () => (await s.ask("GET", `/v1/jobs/${id}`)).code === "job_unknown");
+});
+
+await fact("a label that is HTML is shown as it was written, and nothing of it runs", async () => {
+    const hostile = await s.ask("POST", "/v1/jobs?wait=10", {op: "all_reduce_sum", label: HOSTILE, inputs: [[1], [2], [3], [4]]});
+
+    for (const hash of ["#/", "#/jobs", `#/jobs/${hostile.id}`, `#/jobs?label=${encodeURIComponent(HOSTILE)}`]) {
+        await go(page, hash);
+        await page.locator(".label", {hasText: HOSTILE}).first().waitFor();
+        equal(await page.locator("img, #app script").count(), 0, "elements that it made");
+    }
+    await go(page, "#/jobs?op=<img src=x onerror=alert(1)>&search=<script>alert(1)</script>");
+    await page.locator(".problem, .empty").first().waitFor();
+    assert(!(await page.title()).includes("owned"), "the label ran");
+    const parsers = sources().filter(([, text]) => /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/.test(text));
+    equal(parsers.map(([name]) => name), [], "files that parse text as HTML or code");
+});
+
+await fact("filters and search find a job among thousands, page by page", async () => {
+    const lines = Array.from({length: 2500}, (_, i) => JSON.stringify({op: i % 2 ? "all_reduce_max" : "broadcast", label: i === 3 ? "needle in the hay" : `many ${i}`, inputs: [[1], [2], [3], [4]]}));
+    const answer = await fetch(`${s.url}/v1/jobs:batch?wait=60`, {method: "POST", headers: {"Content-Type": "application/x-ndjson"}, body: lines.join("\n")});
+    await answer.text();
+    await go(page, "#/jobs");
+    await page.locator('tr:has-text("many 2499")').waitFor();
+    const rows = await page.locator("tbody tr").count();
+    assert(rows <= 300, `${rows} rows are shown at once`);
+    await page.locator(".segments").getByText("succeeded").click();
+    await page.selectOption('select[name="op"]', "broadcast");
+    await until("only those are shown", async () => (await page.locator("tbody tr").count()) > 50 && (await page.locator('tbody tr:not(:has-text("broadcast"))').count()) === 0);
+    await page.getByRole("button", {name: "Show older"}).click();
+    await until("older ones come", async () => (await page.locator("tbody tr").count()) > 500);
+    await page.selectOption('select[name="op"]', "");
+    await page.getByLabel("Search").fill("hay NEEDLE");
+    await until("it alone is found", async () => (await page.locator("tbody tr").count()) === 1 && page.locator("tbody tr").getByText("needle in the hay").isVisible());
+    await page.getByLabel("Search").fill(job.id);
+    await page.getByLabel("Search").press("Enter");
+    await page.getByRole("heading", {name: "all_gather"}).waitFor();
+});
+
+await fact("nothing was complained of, and no request left the host", async () => {
+    clean(page, s.url, [/status of 422/, /status of 404/]); // what was wrong on purpose: shapes, a job that was deleted
+    clean(other, s.url);
+});
+
+await s.stop();
+await finish();
