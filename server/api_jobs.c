@@ -17,11 +17,18 @@ int job_failed_reply(struct request *rq, const struct job_record *r)
 {
     char id[ID_TEXT];
     struct err unknown;
+    const struct err *e = r->error;
+    int after;
 
-    if (!r->error)
+    if (!e) {
         err_set(&unknown, ERR_internal, "the job ended without a reason");
-    problem_write(&rq->reply.text, r->error ? r->error : &unknown, id_format('j', &r->id, id));
-    return reply_text(rq, err_status(r->error ? r->error->code : ERR_internal), PROBLEM_MEDIA);
+        e = &unknown;
+    }
+    after = problem_retry_after(e);
+    if (after > 0)
+        reply_header(rq, "Retry-After", "%d", after);
+    problem_write(&rq->reply.text, e, id_format('j', &r->id, id));
+    return reply_text(rq, err_status(e->code), PROBLEM_MEDIA);
 }
 
 void job_location(struct request *rq, const struct job_record *r)
