@@ -224,7 +224,7 @@ demo: deps
 test:
 	@tests/deps.sh build demo wheel test torch metrics $(if $(filter none,$(WEB)),,browser)
 	@$(BUILD_ALL) all unit-bins simgpu $(WHEEL)
-	@BUILD=$(BUILD) tests/run.sh -t 900 $(UNIT_BIN) $(TESTS)
+	@BUILD=$(BUILD) tests/run.sh -t 900 -l tests/http/answers.py $(UNIT_BIN) $(TESTS)
 
 # The fault matrix: each of its tests once, and a line a row.
 faults:
@@ -233,7 +233,7 @@ faults:
 	@BUILD=$(BUILD) tests/fault/faults.py
 
 list-tests:
-	@echo $(TESTS) $(UNIT:%=tests/unit/%.c)
+	@echo $(TESTS) tests/http/answers.py $(UNIT:%=tests/unit/%.c)
 
 # What npm brings for the pages; a build does it by itself.
 web: deps $(VENDOR)

@@ -12,7 +12,7 @@ for set; do
         [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;
     browser) packages="$packages chromium fonts-liberation" services="$services nginx" ;;
-    test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml"
+    test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml python3-jsonschema"
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
     torch) packages="$packages python3-torch" ;;
     wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;

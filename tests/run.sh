@@ -1,17 +1,19 @@
 #!/bin/bash
-# run.sh [-j JOBS] [-t SECONDS] TEST... - runs tests, a few at a time, each in a temporary directory of its
+# run.sh [-j JOBS] [-t SECONDS] [-l LAST] TEST... - runs tests, a few at a time, each in a temporary directory of its
 # own, and prints one line a test, the output of those that failed, and last `N passed, N failed`.
 #
 # A test is an executable; its exit status counts. One that prints `CASES passed failed`, and a cmocka
 # program, counts as that many; a line `NOTE text` of its output is shown also when it passes. BUILD in the environment says which binaries are tested,
-# TUTTI_TEST_KEEP a directory that gets each test's output and status.
+# TUTTI_TEST_KEEP a directory that gets each test's output and status. LAST is a test that begins when all others have
+# ended, and finds in TUTTI_TEST_RECORD what they asked servers and were answered.
 set -u
 
-jobs=3 limit=300
-while getopts j:t: option; do
+jobs=3 limit=300 last=
+while getopts j:t:l: option; do
     case $option in
     j) jobs=$OPTARG ;;
     t) limit=$OPTARG ;;
+    l) last=$OPTARG ;;
     *) exit 2 ;;
     esac
 done
@@ -27,6 +29,10 @@ shm=$work
 # Arenas belong on tmpfs, where there is one.
 [ ! -w /dev/shm ] || shm=$(mktemp -d /dev/shm/tutti-tests.XXXXXX) || shm=$work
 trap 'rm -rf "$work" "$shm"' EXIT
+if [ -n "$last" ]; then
+    export TUTTI_TEST_RECORD=$work/records
+    mkdir "$TUTTI_TEST_RECORD"
+fi
 trap 'trap - INT TERM; kill $(jobs -p) 2>/dev/null; wait; exit 130' INT TERM
 
 # count FILE STATUS: prints "passed failed"
@@ -86,6 +92,11 @@ for test; do
     number=$((number + 1))
 done
 wait
+if [ -n "$last" ]; then
+    run_one "$number" "$last" &
+    number=$((number + 1))
+    wait
+fi
 
 cat "$work"/*.count 2>/dev/null | awk -v tests="$number" '
     { p += $1; f += $2 }

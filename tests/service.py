@@ -20,6 +20,8 @@ import threading
 import time
 import weakref
 
+from recorded import record
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 with open(os.path.join(BUILD, "tutti-server"), "rb") as _program:
@@ -240,6 +242,8 @@ class Service:
         if got.will_close:
             connection.close()
             self.local.connection = None
+        record(method, path, list((headers or {}).items()), body.encode() if isinstance(body, str) else body,
+               got.status, got.getheaders(), answer.body)
         return answer
 
     def get(self, path, headers=None):

@@ -12,7 +12,8 @@ bcast() {
     fi
     rank=$1
     shift
-    curl -sS --max-time 60 -X POST -o "$here/rank$rank" -w '%{http_code}' "$@" "$url/v1/groups/world/bcast?rank=$rank" \
+    echo "/v1/groups/world/bcast?rank=$rank" >"$here/path$rank"
+    curl -sS --max-time 60 -X POST -D "$here/head$rank" -o "$here/rank$rank" -w '%{http_code}' "$@" "$url/v1/groups/world/bcast?rank=$rank" \
         >"$here/status$rank" &
 }
 

@@ -11,6 +11,7 @@ import threading
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 from bad_input_cases import CASES, ELSEWHERE
+from recorded import record
 from service import ROOT, SANITIZED, Service, until
 
 ROWS = range(1, 127)
@@ -138,6 +139,7 @@ class Driver:
             assert re.match(rb"HTTP/1\.[01] 400 ", rest), "what follows should be a 400: %r" % rest[:60]
             return
         if not case.html:
+            keep(case, self.bytes_of(case.send), status, headers, body)
             self.check_document(case, status, headers, body)
 
     def check_document(self, case, status, headers, body):
@@ -166,6 +168,14 @@ class Driver:
     def next_request(self):
         talk = Conversation(self.service, self.bytes_of(b"GET /v1 HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"), "")
         assert talk.raw.startswith(b"HTTP/1.1 200 "), "the next request fails: %r" % talk.raw[:200]
+
+
+def keep(case, sent, status, headers, body):
+    """The exchange, for tests/http/answers.py."""
+    lines = sent.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+    method, _, rest = lines[0].partition(" ")
+    asked = [tuple(text.strip() for text in line.split(":", 1)) for line in lines[1:] if ":" in line]
+    record(method, rest.rpartition(" ")[0], asked, None, status, list(headers.items()), body, case.code)
 
 
 def settled(service, tensors):

@@ -4,7 +4,8 @@ calls=/v1/groups/world/ranks
 
 # call RANK JSON [QUERY [HEADER]]: its answer is in $here/rank$1, and $! its process
 call() {
-    curl -sS -g --max-time 60 -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' ${4:+-H "$4"} \
+    echo "$calls/$1/calls${3:-}" >"$here/path$1"
+    curl -sS -g --max-time 60 -D "$here/head$1" -o "$here/rank$1" -w '%{http_code}' -H 'Content-Type: application/json' ${4:+-H "$4"} \
         -d "$2" "$url$calls/$1/calls${3:-}" >"$here/status$1" &
     callers="${callers:-} $!"
 }
@@ -20,7 +21,9 @@ calls_over() {
 answer() {
     status=$(cat "$here/status$1")
     cp "$here/rank$1" "$here/body"
-    : >"$here/head"
+    cp "$here/head$1" "$here/head"
+    method=POST path=$(cat "$here/path$1")
+    record
     expect_status "$2"
     expect "$3" "$4"
 }

@@ -2,6 +2,8 @@
 import http.client
 import json
 
+from recorded import record
+
 
 class Follower:
     """The events of a path as they come: (name, id, data)."""
@@ -10,7 +12,7 @@ class Follower:
         self.connection = http.client.HTTPConnection(service.host, service.port, timeout=timeout)
         self.connection.request("GET", path, headers={"Last-Event-ID": last} if last is not None else {})
         self.answer = self.connection.getresponse()
-        self.comments = 0
+        self.comments, self.path = 0, path
         self.last = last
 
     def __iter__(self):
@@ -27,6 +29,8 @@ class Follower:
                 data = json.loads(line[6:])
             elif not line and name:
                 self.last = id_ or self.last
+                record("GET", self.path, [], None, self.answer.status, self.answer.getheaders(),
+                       ("event: %s\ndata: %s\n\n" % (name, json.dumps(data))).encode(), name)
                 yield name, id_, data
                 name = id_ = data = None
 

@@ -16,6 +16,12 @@ here=$(mktemp -d)
 arena_dir=${TUTTI_TEST_SHM:-$here}/arena-$$
 data_dir=$here/data
 server='' url='' status='' workers='' ending=''
+# What was asked and answered, for tests/http/answers.py.
+records=''
+if [ -n "${TUTTI_TEST_RECORD:-}" ]; then
+    records=$(mktemp -d "$TUTTI_TEST_RECORD/XXXXXX")
+    echo "${0##*/}" >"$records/test"
+fi
 # Sanitizers slow everything down.
 patience=${TUTTI_TEST_PATIENCE:-30}
 
@@ -181,6 +187,19 @@ request() {
     : >"$here/body"
     status=$(curl -sS -g --path-as-is --max-time "${max_time:-60}" -X "$method" -D "$here/head" \
         -o "$here/body" -w '%{http_code}' "$@" "$url$path") || fail "$method $path: curl left with $?"
+    record "$@"
+}
+
+# record [CURL OPTION...]: keeps $method, $path and the answer, where a run asks for it: method, path, number of options,
+# options, each with a NUL behind it; then head and body as they came.
+record() {
+    [ -n "$records" ] || return 0
+    exchange=$((${exchange:-0} + 1))
+    {
+        printf '%s\0' "$method" "$path" $# "$@"
+        cat "$here/head"
+        head -c 4194304 "$here/body"
+    } >"$records/${beside:-}$exchange"
 }
 
 get() {
@@ -222,8 +241,9 @@ aside() {
     name=$1
     shift
     mkdir -p "$here/$name"
+    asides=$((${asides:-0} + 1))
     (
-        here=$here/$name
+        here=$here/$name beside=$asides.
         "$@"
         echo "$status" >"$here/status"
     ) &
