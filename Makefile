@@ -30,7 +30,7 @@ SERVER := announce reaper options options_defaults options_values \
           text \
           codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
           number \
-          api_backward api_batch api_calls api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_metrics api_outputs api_refs api_reproduce \
+          api_backward api_batch api_calls api_docs api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_metrics api_outputs api_refs api_reproduce \
           api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \

@@ -26,6 +26,9 @@ API(api_metrics);
 API(api_prometheus);
 /* api_static.c */
 API(api_static); /* the files of static.def */
+/* api_docs.c */
+API(api_error_list);
+API(api_error_page);
 /* api_workers.c */
 API(api_worker_list);
 API(api_worker_get);

@@ -171,6 +171,7 @@ static struct stream *stream_new(struct request *rq, struct err *e)
     s->reader.scope = visitor_scope(&rq->visitor);
     atomic_init(&s->refs, 1);
     text_init(&s->text);
+    s->text.up = rq->reply.text.up;
     request_state(rq, s, stream_free);
     return events_open(&s->reader, e) != 0 ? NULL : s;
 }
@@ -182,7 +183,7 @@ static int begin(struct request *rq)
     static const char hello[] = ": tutti\nretry: 1000\n\n";
     struct text rest = s->text;
 
-    text_init(&s->text);
+    s->text = (struct text){.up = rest.up};
     text_raw(&s->text, hello, sizeof hello - 1);
     if (rest.len > 0)
         text_raw(&s->text, rest.data, rest.len);

@@ -115,6 +115,16 @@ static void on_socket(void *cls, struct MHD_Connection *con, void **context,
     }
 }
 
+/* How many levels below the root of the service a target is, without its query. */
+static unsigned depth(const char *target)
+{
+    unsigned slashes = 0;
+
+    for (; *target && *target != '?'; target++)
+        slashes += *target == '/';
+    return slashes > 0 ? slashes - 1 : 0;
+}
+
 /* The raw target, before libmicrohttpd decodes it; what is returned becomes the request's context.
  */
 static void *on_target(void *cls, const char *target, struct MHD_Connection *con)
@@ -129,6 +139,7 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *con
         return NULL;
     c->mhd = con;
     c->rq.connection = c;
+    c->rq.reply.text.up = depth(target);
     c->target = strdup(target);
     c->target_rc = c->target ? guard_target(target, &c->err)
                              : err_set(&c->err, ERR_no_memory, "a request");

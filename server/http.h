@@ -112,6 +112,11 @@ int reply_stream(struct request *rq, int status, const char *content_type,
 void reply_header(struct request *rq, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The Content-Security-Policy of what is HTML, unless its handler says another. */
+#define PAGE_POLICY                                                                                \
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src " \
+    "'none'"
+
 struct http_options {
     const char *host;
     uint16_t port; /* 0: a free one */

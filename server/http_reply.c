@@ -136,6 +136,14 @@ static struct MHD_Response *make(struct http_connection *c)
     return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 }
 
+static bool says(const struct reply *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->n_headers; i++)
+        if (strcmp(r->headers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 /* No other site's page may read, embed or guess the type of an answer. What is HTML loads nothing
  * from elsewhere, stands in no frame, and tells no other site its address, in which a token may
  * stand. */
@@ -145,9 +153,8 @@ static void add_security(struct MHD_Response *response, const struct reply *r)
     MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
     if (strncmp(r->content_type, "text/html", 9) != 0)
         return;
-    MHD_add_response_header(response, "Content-Security-Policy",
-                            "default-src 'self'; base-uri 'none'; form-action 'self'; "
-                            "frame-ancestors 'none'; object-src 'none'");
+    if (!says(r, "Content-Security-Policy"))
+        MHD_add_response_header(response, "Content-Security-Policy", PAGE_POLICY);
     MHD_add_response_header(response, "X-Frame-Options", "DENY");
     MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
 }
@@ -156,7 +163,6 @@ enum MHD_Result reply_queue(struct http_connection *c)
 {
     struct reply *r = &c->rq.reply;
     struct MHD_Response *response = r->text.failed ? NULL : make(c);
-    bool cached = false;
     enum MHD_Result rc;
 
     c->phase = PHASE_ANSWERED;
@@ -166,12 +172,10 @@ enum MHD_Result reply_queue(struct http_connection *c)
                     clock_us() - c->rq.received_at_us);
     if (r->content_type[0])
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
-    for (uint32_t i = 0; i < r->n_headers; i++) {
+    for (uint32_t i = 0; i < r->n_headers; i++)
         MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
-        cached |= strcmp(r->headers[i].name, "Cache-Control") == 0;
-    }
     add_security(response, r);
-    if (!cached)
+    if (!says(r, "Cache-Control"))
         MHD_add_response_header(response, "Cache-Control", "no-store");
     if (r->close || atomic_load(&http_quiescing))
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");

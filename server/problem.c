@@ -2,12 +2,28 @@
 #include "server/problem.h"
 #include "schema/limits.h"
 
+#define UP_MOST 32 /* a target may be nothing but slashes */
+
+/* RFC 9457 has it resolved against the request's URL. Where the service is under a prefix nobody
+ * here knows, so that a path from the root would lead astray. */
+static void type_write(struct text *out, const char *code)
+{
+    text_name(out, "type");
+    if (out->up > UP_MOST) {
+        text_format(out, "\"about:blank\"");
+    } else {
+        text_format(out, "\"");
+        for (unsigned i = 0; i < out->up; i++)
+            text_raw(out, "../", 3);
+        text_format(out, "docs/errors/%s\"", code);
+    }
+    text_value_end(out);
+}
+
 void problem_write(struct text *out, const struct err *e, const char *job)
 {
     text_object(out, NULL);
-    text_name(out, "type");
-    text_format(out, "\"about:blank#%s\"", err_name(e->code));
-    text_value_end(out);
+    type_write(out, err_name(e->code));
     text_string(out, "title", err_title(e->code));
     text_uint(out, "status", (uint64_t)err_status(e->code));
     text_string(out, "detail", e->detail);

@@ -9,7 +9,8 @@
 #define PROBLEM_MEDIA "application/problem+json"
 
 /* Appends {"type","title","status","detail","code",...}; pointer, ranks, asked_bytes and free_bytes
- * where they are set. `job` ("j_...", or NULL) names the job that failed. */
+ * where they are set. The type is a link to the error's page, by out->up. `job` ("j_...", or NULL)
+ * names the job that failed. */
 void problem_write(struct text *out, const struct err *e, const char *job);
 
 /* Seconds for Retry-After, 0 when the status has none. */

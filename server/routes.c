@@ -69,6 +69,8 @@ static const struct route routes[] = {
     ROUTE(GET, "/v1/trace", api_trace, NONE, WHERE_TRACE, "Jobs, rank by rank, on one time axis."),
     ROUTE(GET, "/v1/metrics", api_metrics, NONE, 0, "Counters, rates and percentiles."),
     ROUTE(GET, "/metrics", api_prometheus, NONE, 0, "All metrics, for Prometheus."),
+    OPEN("/docs/errors", api_error_list, "The errors, with a page each."),
+    OPEN("/docs/errors/{code}", api_error_page, "What an error means, and what to do."),
     OPEN("/healthz", api_healthz, "The process answers."),
     OPEN("/readyz", api_readyz, "All ranks have joined."),
 };

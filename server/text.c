@@ -17,7 +17,7 @@ void text_init(struct text *t)
 void text_fini(struct text *t)
 {
     free(t->data);
-    *t = (struct text){0};
+    *t = (struct text){.up = t->up};
 }
 
 char *text_room(struct text *t, size_t n)

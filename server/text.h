@@ -15,7 +15,9 @@ struct text {
     char *data; /* malloc'd, NUL-terminated when not NULL */
     size_t len, cap;
     bool failed;
-    bool comma; /* a value stands before */
+    bool comma;  /* a value stands before */
+    unsigned up; /* for relative links: how many ../ lead from where it is read to the root of the
+                    service; text_fini keeps it */
 };
 
 void text_init(struct text *t);

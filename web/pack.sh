@@ -21,6 +21,10 @@ trap 'rm -f "$log"' EXIT
 }
 
 modules=$fetched/node_modules
+cp "$modules/swagger-ui-dist/swagger-ui-bundle.js" "$out/vendor/swagger-ui.js"
+cp "$modules/swagger-ui-dist/swagger-ui.css" "$out/vendor/swagger-ui.css"
+# Of its parts, as it brings them itself.
+cp "$modules/swagger-ui-dist/swagger-ui-bundle.js.LICENSE.txt" "$modules/swagger-ui-dist/LICENSE-parts"
 cp "$modules/uplot/dist/uPlot.iife.min.js" "$out/vendor/uplot.js"
 cp "$modules/uplot/dist/uPlot.min.css" "$out/vendor/uplot.css"
 

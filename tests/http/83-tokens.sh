@@ -22,7 +22,7 @@ for wrong in '' x alice alice. "alice.${root#*.}" "bob.${alice#*.}" "${alice}x" 
     expect_file "$here/none"
 done
 for scheme in "Basic ${alice}" "$alice" "Token $alice"; do
-    get /v1/workers -H "Authorization: $scheme"
+    get /v1 -H "Authorization: $scheme"
     expect_problem 401 unauthorized
     expect_file "$here/none"
 done
@@ -35,7 +35,7 @@ head -c 20000000 /dev/zero >"$here/zeros"
 upload '/v1/tensors?dtype=uint8&shape=20000000' "$raw" "$here/zeros"
 expect_problem 401 unauthorized
 # What says nothing of anybody is open.
-for path in / /healthz /readyz /openapi.yaml; do
+for path in / /docs /docs/errors /docs/errors/unauthorized /healthz /readyz /openapi.yaml; do
     get "$path"
     expect_status 200
 done

@@ -25,6 +25,14 @@ while read -r file; do
     [ -s "$here/body" ] || [ "${WEB:-npm}" = none ] || fail "$file is empty"
     [ "$(header ETag)" != "$tag" ] || fail "$file has the ETag of another"
 done <"$here/files"
+# What a page loads is there, from where the page is.
+get /docs
+sed -n 's/.*\(src\|href\)="\([^"]*\)".*/\2/p' "$here/body" >"$here/links"
+grep -q ui/docs.js "$here/links" || fail "/docs does not load its script"
+while read -r file; do
+    get "/${file#./}"
+    expect_status 200
+done <"$here/links"
 get /ui/nothing.js
 expect_problem 404 not_found
 post / '{}'

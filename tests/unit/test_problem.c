@@ -6,13 +6,14 @@
 #include <jansson.h>
 #include <string.h>
 
-static json_t *document(const struct err *e, const char *job)
+static json_t *document_at(const struct err *e, const char *job, unsigned up)
 {
     struct text out;
     json_error_t error;
     json_t *doc;
 
     text_init(&out);
+    out.up = up;
     problem_write(&out, e, job);
     assert_false(out.failed);
     doc = json_loadb(out.data, out.len, JSON_REJECT_DUPLICATES, &error);
@@ -20,6 +21,11 @@ static json_t *document(const struct err *e, const char *job)
         fail_msg("%s: %s", error.text, out.data);
     text_fini(&out);
     return doc;
+}
+
+static json_t *document(const struct err *e, const char *job)
+{
+    return document_at(e, job, 0);
 }
 
 static const char *text_of(const json_t *doc, const char *name)
@@ -62,6 +68,26 @@ static void equal_codes_have_equal_types_and_others_other_ones(void **state)
         assert_string_equal(strstr(text_of(doc, "type"), err_name(e.code)), err_name(e.code));
         json_decref(doc);
     }
+}
+
+/* It leads to the error's page from wherever the problem is read. */
+static void the_type_goes_up_to_the_root(void **state)
+{
+    static const char *const types[] = {"docs/errors/not_found", "../docs/errors/not_found",
+                                        "../../docs/errors/not_found"};
+    struct err e;
+    json_t *doc;
+
+    (void)state;
+    err_set(&e, ERR_not_found, "x");
+    for (unsigned up = 0; up < 3; up++) {
+        doc = document_at(&e, NULL, up);
+        assert_string_equal(text_of(doc, "type"), types[up]);
+        json_decref(doc);
+    }
+    doc = document_at(&e, NULL, 8000);
+    assert_string_equal(text_of(doc, "type"), "about:blank");
+    json_decref(doc);
 }
 
 static void what_is_set_is_said(void **state)
@@ -117,6 +143,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_has_a_whole_document),
         cmocka_unit_test(equal_codes_have_equal_types_and_others_other_ones),
+        cmocka_unit_test(the_type_goes_up_to_the_root),
         cmocka_unit_test(what_is_set_is_said),
         cmocka_unit_test(details_stay_json_whatever_they_quote),
         cmocka_unit_test(what_may_succeed_later_says_when),
