@@ -108,6 +108,7 @@ int api_v1(struct request *rq, struct err *e)
     static const char *const links[][2] = {
         {"workers", "v1/workers"}, {"groups", "v1/groups"},   {"tensors", "v1/tensors"},
         {"jobs", "v1/jobs"},       {"metrics", "v1/metrics"}, {"openapi", "openapi.yaml"},
+        {"docs", "docs"},
     };
     struct text *t = &rq->reply.text;
 

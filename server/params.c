@@ -481,6 +481,13 @@ const char *params_text(const struct params *p, enum param_id id)
     return params_has(p, id) ? p->text[id] : NULL;
 }
 
+void params_print_taken(unsigned where)
+{
+    for (int i = 0; i < PARAM_COUNT; i++)
+        if (rows[i].where & where)
+            printf(" %s", rows[i].name);
+}
+
 void params_print_table(void)
 {
     for (int i = 0; i < PARAM_COUNT; i++)

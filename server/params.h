@@ -84,4 +84,7 @@ const char *params_text(const struct params *p, enum param_id id); /* NULL when 
 /* The table, for --print-tables: "param op TEXT query,body ..." a line. */
 void params_print_table(void);
 
+/* " op group ...": the names that routes of `where` take. */
+void params_print_taken(unsigned where);
+
 #endif

@@ -5,6 +5,7 @@
 #include "server/api.h"
 #include "server/metrics.h"
 #include "server/prometheus.h"
+#include "server/static.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -181,14 +182,34 @@ int route_find(enum method method, const char *path, const struct route **out,
     return err_set(e, ERR_not_found, "there is no such path; /openapi.yaml lists what there is");
 }
 
+/* What each route takes and gives, as far as the tables say. */
+static void print_details(void)
+{
+    static const char *const bodies[] = {
+        [BODY_NONE] = "none",   [BODY_JSON] = "json",   [BODY_TENSORS] = "tensors",
+        [BODY_MAYBE] = "maybe", [BODY_VALUE] = "value", [BODY_LINES] = "lines",
+    };
+
+    for (size_t i = 0; i < ROUTES; i++) {
+        const struct route *r = &routes[i];
+
+        printf("body %s %s %s\n", method_names[r->method], r->pattern, bodies[r->body]);
+        printf("takes %s %s", method_names[r->method], r->pattern);
+        params_print_taken(r->where);
+        printf("\n");
+        if (r->handler == api_static)
+            printf("static %s %s\n", r->pattern, static_find(r->pattern)->type);
+        if (r->open)
+            printf("open %s %s\n", method_names[r->method], r->pattern);
+    }
+}
+
 void routes_print_tables(void)
 {
     for (size_t i = 0; i < ROUTES; i++)
         printf("route %s %s %s\n", method_names[routes[i].method], routes[i].pattern,
                routes[i].sentence);
-    for (size_t i = 0; i < ROUTES; i++)
-        if (routes[i].open)
-            printf("open %s %s\n", method_names[routes[i].method], routes[i].pattern);
+    print_details();
     params_print_table();
     for (int c = ERR_none + 1; c < ERR_COUNT; c++)
         printf("error %s %d %s\n", err_name((enum err_code)c), err_status((enum err_code)c),
@@ -202,4 +223,8 @@ void routes_print_tables(void)
     for (int s = 0; s < WORKER_STATE_COUNT; s++)
         printf("state worker %s\n", worker_state_name((enum worker_state)s));
     prometheus_print_table();
+    printf("limit ranks %d\nlimit dimensions %d\nlimit elements_shown %u\nlimit elements_json %u\n",
+           LIMIT_RANKS, LIMIT_NDIM, LIMIT_INLINE_ELEMENTS, LIMIT_JSON_ELEMENTS);
+    printf("limit key_bytes %d\nlimit idempotency_key_bytes %d\nlimit account_bytes %d\n",
+           LIMIT_KV_KEY_BYTES, LIMIT_KEY_BYTES, LIMIT_ACCOUNT_BYTES);
 }

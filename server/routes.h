@@ -34,7 +34,8 @@ uint32_t route_number(const struct route *r);
 
 const char *method_name(enum method m);
 
-/* route, param, error, op, dtype, state: one line a row, for tests/check_tables.sh. */
+/* route, body, takes, static, open, param, error, op, dtype, state, limit: one line a row, for
+ * tests/check_tables.sh. */
 void routes_print_tables(void);
 
 #endif

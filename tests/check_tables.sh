@@ -1,7 +1,8 @@
 #!/bin/sh
 # check_tables.sh - the tables that the server is built from, as it prints them, say the same as schema/openapi.yaml:
-# paths, parameters with their ranges and defaults, codes, operations, dtypes, states. And so does the notebook client,
-# web/notebook/tutti.py: operations, dtypes, parameters, codes, version.
+# paths, what each takes and in which form, parameters with their ranges and defaults, codes, operations, dtypes, states,
+# limits; and every operation has an example. And so does the notebook client, web/notebook/tutti.py: operations, dtypes,
+# parameters, codes, version.
 set -eu
 cd "$(dirname "$0")/.."
 build=${BUILD:-build}
@@ -57,6 +58,69 @@ differ("path", {(m, blank(p)) for m, p in (r.split()[:2] for r in rows["route"])
        {(method.upper(), blank(path)) for path, item in document["paths"].items() for method in item
         if method in ("get", "post", "put", "delete", "patch")})
 
+operations = {(method.upper(), blank(path)): (o, item.get("parameters", [])) for path, item in document["paths"].items()
+              for method, o in item.items() if method in ("get", "post", "put", "delete")}
+
+
+def inside(node):
+    """What a $ref leads to."""
+    while isinstance(node, dict) and "$ref" in node:
+        place = document
+        for part in node["$ref"].lstrip("#/").split("/"):
+            place = place[part]
+        node = place
+    return node
+
+
+def route_rows(kind):
+    for row in rows[kind]:
+        method, path, *rest = row.split()
+        if not path.startswith("/ui/"):
+            yield (method, blank(path)), rest
+
+
+# What each operation takes of the query; the names of its path; Prefer where it may wait.
+for key, names in route_rows("takes"):
+    operation, of_path = operations[key]
+    given = [inside(p) for p in of_path + operation.get("parameters", [])]
+    equal("%s %s, parameters" % key, sorted(names), sorted(p["name"] for p in given if p["in"] == "query"))
+    equal("%s %s, Prefer" % key, "wait" in names, "Prefer" in [p["name"] for p in given])
+for path, item in document["paths"].items():
+    equal(path + ", names in the path", re.findall(r"{(\w+)}", path),
+          [inside(p)["name"] for p in item.get("parameters", []) if inside(p)["in"] == "path"])
+
+# The body that it takes, and whether it may be left out.
+TENSORS = ["application/json", "application/octet-stream", "application/vnd.safetensors", "application/x-npy"]
+BODIES = {"none": ([], None), "json": (["application/json"], True), "tensors": (TENSORS, True), "maybe": (TENSORS, False),
+          "value": (["application/json"], None), "lines": (["application/x-ndjson"], True)}
+for key, (kind,) in route_rows("body"):
+    body = operations[key][0].get("requestBody", {})
+    equal("%s %s, body" % key, BODIES[kind][0], sorted(body.get("content", {})))
+    if BODIES[kind][1] is not None:
+        equal("%s %s, body wanted" % key, BODIES[kind][1], body.get("required"))
+
+# In JSON every parameter may be a member.
+for name, key, more in (("NewJob", ("POST", "/v1/jobs"), "inputs"), ("NewGradient", ("POST", "/v1/jobs/{}/backward"), "grads"),
+                        ("NewCall", ("POST", "/v1/groups/{}/ranks/{}/calls"), "input")):
+    equal("members of " + name, sorted(dict(route_rows("takes"))[key] + [more]), sorted(schemas[name]["properties"]))
+
+# Files, by their media types.
+for row in rows["static"]:
+    path, type_ = row.split(" ", 1)
+    if not path.startswith("/ui/"):
+        content = operations["GET", path][0]["responses"]["200"]["content"]
+        equal(path + ", media type", type_.partition(";")[0], "".join(content))
+
+# Each operation shows what is sent and what comes.
+for key, (operation, _) in operations.items():
+    contents = [("body", list(operation["requestBody"]["content"].items()))] if "requestBody" in operation else []
+    contents += [("answer", [c for status, r in operation["responses"].items() if status[0] == "2" for c in inside(r).get("content", {}).items()])]
+    for what, media in contents:
+        plain = [m for name, m in media if "json" in name or name in ("text/plain", "text/event-stream")]
+        if plain and not any("example" in m or "examples" in m or {"example", "examples"} & set(inside(m["schema"])) for m in plain):
+            print("%s %s: no example of its %s" % (*key, what))
+            bad = 1
+
 # What is answered without a token.
 differ("open path", {tuple(r.split()) for r in rows["open"]},
        {(method.upper(), path) for path, item in document["paths"].items() for method, o in item.items()
@@ -101,6 +165,19 @@ for row in rows["op"]:
 equal("dtypes", [r.split()[0] for r in rows["dtype"]], schemas["Dtype"]["enum"])
 equal("job states", [r.split()[1] for r in rows["state"] if r.startswith("job")], schemas["JobState"]["enum"])
 equal("worker states", [r.split()[1] for r in rows["state"] if r.startswith("worker")], schemas["WorkerState"]["enum"])
+
+# Limits that the document has as numbers.
+limits = {name: int(number) for name, number in (r.split() for r in rows["limit"])}
+equal("ranks", limits["ranks"], schemas["Ranks"]["maxItems"])
+equal("dimensions", limits["dimensions"], schemas["Shape"]["maxItems"])
+equal("bytes of an Idempotency-Key", limits["idempotency_key_bytes"], parameters["Idempotency-Key"]["schema"]["maxLength"])
+equal("bytes of a key", [limits["key_bytes"]] * len(re.findall("{key}", " ".join(document["paths"]))),
+      [p["schema"]["maxLength"] for item in document["paths"].values() for p in item.get("parameters", []) if p.get("name") == "key"])
+equal("bytes of an account's name", "{0,%d}" % (limits["account_bytes"] - 1), re.search(r"{0,\d+}", schemas["Owner"]["pattern"]).group())
+for name in ("elements_shown", "elements_json"):
+    if "{:,}".format(limits[name]) not in parameters["data"]["description"]:
+        print("data: the description lacks %s" % "{:,}".format(limits[name]))
+        bad = 1
 
 # The client. What a row of ops.def says of who gives and gets, and of shapes; each row a method of groups and of ranks.
 rank_words = {"ROOT": "root", "EACH": "each", "NOBODY": "nobody", "SRC": "src", "DST": "dst"}
