@@ -16,7 +16,8 @@ for set; do
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
     torch) packages="$packages python3-torch" ;;
     wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;
-    lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy" ;;
+    lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy"
+        command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
     valgrind) packages="$packages valgrind" ;;
     rocm) packages="$packages libamdhip64-dev" ;;

@@ -76,6 +76,7 @@ check 'shellcheck' shellcheck -x "${scripts[@]}"
 check 'rooms and doors' tests/check_rooms.sh
 check 'lengths' lengths
 check 'first comments' introduced
+check 'openapi.yaml' tests/api/lint.sh
 check 'Python compiles' /usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
     "${programs[@]}"
 check 'mypy' mypy --no-error-summary --cache-dir "${BUILD:-build}/mypy" --python-executable /usr/bin/python3 \
