@@ -334,6 +334,7 @@ $(BUILD)/standin.so: tests/valgrind/standin.c
 install: all
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/tutti-server $(BUILD)/tutti-worker
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tutti README.md ARCHITECTURE.md LICENSE
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/tutti/web web/picture.svg
 
 clean:
 	rm -rf $(BUILD)
