@@ -120,7 +120,7 @@ static void page_begin(struct text *t, const char *title, const char *up)
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                 "<title>%s - tutti</title>\n<link rel=\"stylesheet\" href=\"%sui/docs.css\">\n"
                 "<nav><a href=\"%s.\">tutti</a> <a href=\"%sdocs\">API</a> "
-                "<a href=\"%sdocs/errors\">Errors</a></nav>\n<main>\n",
+                "<a href=\"%sdocs/errors\">Errors</a></nav>\n<main class=\"page\">\n",
                 title, up, up[0] ? up : "./", up, up);
 }
 

@@ -223,7 +223,7 @@ void routes_print_tables(void)
     for (int s = 0; s < WORKER_STATE_COUNT; s++)
         printf("state worker %s\n", worker_state_name((enum worker_state)s));
     prometheus_print_table();
-    printf("limit ranks %d\nlimit dimensions %d\nlimit elements_shown %u\nlimit elements_json %u\n",
+    printf("limit ranks %d\nlimit dimensions %d\nlimit elements_shown %d\nlimit elements_json %u\n",
            LIMIT_RANKS, LIMIT_NDIM, LIMIT_INLINE_ELEMENTS, LIMIT_JSON_ELEMENTS);
     printf("limit key_bytes %d\nlimit idempotency_key_bytes %d\nlimit account_bytes %d\n",
            LIMIT_KV_KEY_BYTES, LIMIT_KEY_BYTES, LIMIT_ACCOUNT_BYTES);
