@@ -75,6 +75,9 @@ get /docs/errors/not_divisible
 expect_header Content-Type 'text/html; charset=utf-8'
 expect_in '<h1>The axis does not divide by the group size</h1>'
 expect_in '<strong>What to do:</strong>'
+get /docs/errors.md
+expect_status 200
+expect_file "$root/web/errors.md"
 get /docs/errors
 expect_status 200
 while read -r code; do
