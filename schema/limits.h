@@ -99,6 +99,7 @@
 #define LIMIT_CANCEL_MS 2000     /* from CANCEL to SIGKILL */
 #define LIMIT_FETCH_MS 30000     /* from FETCH to SIGKILL */
 #define LIMIT_GRACE_MS 10000     /* SIGTERM: running jobs may finish */
+#define LIMIT_LOCK_MS 1000       /* that a dead server's lock on its directory may outlive it */
 #define LIMIT_RESTART_MIN_MS 100 /* back-off of a worker that dies at once */
 #define LIMIT_RESTART_MAX_MS 10000
 

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -63,7 +62,7 @@ static int make_nonce(uint64_t *out, struct err *e)
     return 0;
 }
 
-/* Two servers with two databases must not share an arena; flock ends with its process. */
+/* Two servers with two databases must not share an arena. */
 static int take_lock(struct arena *a, const char *dir, struct err *e)
 {
     char path[PATH_MAX];
@@ -73,7 +72,7 @@ static int take_lock(struct arena *a, const char *dir, struct err *e)
     a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->lock_fd < 0)
         return err_sys(e, ERR_arena, errno, "open %s", path);
-    if (flock(a->lock_fd, LOCK_EX | LOCK_NB) != 0)
+    if (private_dir_lock(a->lock_fd) != 0)
         return err_sys(e, ERR_arena, errno,
                        "%s is in use by another server: give this one another --arena-dir", dir);
     return 0;

@@ -1,9 +1,13 @@
 /* private_dir.c - makes or checks a directory that only we may enter. */
 #include "server/private_dir.h"
 
+#include "schema/clock.h"
+#include "schema/limits.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,4 +52,15 @@ int private_dir_make(const char *path, enum err_code code, struct err *e)
     if (access(path, R_OK | W_OK | X_OK) != 0)
         return err_sys(e, code, errno, "%s must be readable and writable", path);
     return 0;
+}
+
+int private_dir_lock(int fd)
+{
+    uint64_t deadline = clock_us() + LIMIT_LOCK_MS * 1000ull;
+    int rc;
+
+    while ((rc = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK &&
+           clock_us() < deadline)
+        usleep(10000);
+    return rc;
 }

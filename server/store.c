@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,7 +62,7 @@ static int take_lock(const char *dir, struct err *e)
     store.lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (store.lock_fd < 0)
         return err_sys(e, ERR_store, errno, "open %s", path);
-    if (flock(store.lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (private_dir_lock(store.lock_fd) != 0) {
         ssize_t n = pread(store.lock_fd, pid, sizeof pid - 1, 0);
 
         pid[n > 0 ? strcspn(pid, "\n") : 0] = 0;
