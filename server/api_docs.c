@@ -118,10 +118,12 @@ static void page_begin(struct text *t, const char *title, const char *up)
     text_format(t,
                 "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                "<title>%s - tutti</title>\n<link rel=\"stylesheet\" href=\"%sui/docs.css\">\n"
+                "<title>%s - tutti</title>\n"
+                "<link rel=\"icon\" href=\"%sui/icon.svg\" type=\"image/svg+xml\">\n"
+                "<link rel=\"stylesheet\" href=\"%sui/docs.css\">\n"
                 "<nav><a href=\"%s.\">tutti</a> <a href=\"%sdocs\">API</a> "
                 "<a href=\"%sdocs/errors\">Errors</a></nav>\n<main class=\"page\">\n",
-                title, up, up[0] ? up : "./", up, up);
+                title, up, up, up[0] ? up : "./", up, up);
 }
 
 /* Who asks for text gets it as it was written. */

@@ -6,6 +6,7 @@
 
 #include "server/api.h"
 #include "server/guard.h"
+#include "server/static.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ static void open_once(void)
         return;
     opened = true;
     fuzz_house();
+    static_init();
     guard_init("127.0.0.1", "allowed.example", "http://allowed.example");
     api_facts = (struct api_facts){.version = "0", .backend = "shm", .retain_us = 3600000000u};
     mhd_start();
