@@ -1,11 +1,9 @@
 #!/usr/bin/env node
 // The pages under /docs: Swagger UI shows the whole document under our policy, light, dark and on a phone; an error's page is read
 // by axe; behind a prefix with a token what is tried is answered, and no address has the token.
-import {readFileSync} from "node:fs";
-import {AXE, assert, clean, equal, fact, file, finish, newToken, nginx, open, service, shot, until} from "./lib.mjs";
+import {assert, clean, equal, fact, file, finish, newToken, nginx, open, service, shot, until, violations} from "./lib.mjs";
 
 const s = await service({workers: 2});
-const axe = readFileSync(AXE, "utf8");
 const operations = (await (await fetch(`${s.url}/openapi.yaml`)).text()).match(/^      operationId: (?!head)/gm).length;
 // Swagger UI's own ways: its headings begin anew in each part, its title is outside of its landmarks, and there is a button
 // to copy inside of one that opens.
@@ -15,14 +13,6 @@ const LOOKS = {
     dark: {colorScheme: "dark"},
     phone: {colorScheme: "light", viewport: {width: 390, height: 844}, hasTouch: true, isMobile: true},
 };
-
-async function violations(page, but = []) {
-    await page.evaluate(axe);
-    const rules = Object.fromEntries(but.map((name) => [name, {enabled: false}]));
-    const found = await page.evaluate((r) => window.axe.run(document, {resultTypes: ["violations"], rules: r}), rules);
-
-    return found.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => `${n.html.slice(0, 160)} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
-}
 
 for (const [suffix, options] of Object.entries(LOOKS)) {
     const page = await open({reducedMotion: "reduce", ...options});

@@ -197,7 +197,8 @@ export async function go(page, hash) {
     await page.evaluate((h) => { location.hash = h; }, hash);
 }
 
-async function shot(page, name) {
+// A photograph, where TUTTI_TEST_SHOTS says where to.
+export async function shot(page, name) {
     const dir = process.env.TUTTI_TEST_SHOTS;
 
     if (!dir)
@@ -206,9 +207,11 @@ async function shot(page, name) {
     await page.screenshot({path: join(dir, `${name}.png`), fullPage: true});
 }
 
-async function violations(page) {
+// What axe finds, without these of its rules.
+export async function violations(page, but = []) {
     await page.evaluate(AXE);
-    const found = await page.evaluate(() => window.axe.run(document, {resultTypes: ["violations"]}));
+    const rules = Object.fromEntries(but.map((name) => [name, {enabled: false}]));
+    const found = await page.evaluate((r) => window.axe.run(document, {resultTypes: ["violations"], rules: r}), rules);
 
     return found.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => `${n.html} ${n.any[0]?.message ?? ""}`).join(" | ")}`);
 }
