@@ -206,12 +206,13 @@ PREFIX ?= /usr/local
 # A build inside another target: on every core, unless a -j was given.
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-TESTS := tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
+# The longest first, so that nothing waits for it in the end.
+TESTS := tests/simgpu/suite.sh tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          $(if $(filter none,$(WEB)),,$(sort $(wildcard tests/browser/[0-9]*.mjs))) \
-         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh tests/simgpu/suite.sh \
+         tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh \
          tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
 deps:

@@ -144,19 +144,41 @@ static bool says(const struct reply *r, const char *name)
     return false;
 }
 
+/* libmicrohttpd takes no header without a value. */
+static bool add(struct MHD_Response *response, const char *name, const char *value)
+{
+    return !value[0] || MHD_add_response_header(response, name, value) == MHD_YES;
+}
+
 /* No other site's page may read, embed or guess the type of an answer. What is HTML loads nothing
  * from elsewhere, stands in no frame, and tells no other site its address, in which a token may
  * stand. */
-static void add_security(struct MHD_Response *response, const struct reply *r)
+static bool add_security(struct MHD_Response *response, const struct reply *r)
 {
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(response, "Cross-Origin-Resource-Policy", "same-origin");
+    bool all = add(response, "X-Content-Type-Options", "nosniff") &&
+               add(response, "Cross-Origin-Resource-Policy", "same-origin");
+
     if (strncmp(r->content_type, "text/html", 9) != 0)
-        return;
+        return all;
     if (!says(r, "Content-Security-Policy"))
-        MHD_add_response_header(response, "Content-Security-Policy", PAGE_POLICY);
-    MHD_add_response_header(response, "X-Frame-Options", "DENY");
-    MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+        all &= add(response, "Content-Security-Policy", PAGE_POLICY);
+    return all && add(response, "X-Frame-Options", "DENY") &&
+           add(response, "Referrer-Policy", "no-referrer");
+}
+
+/* Returns false when there is no memory for all of them. */
+static bool add_headers(struct MHD_Response *response, const struct reply *r)
+{
+    bool all = add(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type) &&
+               add_security(response, r);
+
+    for (uint32_t i = 0; i < r->n_headers; i++)
+        all &= add(response, r->headers[i].name, r->headers[i].value);
+    if (!says(r, "Cache-Control"))
+        all &= add(response, "Cache-Control", "no-store");
+    if (r->close || atomic_load(&http_quiescing))
+        all &= add(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    return all;
 }
 
 enum MHD_Result reply_queue(struct http_connection *c)
@@ -170,16 +192,8 @@ enum MHD_Result reply_queue(struct http_connection *c)
         return MHD_NO; /* out of memory: the connection closes */
     metrics_request(route_number(c->rq.route), c->rq.method == METHOD_HEAD, r->status,
                     clock_us() - c->rq.received_at_us);
-    if (r->content_type[0])
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
-    for (uint32_t i = 0; i < r->n_headers; i++)
-        MHD_add_response_header(response, r->headers[i].name, r->headers[i].value);
-    add_security(response, r);
-    if (!says(r, "Cache-Control"))
-        MHD_add_response_header(response, "Cache-Control", "no-store");
-    if (r->close || atomic_load(&http_quiescing))
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    rc = MHD_queue_response(c->mhd, (unsigned)r->status, response);
+    rc = add_headers(response, r) ? MHD_queue_response(c->mhd, (unsigned)r->status, response)
+                                  : MHD_NO;
     MHD_destroy_response(response);
     return rc;
 }
