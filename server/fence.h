@@ -8,8 +8,9 @@
  * to kill meanwhile.
  *
  * Over TCP no descriptor can be handed on. Such a worker, which is on this machine too, opens the
- * file by its name, takes a shared flock as the others, and a POSIX record lock on the byte whose
- * offset is its epoch. So the kernel knows for each of them whether it lives, and mostly who it is.
+ * file by its name and takes a shared flock as the others. It, and a worker on the Unix socket
+ * whose process we do not see, takes a POSIX record lock on the byte whose offset is its epoch. So
+ * the kernel knows for each of them whether it lives, and mostly who it is.
  *
  * Core thread, or main thread before it starts.
  */

@@ -51,6 +51,8 @@ static const char *guest_name(const struct guest *g)
 
     if (g->address[0])
         snprintf(name, sizeof name, "from=%s", g->address);
+    else if (g->process.pid == 0)
+        snprintf(name, sizeof name, "from=elsewhere"); /* another container */
     else
         snprintf(name, sizeof name, "pid=%d", (int)g->process.pid);
     return name;
@@ -137,12 +139,20 @@ static int tell_paths(struct frame_welcome *f, struct err *e)
     return put_path(f->fence_path, sizeof f->fence_path, fence_path(), e);
 }
 
+/* Over TCP the kernel does not say whose process it is; on the Unix socket neither, when it is in
+ * a process namespace, as of another container, that ours does not contain. */
+static bool unseen(const struct guest *g)
+{
+    return g->process.pidfd < 0;
+}
+
 /* From here the process can write to the arena: it is recorded first, and it holds the fence. */
 static int hand_over(struct worker *w, struct guest *g, const struct frame *f, struct err *e)
 {
     int fds[FRAME_FDS] = {arena_fd(workers.options.arena), -1};
 
-    if (fence_record(w->info.rank, g->process.pid, e) != 0 || fence_pass(&fds[1], e) != 0)
+    if ((!unseen(g) && fence_record(w->info.rank, g->process.pid, e) != 0) ||
+        fence_pass(&fds[1], e) != 0)
         return -1;
     peer_send_fds(g->peer, f, fds, FRAME_FDS);
     close(fds[1]);
@@ -160,6 +170,7 @@ static int welcome(struct worker *w, struct guest *g, uint64_t epoch, struct err
         .epoch = epoch,
         .arena_bytes = arena_size(workers.options.arena),
         .heartbeat_ms = LIMIT_HEARTBEAT_MS,
+        .by_lock = unseen(g),
     };
     if (!g->address[0])
         return hand_over(w, g, &f, e);
@@ -171,7 +182,7 @@ static int welcome(struct worker *w, struct guest *g, uint64_t epoch, struct err
 
 static int take_process(struct worker *w, struct guest *g, struct err *e)
 {
-    if (w->launched || g->address[0])
+    if (w->launched || unseen(g))
         return 0; /* it is watched since it was started, or will be when it holds the fence */
     w->process = g->process;
     if (worker_watch_exit(w, e) != 0) {
@@ -186,7 +197,7 @@ void guest_hello(struct guest *g, const struct frame_hello *hello)
 {
     uint64_t epoch = next_epoch();
     struct peer *p = g->peer;
-    bool tcp = g->address[0] != '\0';
+    bool tcp = g->address[0] != '\0', by_lock = unseen(g);
     struct worker *w;
     struct err e;
 
@@ -200,7 +211,7 @@ void guest_hello(struct guest *g, const struct frame_hello *hello)
     p->frame = worker_frame;
     p->lost = worker_unlinked;
     g->peer = NULL;
-    if (tcp) {
+    if (by_lock) {
         w->process.pid = (pid_t)hello->pid; /* what it says, for those who look; never signalled */
         worker_await_ready(w, p);
         guest_leave(g);
@@ -241,7 +252,8 @@ static void hello_too_late(struct core_timer *t)
 
 /* ---- connect ---- */
 
-/* Only processes of our own user, which we can see and kill, may write to our arena. */
+/* Only processes of our own user may write to our arena: those that we can see are held by their
+ * pidfd, so that they can be killed; others by their lock on the fence. */
 static int who_is_it(int fd, struct launched *out, struct err *e)
 {
     struct ucred who;
@@ -252,7 +264,7 @@ static int who_is_it(int fd, struct launched *out, struct err *e)
     if (who.uid != geteuid())
         return err_set(e, ERR_refused, "it runs as user %u and the server as user %u",
                        (unsigned)who.uid, (unsigned)geteuid());
-    return launch_adopt(out, who.pid, e);
+    return who.pid == 0 ? 0 : launch_adopt(out, who.pid, e);
 }
 
 struct guest *guest_come(int fd, const struct launched *process, const char *address,

@@ -11,7 +11,7 @@
 /* A connection that has not been welcomed. */
 struct guest {
     struct peer *peer;
-    struct launched process;        /* adopted, so that it can be fenced; none over TCP */
+    struct launched process;        /* adopted, so that it can be fenced; none when it is unseen */
     char address[STRANGER_BYTES];   /* over TCP: where it comes from; "": the Unix socket */
     uint8_t nonce[HANDSHAKE_BYTES]; /* over TCP: what it has to sign */
     struct core_timer timer;
@@ -45,7 +45,8 @@ int guest_check_build(uint64_t its_schema_hash, const char *its_version, struct 
 /* It said HELLO: it gets a rank, or is refused. It is no guest afterwards. */
 void guest_hello(struct guest *g, const struct frame_hello *hello);
 
-/* workers_tcp.c: the worker was welcomed over TCP, and has to hold the fence before it is ready. */
+/* workers_tcp.c: the worker, whose process is not seen, was welcomed, and has to hold the fence
+ * before it is ready. */
 void worker_await_ready(struct worker *w, struct peer *p);
 
 #endif

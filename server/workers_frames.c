@@ -111,7 +111,7 @@ void worker_unlinked(struct peer *p, const char *how)
 {
     struct worker *w = p->owner;
 
-    if (w->info.tcp) { /* there is nobody left to be told */
+    if (w->info.tcp || w->process.pidfd < 0) { /* there is nobody left to be told */
         peer_close(w->peer);
         w->peer = NULL;
     }

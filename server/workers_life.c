@@ -2,8 +2,9 @@
  *
  * Fence before free: whoever is given up gets SIGKILL through its pidfd, and counts as lost only
  * when the kernel says that it is gone. Until then its job, and the extents it may write to, stay.
- * A worker over TCP that the kernel does not name to us (it is in another process namespace) is
- * told to leave, ends itself when its link is silent, and is gone when its lock on the fence is.
+ * A worker that the kernel does not name to us (it is in another process namespace, as in another
+ * container) is told to leave, ends itself when its link ends or, over TCP, is silent, and is gone
+ * when its lock on the fence is.
  */
 #include "server/fence.h"
 #include "server/resident.h"
@@ -90,7 +91,8 @@ static void look_at_fence(struct core_timer *t)
     gone(w, w->how);
 }
 
-/* Over TCP: it may be alive, and not hear this. */
+/* We cannot kill it, or it is on the other side of a network: it may be alive, and not hear this.
+ */
 static void send_away(struct worker *w, const char *how)
 {
     char why[HOW_BYTES + 40];
@@ -110,7 +112,7 @@ void worker_lose(struct worker *w, const char *how)
     core_timer_clear(&w->beat);
     core_timer_clear(&w->kill);
     core_timer_clear(&w->say);
-    if (w->info.tcp && w->peer)
+    if ((w->info.tcp || w->process.pidfd < 0) && w->peer)
         send_away(w, how);
     peer_close(w->peer);
     w->peer = NULL;

@@ -16,8 +16,8 @@
 struct worker {
     struct worker_info info;            /* written under workers.lock */
     bool launched;                      /* we start it, and start it again */
-    struct launched process;            /* ours or adopted; none while absent; no pidfd over TCP
-                                           where the kernel does not name it: fence.h */
+    struct launched process;            /* ours or adopted; none while absent; no pidfd where
+                                           the kernel does not name it: fence.h */
     struct core_watch exit;             /* of process.pidfd */
     struct peer *peer;                  /* from HELLO until it is lost */
     char how[HOW_BYTES];                /* it was lost */
@@ -27,8 +27,8 @@ struct worker {
     struct core_timer beat;             /* silence, or a start that takes too long */
     struct core_timer retry;            /* the next start */
     struct core_timer kill;             /* CANCEL was not answered */
-    struct core_timer say;              /* over TCP: our next heartbeat */
-    struct core_timer fence;            /* over TCP: does it still hold its lock? */
+    struct core_timer say;              /* by lock: our next heartbeat */
+    struct core_timer fence;            /* by lock: does it still hold it? */
     struct job_rank_link *running;      /* its parts of jobs: told to run, not answered */
     uint16_t in_lane[LIMIT_STREAM + 1]; /* of them */
     char ticket[LIMIT_TICKET_BYTES];    /* unused; "": none */
@@ -70,7 +70,7 @@ void worker_start(struct worker *w);
 void worker_stop_start(struct worker *w); /* ends the wait for its next start */
 /* Watches the process that holds or will hold the rank. Returns 0 or -1. */
 int worker_watch_exit(struct worker *w, struct err *e);
-/* It was welcomed over TCP, and will be ready soon. */
+/* It was welcomed, and will say that it is ready soon. */
 void worker_expected(struct worker *w, struct peer *p);
 /* It said HELLO on p and was welcomed: it holds its rank from now on. */
 void worker_joined(struct worker *w, struct peer *p);

@@ -23,13 +23,14 @@ static int open_file(const char *path, int *out, struct err *e)
     return 0;
 }
 
-/* As all workers, so that the next server waits for us; and the byte of our epoch, by which this
- * one knows whether we live, and who we are. */
-static int take_fence(int fd, uint64_t epoch, struct err *e)
+/* The byte of our epoch tells this server whether we live, and who we are. */
+int fence_take(int fd, uint64_t epoch, struct err *e)
 {
     struct flock lock = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)epoch, .l_len = 1};
 
+    /* Shared, as of all workers, so that the next server waits for us. A descriptor that came over
+     * the link has it already. */
     if (flock(fd, LOCK_SH | LOCK_NB) != 0 || fcntl(fd, F_SETLK, &lock) != 0)
         return err_sys(e, ERR_refused, errno, "lock the server's fence");
     return 0;
@@ -66,7 +67,7 @@ static int check_arena(int fd, const struct frame_welcome *w, struct err *e)
 int arena_find(const struct frame_welcome *w, int *arena_fd, int *fence_fd, struct err *e)
 {
     *arena_fd = *fence_fd = -1;
-    if (open_file(w->fence_path, fence_fd, e) == 0 && take_fence(*fence_fd, w->epoch, e) == 0 &&
+    if (open_file(w->fence_path, fence_fd, e) == 0 && fence_take(*fence_fd, w->epoch, e) == 0 &&
         open_file(w->arena_path, arena_fd, e) == 0 && check_arena(*arena_fd, w, e) == 0)
         return 0;
     if (*arena_fd >= 0)

@@ -11,4 +11,8 @@
  * sentence about this machine. */
 int arena_find(const struct frame_welcome *w, int *arena_fd, int *fence_fd, struct err *e);
 
+/* Takes the fence's locks through a descriptor that we got; the same holds of it. Returns 0, or -1
+ * with ERR_refused. */
+int fence_take(int fd, uint64_t epoch, struct err *e);
+
 #endif

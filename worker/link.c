@@ -22,7 +22,7 @@
 static pthread_mutex_t link_lock = PTHREAD_MUTEX_INITIALIZER;
 static int link_fd = -1;
 static struct frame_reader reader; /* main thread */
-static bool link_tcp;
+static bool link_tcp, link_unseen; /* the server cannot kill us */
 
 static struct {
     uint64_t epoch;
@@ -147,8 +147,11 @@ int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd
     link_tcp = dial_is_tcp(o->server);
     *arena_fd = *fence_fd = -1;
     if ((link_tcp ? prove(o, welcome, e) : link_send(hello(o), e)) == 0 &&
-        hear(FRAME_welcome, welcome, e) == 0 && (link_tcp || take_fds(arena_fd, fence_fd, e) == 0))
+        hear(FRAME_welcome, welcome, e) == 0 &&
+        (link_tcp || take_fds(arena_fd, fence_fd, e) == 0)) {
+        link_unseen = welcome->welcome.by_lock;
         return 0;
+    }
     link_close();
     return -1;
 }
@@ -205,8 +208,8 @@ static void rest(uint32_t ms)
               NULL);
 }
 
-/* Over TCP nobody may be able to kill us, and what we may write to is kept until we have ended: so
- * we end, also when the main thread is stuck. */
+/* Nobody may be able to kill us, and what we may write to is kept until we have ended: so we end,
+ * also when the main thread is stuck. A network may break without a word, a socket does not. */
 static void end_if_silent(void)
 {
     uint32_t silent_ms = link_tcp ? dial_silent_ms(link_fd) : 0;
@@ -234,7 +237,7 @@ static void *beat_main(void *arg)
         if (link_send(&f, &e) != 0)
             break; /* the main thread sees the end of stream */
     }
-    if (link_tcp) {
+    if (link_unseen) {
         rest(END_MS);
         _exit(LINK_EXIT_STATUS);
     }

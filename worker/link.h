@@ -33,12 +33,13 @@ int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd
               struct err *e);
 void link_close(void);
 
-/* Over TCP: that we hold the fence and have the arena (detail ""), or why we leave. */
+/* After a WELCOME by_lock: that we hold the fence and have the arena (detail ""), or why we leave.
+ */
 int link_say_ready(uint64_t epoch, const char *detail, struct err *e);
 
-/* Starts the heartbeat thread, which over TCP ends the process when the server is silent for longer
- * than LIMIT_TCP_SILENT_MS, or when the link has ended and the process has not; progress is asked
- * from it (any thread). */
+/* Starts the heartbeat thread, which ends the process over TCP when the server is silent for longer
+ * than LIMIT_TCP_SILENT_MS, and where the server does not see it when the link has ended and the
+ * process has not; progress is asked from it (any thread). */
 int link_beat(uint64_t epoch, uint32_t every_ms, uint64_t (*progress)(void), struct err *e);
 
 /* What the heartbeats say we are at; job 0 for nothing. Main thread. */

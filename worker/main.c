@@ -161,16 +161,19 @@ static void on_term(int sig)
     serve_stopping = 1;
 }
 
-/* The arena mapped, the device open. Over TCP the server is told whether. */
+/* The arena mapped, the device open. A server that does not see our process is told whether. */
 static int settle(const struct worker_options *o, const struct frame_welcome *w, int arena_fd,
-                  struct device **device, struct err *e)
+                  int fence_fd, struct device **device, struct err *e)
 {
     bool tcp = dial_is_tcp(o->link.server);
     struct err lost;
-    int fence_fd, rc;
+    int rc = 0;
 
     /* The fence stays open to our end: its lock tells the server that we may still write. */
-    rc = tcp ? arena_find(w, &arena_fd, &fence_fd, e) : 0;
+    if (tcp)
+        rc = arena_find(w, &arena_fd, &fence_fd, e);
+    else if (w->by_lock)
+        rc = fence_take(fence_fd, w->epoch, e);
     if (rc == 0)
         rc = arena_map_open(arena_fd, w->arena_bytes, e);
     if (rc == 0) {
@@ -183,9 +186,9 @@ static int settle(const struct worker_options *o, const struct frame_welcome *w,
 
         rc = o->backend->open(device, &at, e);
     }
-    if (rc != 0 && tcp)
+    if (rc != 0 && w->by_lock)
         link_say_ready(w->epoch, e->detail, &lost);
-    return rc != 0 || !tcp ? rc : link_say_ready(w->epoch, "", e);
+    return rc != 0 || !w->by_lock ? rc : link_say_ready(w->epoch, "", e);
 }
 
 static int run(struct worker_options *o, struct err *e)
@@ -202,7 +205,7 @@ static int run(struct worker_options *o, struct err *e)
     snprintf(name, sizeof name, "worker %u", welcome.welcome.rank);
     log_init(name, o->level, o->json);
     failpoint_rank(welcome.welcome.rank);
-    if (settle(o, &welcome.welcome, arena_fd, &device, e) != 0 ||
+    if (settle(o, &welcome.welcome, arena_fd, fence_fd, &device, e) != 0 ||
         link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
         goto out;
     sandbox_worker(o->backend);

@@ -184,7 +184,7 @@ class FalseServer:
 def false_servers(service):
     """A worker opens no arena for a server that does not prove that it knows the token; and says what one that does tells
     it about versions."""
-    welcome = frame(WELCOME, struct.pack("<IIQQIQ", 1, 2, 7, 64 << 20, 1000, 1) +
+    welcome = frame(WELCOME, struct.pack("<IIQQIIQ", 1, 2, 7, 64 << 20, 1000, 1, 1) +
                     counted(os.path.join(service.arena_dir, "arena").encode()) +
                     counted(os.path.join(service.data_dir, "fence").encode()))
     mute = "the server does not prove that it knows the token"
