@@ -6,6 +6,7 @@
 #include "worker/arena_find.h"
 #include "worker/arena_map.h"
 #include "worker/dial.h"
+#include "worker/keeper.h"
 #include "worker/link.h"
 #include "worker/sandbox.h"
 #include "worker/serve.h"
@@ -19,12 +20,15 @@
 
 enum { EXIT_OPTION = 2, EXIT_REFUSED = 3, EXIT_LINK = LINK_EXIT_STATUS };
 
+#define RECONNECT_MAX_S 3600
+
 enum opt {
     OPT_server,
     OPT_token_file,
     OPT_rank,
     OPT_device,
     OPT_backend,
+    OPT_reconnect,
     OPT_log_level,
     OPT_log_format,
     OPT_COUNT
@@ -41,6 +45,9 @@ static const struct {
     [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu, or gpu:N."},
     [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto",
                      "auto, shm, or nccl where it was built in."},
+    [OPT_reconnect] =
+        {"reconnect", "TUTTI_RECONNECT", "0",
+         "Stay, and connect again so many seconds after a link that ended; 0: leave."},
     [OPT_log_level] = {"log-level", "TUTTI_LOG_LEVEL", "info", "error, warn, info or debug."},
     [OPT_log_format] = {"log-format", "TUTTI_LOG_FORMAT", "text", "text or json."},
 };
@@ -51,6 +58,7 @@ struct worker_options {
     const struct backend *backend;
     enum log_level level;
     bool json;
+    uint32_t reconnect_s; /* 0: one link, and no second */
 };
 
 static void help(void)
@@ -77,6 +85,18 @@ static int read_rank(const char *text, uint32_t *out, struct err *e)
     if (*text < '0' || *text > '9' || *end || rank >= LIMIT_RANKS)
         return err_set(e, ERR_option, "--rank is a number from 0 to %d, or any", LIMIT_RANKS - 1);
     *out = (uint32_t)rank;
+    return 0;
+}
+
+static int read_reconnect(const char *text, uint32_t *out, struct err *e)
+{
+    char *end;
+    unsigned long seconds = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || seconds > RECONNECT_MAX_S)
+        return err_set(e, ERR_option, "--reconnect is a number of seconds from 0 to %d",
+                       RECONNECT_MAX_S);
+    *out = (uint32_t)seconds;
     return 0;
 }
 
@@ -114,6 +134,8 @@ static int check_values(const char *const value[], struct worker_options *o, str
     o->json = strcmp(value[OPT_log_format], "json") == 0;
     if (!o->json && strcmp(value[OPT_log_format], "text") != 0)
         return err_set(e, ERR_option, "--log-format is text or json");
+    if (read_reconnect(value[OPT_reconnect], &o->reconnect_s, e) != 0)
+        return -1;
     o->link.server = value[OPT_server];
     o->link.device = value[OPT_device];
     o->link.backend = o->backend->name;
@@ -227,6 +249,10 @@ int main(int argc, char *argv[])
         return EXIT_OPTION;
     }
     log_init("worker", o.level, o.json);
+    if (o.reconnect_s && keeper_start(o.reconnect_s, EXIT_OPTION, &e) != 0) {
+        log_error("not started: %s", e.detail);
+        return EXIT_LINK;
+    }
     failpoint_init();
     /* Ctrl-C reaches the whole terminal group; when to stop is the server's to say. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);

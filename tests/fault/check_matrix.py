@@ -8,7 +8,7 @@ import sys
 
 from matrix import ROOT, read
 
-IDS = ["F%d" % n for n in range(1, 58)] + ["G%d" % n for n in range(1, 13)]
+IDS = ["F%d" % n for n in range(1, 59)] + ["G%d" % n for n in range(1, 13)]
 MARKS = {".py": r"\"([FG]\d+)\"", ".sh": r"^ *row ([FG0-9 ]+)$|echo 'row ([FG]\d+) ok'", ".c": r"/\* ((?:[FG]\d+(?:, )?)+):"}
 
 
