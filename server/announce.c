@@ -1,7 +1,8 @@
-/* announce.c - where it listens, and tokens that were made: the one time that their secrets are
- * seen. */
+/* announce.c - where it listens, whether it answers, and tokens that were made: the one time that
+ * their secrets are seen. */
 #include "server/announce.h"
 
+#include "server/health.h"
 #include "server/tokens.h"
 
 #include <stdio.h>
@@ -35,4 +36,14 @@ int announce_new_token(const struct options *o)
     }
     puts(text);
     return 0;
+}
+
+int announce_health(const struct options *o)
+{
+    struct err e;
+
+    if (health_ask(o->listen_host, o->listen_port, o->tls_cert[0] != '\0', &e) == 0)
+        return 0;
+    fprintf(stderr, "tutti-server: %s\n", e.detail);
+    return 1;
 }

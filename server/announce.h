@@ -12,4 +12,8 @@ void announce(const struct options *o, uint16_t port, const char *own_token);
 /* --new-token: makes it and says it. Returns the program's exit status. */
 int announce_new_token(const struct options *o);
 
+/* --health: asks the service that runs. Returns the status to exit with; a reason on standard
+ * error. */
+int announce_health(const struct options *o);
+
 #endif

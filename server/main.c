@@ -460,6 +460,8 @@ int main(int argc, char *argv[])
     }
     if (program.options.new_token[0])
         return announce_new_token(&program.options);
+    if (program.options.health)
+        return announce_health(&program.options);
     durable = program.options.durable;
     if (program.options.print_tables) {
         routes_print_tables();

@@ -42,6 +42,7 @@ static const struct row rows[] = {
     {"tls-key", "FILE", NULL, option_tls_key, "And its key (PEM)."},
     {"insecure-no-auth", NULL, NULL, option_insecure, "Listen beyond this machine although nobody is asked who they are."},
     {"user", "NAME|UID:GID", NULL, option_user, "Whom to become, when started as root, once the port is taken."},
+    {"health", NULL, NULL, option_health, "Ask the service that runs at --listen whether it answers, and exit: 0, or 1 with the reason."},
     {"print-tables", NULL, NULL, option_print_tables, "Print the tables of routes, parameters and codes, and exit."},
 };
 /* clang-format on */

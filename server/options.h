@@ -34,6 +34,7 @@ struct options {
     char tls_cert[4096], tls_key[4096]; /* PEM; both or none */
     bool own_token;        /* make one for this process and show it: no file, and started by hand */
     bool insecure_no_auth; /* listen beyond loopback although nobody is asked who they are */
+    bool health;           /* ask a server that runs; serve nothing */
     bool print_tables;
     struct user user; /* to become, once root is not needed any more */
 };

@@ -257,6 +257,8 @@ int options_complete(struct options *o, struct err *e)
         return o->token_file[0]
                    ? 0
                    : err_set(e, ERR_option, "--new-token: say which file: add --token-file FILE");
+    if (o->health)
+        return 0;
     if (complete_backend(o, e) != 0 || check_durable(o, e) != 0 || complete_world(o, e) != 0 ||
         check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
         complete_arena_size(o, e) != 0)

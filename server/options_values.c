@@ -220,6 +220,11 @@ int option_insecure(struct options *o, const char *text, struct err *e)
     return read_switch(&o->insecure_no_auth, text, e);
 }
 
+int option_health(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->health, text, e);
+}
+
 int option_print_tables(struct options *o, const char *text, struct err *e)
 {
     return read_switch(&o->print_tables, text, e);

@@ -29,6 +29,7 @@ OPTION(tls_key);
 OPTION(insecure);
 OPTION(overlap);
 OPTION(resident_size);
+OPTION(health);
 OPTION(print_tables);
 OPTION(user);
 #undef OPTION

@@ -17,7 +17,7 @@ stray schema "server/|worker/|tests/|$foreign"
 stray server 'worker/|tests/|jansson|nccl|cuda|gloo|cmocka'
 stray worker 'server/|tests/|microhttpd|jansson|sqlite3|xxhash|cmocka'
 stray server 'microhttpd' 'http[a-z_]*\.[ch]'
-stray server 'gnutls' '(tokens|proof)\.c'
+stray server 'gnutls' '(tokens|proof|health)\.c'
 stray worker 'gnutls' 'proof\.c'
 stray server 'bsd/' '(job\.h|scheduler\.c)'
 stray server 'sqlite3' 'store[a-z_]*\.[ch]'
