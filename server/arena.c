@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -182,18 +184,38 @@ static int open_file(struct arena *a, uint64_t size_bytes, uint64_t expected_non
     return keep(a, &h, size_bytes, boot_id, e);
 }
 
+/* The line of a compose file that makes the filesystem as large as the arena. */
+static const char *compose_line(const struct arena *a, char *line, size_t size)
+{
+    unsigned long long mib = (a->size_bytes + (1 << 20) - 1) >> 20;
+    struct stat here, shm;
+    struct statfs fs;
+
+    if (fstat(a->fd, &here) == 0 && stat("/dev/shm", &shm) == 0 && here.st_dev == shm.st_dev)
+        snprintf(line, size, "add `shm_size: %llum` to the compose service, or ", mib);
+    else if (fstatfs(a->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC)
+        snprintf(line, size,
+                 "write `size=%llum` into `driver_opts: o:` of the compose file's volume, or ",
+                 mib);
+    else
+        line[0] = '\0';
+    return line;
+}
+
 static void warn_if_small(const struct arena *a)
 {
     struct statvfs fs;
+    char line[120];
     uint64_t total, held = arena_reserved_bytes(a);
 
     if (fstatvfs(a->fd, &fs) != 0)
         return;
     total = (uint64_t)fs.f_blocks * fs.f_frsize;
     if (total != 0 && total < a->size_bytes) /* 0: a tmpfs without a limit */
-        log_warn("the arena of %llu bytes is larger than the filesystem of %s (%llu bytes): add "
-                 "`shm_size: 8g` to the compose service, or give a smaller --arena-size",
-                 (unsigned long long)a->size_bytes, a->path, (unsigned long long)total);
+        log_warn("the arena of %llu bytes is larger than the filesystem of %s (%llu bytes): "
+                 "%sgive a smaller --arena-size",
+                 (unsigned long long)a->size_bytes, a->path, (unsigned long long)total,
+                 compose_line(a, line, sizeof line));
     else if (total != 0 && (uint64_t)fs.f_bavail * fs.f_frsize + held < a->size_bytes)
         log_warn("only %llu bytes are free for the arena of %llu bytes at %s: jobs will see "
                  "arena_full early; free some, or give a smaller --arena-size",

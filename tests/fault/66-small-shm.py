@@ -26,7 +26,7 @@ class InShm(Service):
 def small_shm():
     with InShm(workers=2, arena="1G", prefix=SMALL_SHM, options=["--backend", "shm"]) as service:
         warning = [line for line in service.log().splitlines() if " warn " in line]
-        assert len(warning) == 1 and "shm_size" in warning[0] and "67108864" in warning[0], warning
+        assert len(warning) == 1 and "`shm_size: 1024m`" in warning[0] and "67108864" in warning[0], warning
         ledger = Ledger(service)
         kept = []
         for _ in range(80):
@@ -41,6 +41,15 @@ def small_shm():
             assert service.delete("/v1/tensors/" + tensor).status == 204
         assert ledger.sum(n=2, size=MIB // 4, wait=20).status == 200
         ledger.close()
+
+
+def small_volume():
+    """A volume in memory of the compose file's own."""
+    service = InShm(workers=1, arena="100M", options=["--backend", "shm"])
+    service.prefix = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64m,mode=700 tmpfs %s && exec "$@"' % service.arena_dir, "sh"]
+    with service:
+        warning = [line for line in service.log().splitlines() if " warn " in line]
+        assert len(warning) == 1 and "`size=100m` into `driver_opts: o:`" in warning[0], warning
 
 
 def enough_shm():
@@ -65,7 +74,7 @@ def enough_locked():
 
 failed, cases = 0, [enough_shm]
 if subprocess.run([*SMALL_SHM, "true"], capture_output=True).returncode == 0:
-    cases.append(small_shm)
+    cases += [small_shm, small_volume]
 else:
     print("NOTE skipped: no tmpfs can be mounted in a namespace")
 if os.path.exists(os.path.join(BUILD, "simgpu", "libnccl.so.2")):
