@@ -1,6 +1,6 @@
 #!/bin/sh
 # deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, browser, metrics, lint, fuzz, valgrind,
-# rocm that are missing; silent and without network when none is. A package that would start a service of its own is not
+# docker, rocm that are missing; silent and without network when none is. A package that would start a service of its own is not
 # installed, but unpacked into build/unpacked.
 set -eu
 
@@ -20,6 +20,10 @@ for set; do
         command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     fuzz) packages="$packages clang libclang-rt-dev llvm" ;;
     valgrind) packages="$packages valgrind" ;;
+    docker) packages="$packages debootstrap iptables iproute2"
+        # Either may have come from somebody else, whose package Debian's would push out.
+        command -v dockerd >/dev/null || packages="$packages docker.io"
+        command -v docker-compose >/dev/null || packages="$packages docker-compose" ;;
     rocm) packages="$packages libamdhip64-dev" ;;
     metrics) services="$services prometheus" ;;
     *)
