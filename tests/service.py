@@ -18,14 +18,17 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import weakref
 
 from recorded import record
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
-with open(os.path.join(BUILD, "tutti-server"), "rb") as _program:
-    SANITIZED = re.search(rb"__[at]san_init", _program.read()) is not None  # memory means nothing then
+SANITIZED = False  # memory means nothing then
+if os.path.exists(os.path.join(BUILD, "tutti-server")):
+    with open(os.path.join(BUILD, "tutti-server"), "rb") as _program:
+        SANITIZED = re.search(rb"__[at]san_init", _program.read()) is not None
 SANITIZER = re.compile(r"ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|runtime error:")
 PATIENCE_S = 60
 
@@ -301,3 +304,25 @@ class Service:
     def rss_bytes(self):
         with open("/proc/%d/status" % self.pid) as f:
             return int(re.search(r"RssAnon:\s+(\d+) kB", f.read()).group(1)) * 1024
+
+
+class Given(Service):
+    """A service that somebody else started, and will stop: requests alone."""
+
+    def __init__(self, url):
+        at = urllib.parse.urlsplit(url)
+        assert at.scheme == "http" and at.hostname and at.path in ("", "/"), "TUTTI_URL=%s: write http://HOST:PORT" % url
+        self.host, self.port = at.hostname, at.port or 80
+        self.local, self.connections, self.jobs_deleted = threading.local(), weakref.WeakSet(), 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.hang_up()
+
+
+def service_of_ranks(**more):
+    """That of TUTTI_URL, where it is set; else one of the test's own."""
+    url = os.environ.get("TUTTI_URL")
+    return Given(url) if url else Service(**more)

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""conformance.py - every operation, dtype, axis, group and format against an independent reference, bit for bit."""
+"""conformance.py - every operation, dtype, axis, group and format against an independent reference, bit for bit: of a
+service of its own, or of the one at TUTTI_URL, with four ranks and an arena of 512M or more."""
 import os
 import sys
 import time
@@ -9,7 +10,7 @@ import numpy as np
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 import formats
 import reference
-from service import Service
+from service import service_of_ranks
 
 OPS = ("reduce_sum", "broadcast", "all_gather", "reduce_scatter_sum", "all_reduce_sum", "all_reduce_max",
        "all_reduce_min", "all_reduce_prod", "all_reduce_avg", "all_reduce_and", "all_reduce_or", "all_reduce_xor", "reduce_max", "reduce_min", "reduce_scatter_max", "reduce_scatter_min", "gather", "scatter", "all_to_all", "remote_send", "remote_recv")
@@ -189,7 +190,7 @@ def refused(service, op, dtype):
 def main():
     begun, pairs = time.monotonic(), 0
     seed = int(os.environ.get("TUTTI_TEST_SEED", "20"))
-    with Service(workers=min(4, GPUS), arena="512M", options=["--retain", "10"]) as service:
+    with service_of_ranks(workers=min(4, GPUS), arena="512M", options=["--retain", "10"]) as service:
         driver = Driver(service)
         for op in OPS:
             for dtype in reference.DTYPES:

@@ -11,7 +11,7 @@ import numpy as np
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 import reference
 from conformance import GROUPS, GPUS, ONE_AXIS, OPS, PEERS, SCALED, UNREDUCED, axes_for, peers_for, shape_for
-from service import Service
+from service import service_of_ranks
 
 NO_GRADIENT = ("all_reduce_prod",) + tuple(reference.BITWISE)
 EXTREMES = ("all_reduce_max", "all_reduce_min", "reduce_max", "reduce_min", "reduce_scatter_max", "reduce_scatter_min")
@@ -217,7 +217,7 @@ class Driver:
 
 def main():
     pairs = 0
-    with Service(workers=min(4, GPUS), arena="256M", options=["--retain", "20"]) as service:
+    with service_of_ranks(workers=min(4, GPUS), arena="256M", options=["--retain", "20"]) as service:
         driver, names = Driver(service), {}
         for i, group in enumerate(GROUPS):
             names[tuple(group)] = "g%d" % i
