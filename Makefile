@@ -255,6 +255,20 @@ bench: deps
 	@BUILD=$(BUILD) tests/bench/run.sh
 	@BUILD=$(BUILD) tests/bench/client.py
 
+# The images of docker/Dockerfile, by whatever Docker is here; worker-cuda takes NCCL out of NVIDIA's image.
+DOCKER ?= docker
+IMAGES ?= server worker-cpu worker-cuda
+docker:
+	@set -e; for image in $(IMAGES); do \
+	    $(DOCKER) build -f docker/Dockerfile --target $$image --build-arg VERSION=$(VERSION) -t tutti-$$image .; \
+	done
+
+# The same on a base made here, compose.yaml held to its promises; with a Docker of its own, as root.
+docker-test:
+	@tests/deps.sh build test docker
+	@$(BUILD_ALL) simgpu
+	@BUILD=$(BUILD) tests/docker/docker_test.py
+
 # On a machine with GPUs: the suite on the real libraries, and what each operation reaches.
 check-gpu: deps
 	@tests/deps.sh test
@@ -343,5 +357,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps web wheel demo test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web wheel demo test docker docker-test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
 .SECONDARY:
