@@ -1,6 +1,7 @@
 /* reduce.c - the plain kernels, and the choice between them and the processor's own. */
 #define LOOP(name) generic_##name
 #define generic_table reduce_generic
+#define generic_shorts reduce_generic_shorts
 
 #include <cpuid.h>
 #include <stdbool.h>
@@ -81,19 +82,28 @@ bool reduce_has_avx2(void)
 }
 
 static const reduce_table *chosen = &reduce_generic;
+static const struct reduce_short *chosen_shorts = reduce_generic_shorts;
 
 void reduce_init(void)
 {
     const char *wish = getenv("TUTTI_REDUCE");
 
     chosen = &reduce_generic;
+    chosen_shorts = reduce_generic_shorts;
     if (wish && strcmp(wish, "generic") == 0)
         return;
-    if (reduce_has_avx2())
+    if (reduce_has_avx2()) {
         chosen = &reduce_avx2;
+        chosen_shorts = reduce_avx2_shorts;
+    }
 }
 
 reduce_fn *reduce_find(enum dtype d, enum reduction r)
 {
     return (*chosen)[d][r];
+}
+
+const struct reduce_short *reduce_short_find(enum dtype d)
+{
+    return chosen_shorts[d].widen ? &chosen_shorts[d] : NULL;
 }

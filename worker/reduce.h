@@ -27,11 +27,21 @@ void reduce_init(void);
 /* The kernel, or NULL where there is none: what op_check_dtype refuses, and REDUCE_NONE. */
 reduce_fn *reduce_find(enum dtype d, enum reduction r);
 
+/* A 16-bit float's way to float32, which is exact, and back: to nearest even. No alignment is
+ * needed. */
+struct reduce_short {
+    void (*widen)(float *to, const uint8_t *from, size_t count);
+    void (*narrow)(uint8_t *to, const float *from, size_t count);
+};
+const struct reduce_short *reduce_short_find(enum dtype d); /* NULL: d is no 16-bit float */
+
 /* May the AVX2 and F16C kernels run here? Any thread. */
 bool reduce_has_avx2(void);
 
 /* The two tables, for tests that compare them. */
 typedef reduce_fn *reduce_table[DTYPE_COUNT][REDUCTION_COUNT];
 extern const reduce_table reduce_generic, reduce_avx2;
+extern const struct reduce_short reduce_generic_shorts[DTYPE_COUNT],
+    reduce_avx2_shorts[DTYPE_COUNT];
 
 #endif

@@ -2,6 +2,7 @@
  * allowed, so nothing here runs before reduce_init has looked. */
 #define LOOP(name) avx2_##name
 #define avx2_table reduce_avx2
+#define avx2_shorts reduce_avx2_shorts
 
 #include <immintrin.h>
 #include <stdint.h>

@@ -216,3 +216,19 @@ const reduce_table LOOP(table) = {
                                            [REDUCE_OR] = LOOP(bool_max),
                                            [REDUCE_XOR] = LOOP(bool_xor)},
 };
+
+/* The 16-bit floats on their way to and from float32. */
+#define SHORT_WAYS(name, load, store)                                          \
+    static void LOOP(name##_widen)(float *to, const uint8_t *from, size_t m)   \
+    {                                                                          \
+        load(to, (const u16_t *)from, m);                                      \
+    }                                                                          \
+    static void LOOP(name##_narrow)(uint8_t * to, const float *from, size_t m) \
+    {                                                                          \
+        store((u16_t *)to, from, m);                                           \
+    }
+SHORT_WAYS(float16, F16_LOAD, F16_STORE)
+SHORT_WAYS(bfloat16, LOOP(bf16_load), LOOP(bf16_store))
+
+#define SHORT_WAY(name) [DTYPE_##name] = {LOOP(name##_widen), LOOP(name##_narrow)}
+const struct reduce_short LOOP(shorts)[DTYPE_COUNT] = {SHORT_WAY(float16), SHORT_WAY(bfloat16)};

@@ -3,6 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "worker/reduce.h"
+#include "worker/reduce_part.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -179,6 +180,58 @@ static void bools_come_out_as_0_and_1(void **state)
     assert_memory_equal(result, ((uint8_t[]){0, 0, 0, 1}), 4);
 }
 
+/* Wherever the inputs are parted, and however the accumulators travel. */
+static void parts_give_the_bits_of_the_whole(void **state)
+{
+    static uint8_t acc[COUNT * 8];
+
+    (void)state;
+    reduce_init();
+    fill();
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        for (int r = REDUCE_SUM; r < REDUCTION_COUNT; r++) {
+            reduce_fn *whole = reduce_find((enum dtype)d, (enum reduction)r);
+            const uint8_t *in[INPUTS];
+
+            for (uint32_t i = 0; i < INPUTS; i++)
+                in[i] = bytes[i] + 1;
+            for (uint32_t at = 1; whole && at <= INPUTS; at++) {
+                whole(out_a, in, INPUTS, COUNT);
+                reduce_part_add((enum dtype)d, (enum reduction)r, acc, NULL, in, at, COUNT);
+                if (at < INPUTS)
+                    reduce_part_add((enum dtype)d, (enum reduction)r, acc, acc, in + at,
+                                    INPUTS - at, COUNT);
+                reduce_part_end((enum dtype)d, (enum reduction)r, out_b, acc, INPUTS, COUNT);
+                for (size_t k = 0; k < COUNT; k++)
+                    assert_true(same((enum dtype)d, out_a + k * dtypes[d].size_bytes,
+                                     out_b + k * dtypes[d].size_bytes));
+            }
+        }
+    }
+}
+
+/* Of two inputs exchanged, the larger sums of floats may differ; what any order suits, may not. */
+static void any_order_means_any_order(void **state)
+{
+    (void)state;
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        for (int r = REDUCE_SUM; r < REDUCTION_COUNT; r++) {
+            reduce_fn *whole = reduce_find((enum dtype)d, (enum reduction)r);
+            const uint8_t *in[INPUTS], *back[INPUTS];
+
+            for (uint32_t i = 0; i < INPUTS; i++)
+                back[INPUTS - 1 - i] = in[i] = bytes[i];
+            if (!whole || !reduce_any_order((enum dtype)d, (enum reduction)r))
+                continue;
+            whole(out_a, in, INPUTS, COUNT);
+            whole(out_b, back, INPUTS, COUNT);
+            for (size_t k = 0; k < COUNT; k++)
+                assert_true(same((enum dtype)d, out_a + k * dtypes[d].size_bytes,
+                                 out_b + k * dtypes[d].size_bytes));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +243,8 @@ int main(void)
         cmocka_unit_test(halves_round_once_at_the_end),
         cmocka_unit_test(every_half_survives_a_sum_of_one),
         cmocka_unit_test(bools_come_out_as_0_and_1),
+        cmocka_unit_test(parts_give_the_bits_of_the_whole),
+        cmocka_unit_test(any_order_means_any_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
