@@ -39,7 +39,7 @@ SERVER := announce health reaper options options_defaults options_values \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
           arena blocks durable extent given id landlock memory metrics private_dir promise rank_list sandbox tensor user vitals
-WORKER := arena_find arena_map backends copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
+WORKER := across address arena_find arena_map backends copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
           shm/moves shm/reduces shm/shm
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 

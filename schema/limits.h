@@ -112,6 +112,12 @@
 #define LIMIT_WRONG_PROOFS 10      /* of one address within */
 #define LIMIT_WRONG_PROOFS_S 60    /* these seconds; the next are turned away */
 
+/* Between hosts. */
+#define LIMIT_PEER_SILENT_MS \
+    30000 /* of a rank that another waits for: the job fails, and names it */
+#define LIMIT_STORE_KEY_BYTES 64
+#define LIMIT_STORE_BYTES 8192 /* what a rank tells the others of its communicator, at once */
+
 /* Arena. */
 #define LIMIT_ARENA_MIN_BYTES (1ull << 20)
 #define LIMIT_EXTENT_ALIGN_BYTES 64    /* a cache line */

@@ -99,6 +99,15 @@ struct comm *comms_evict(uint32_t max)
     return c;
 }
 
+struct comm *comms_find(uint64_t id)
+{
+    struct comm *c = comms.newest;
+
+    while (c && c->id != id)
+        c = c->older;
+    return c;
+}
+
 void comm_free(struct comm *c)
 {
     free(c);

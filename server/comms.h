@@ -18,6 +18,7 @@ struct comm {
     uint32_t busy;                   /* ranks' parts of jobs that run on it */
     bool broken;                     /* a rank of it was lost, failed or was told to stop */
     uint64_t ticket_epoch;           /* of the worker whose ticket this is */
+    const char *backend;             /* what carries it; static storage */
     char ticket[LIMIT_TICKET_BYTES]; /* how its ranks find each other; "" while there is none */
     struct comm *next;               /* in its bucket */
     struct comm *newer, *older;      /* by last use */
@@ -35,6 +36,9 @@ struct comm *comms_evict(uint32_t max);
 
 /* Takes it, which nobody runs on, out of the table: tell its ranks and comm_free it. */
 void comms_take(struct comm *c);
+
+/* The one that is called so; NULL: it was taken out. */
+struct comm *comms_find(uint64_t id);
 
 void comm_free(struct comm *c);
 void comms_fini(void);

@@ -82,6 +82,9 @@ void worker_frame(struct peer *p, const struct frame *f)
     case FRAME_fetched:
         resident_fetched(w->info.rank, &f->fetched);
         break;
+    case FRAME_store_put:
+        workers_pass_on(w, &f->store_put);
+        break;
     case FRAME_done:
         on_done(w, &f->done);
         break;

@@ -83,6 +83,8 @@ struct job_rank_link *worker_part(struct worker *w, uint64_t seq, uint32_t attem
 void worker_answered(struct worker *w, struct job_rank_link *part); /* the part runs no more */
 /* Can it take a job in this lane? For the scheduler. */
 void worker_offer(struct worker *w, uint32_t lane);
+/* What a worker says to the other ranks of a communicator. */
+void workers_pass_on(const struct worker *w, const struct frame_store_put *f);
 void workers_meet(void); /* all ranks of a world that needs tickets are there: its group is made */
 
 #endif

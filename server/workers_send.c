@@ -35,20 +35,27 @@ static bool is_stale(const struct comm *c)
     return false;
 }
 
-/* As comms_use, fit to be joined by ticket; NULL with e, or without when *later is set. */
+/* As comms_use; one whose ranks cannot meet on it any more is made anew. */
+static struct comm *use(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
+{
+    struct comm *c = comms_use(ranks, n, stream, e);
+
+    if (!c || !is_stale(c) || c->busy > 0)
+        return c;
+    c->broken = true; /* those that still know it must not wait for the others */
+    comms_take(c);
+    leave(c);
+    comm_free(c);
+    return comms_use(ranks, n, stream, e);
+}
+
+/* Fit to be joined by ticket; NULL with e, or without when *later is set. */
 static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, uint32_t stream, bool *later,
                                   struct err *e)
 {
     struct worker *root = &workers.rank[ranks[0]];
-    struct comm *c = comms_use(ranks, n, stream, e);
+    struct comm *c = use(ranks, n, stream, e);
 
-    if (c && is_stale(c) && c->busy == 0) {
-        c->broken = true; /* those that still know it must not wait for the others */
-        comms_take(c);
-        leave(c);
-        comm_free(c);
-        c = comms_use(ranks, n, stream, e);
-    }
     if (!c || c->ticket[0])
         return c;
     *later = !root->ticket[0];
@@ -68,7 +75,9 @@ int workers_prepare(struct job *j, struct err *e)
     if (workers.rank[r->ranks[0]].info.by_ticket)
         j->comm = use_by_ticket(r->ranks, r->n, r->stream, &later, e);
     else
-        j->comm = comms_use(r->ranks, r->n, r->stream, e);
+        j->comm = use(r->ranks, r->n, r->stream, e);
+    if (j->comm)
+        j->comm->backend = workers.rank[r->ranks[0]].info.backend;
     return j->comm ? 0 : later ? 1 : -1;
 }
 
@@ -97,6 +106,9 @@ static void join(struct comm *c)
             out.join.n_ranks = c->n;
             out.join.stream = c->stream;
             memcpy(out.join.ranks, c->ranks, c->n * sizeof c->ranks[0]);
+            out.join.n_hosts = c->n;
+            memset(out.join.hosts, 0, c->n * sizeof out.join.hosts[0]);
+            snprintf(out.join.backend, sizeof out.join.backend, "%s", c->backend);
             strcpy(out.join.ticket, c->ticket);
             built = true;
         }
@@ -120,8 +132,29 @@ void workers_meet(void)
         ranks[i] = i;
     c = ranks ? use_by_ticket(ranks, n, 0, &later, &e) : NULL; /* without: the first job makes it */
     free(ranks);
-    if (c && !is_stale(c))
+    if (c && !is_stale(c)) {
+        c->backend = workers.rank[0].info.backend;
         join(c);
+    }
+}
+
+void workers_pass_on(const struct worker *w, const struct frame_store_put *f)
+{
+    struct comm *c = comms_find(f->comm);
+    bool its_own = false;
+
+    for (uint32_t i = 0; c && i < c->n; i++)
+        its_own |= c->ranks[i] == w->info.rank && c->joined[i] == w->info.epoch;
+    if (!its_own)
+        return; /* it was given up meanwhile */
+    out.type = FRAME_store_put;
+    out.store_put = *f;
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct worker *other = &workers.rank[c->ranks[i]];
+
+        if (other != w && other->peer && c->joined[i] == other->info.epoch)
+            peer_send_frame(other->peer, &out);
+    }
 }
 
 static void build_run(const struct job *j, bool more)

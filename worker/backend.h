@@ -26,6 +26,11 @@ struct gpu_facts {
     bool simulated;                         /* by the libraries of tests/simgpu */
 };
 
+/* Gives every other rank of a communicator bytes of ours, by way of the server: backend.heard says
+ * so there. Main thread. Returns 0, or -1 with e. */
+typedef int store_put_fn(uint64_t comm, const char *key, const uint8_t *value, uint32_t bytes,
+                         struct err *e);
+
 /* Where a worker sits. */
 struct place {
     uint32_t rank, world_size; /* world rank */
@@ -33,6 +38,8 @@ struct place {
     const char *device;        /* "cpu", "gpu:0" */
     uint8_t *arena;            /* the mapped arena; outlives the device */
     uint64_t arena_bytes;
+    const char *address; /* at which other hosts reach this one; "" is this machine alone */
+    store_put_fn *put;   /* for backends that have heard */
 };
 
 /* A rank's seat in a group. */
@@ -41,7 +48,9 @@ struct seat {
     uint32_t n, rank;      /* group size, group rank */
     uint32_t stream;       /* 0 .. LIMIT_STREAM: tasks of one are done in order */
     const uint32_t *ranks; /* world ranks in group order; the caller's, copied if kept */
-    const char *ticket;    /* how to find the others; "" on shared memory */
+    const uint32_t *hosts; /* n: equal for ranks of one host, by first appearance; as ranks */
+    uint32_t n_hosts;
+    const char *ticket; /* how to find the others; "" where there is none */
 };
 
 /* One rank's part of a job, checked by task_prepare: every pointer spans its whole tensor. */
@@ -54,14 +63,14 @@ struct task {
     uint32_t n, rank;
     struct shape in, out;
     uint64_t in_bytes, out_bytes; /* of one tensor */
-    const uint8_t **inputs;       /* n: NULL where a rank gives nothing */
-    uint8_t **outputs;            /* n: NULL where a rank gets nothing; equal where shared */
+    const uint8_t **inputs;       /* n: NULL where a rank gives nothing, or is on another host */
+    uint8_t **outputs;            /* n: NULL likewise; equal where shared */
     uint64_t held, keep; /* resident tensors: where this rank's input is, where its output is to
                             stay; 0: in the arena */
     /* Of all ranks, and so the same on each: */
     bool all_held;              /* every input is on its rank's device */
     bool resident;              /* the outputs stay on the devices: none is a view of an input */
-    enum mask_when mask;        /* not MASK_NONE: it is no backend's, but mask.c's */
+    enum mask_when mask;        /* not MASK_NONE: it is mask.c's, or of a backend that masks */
     enum reduction mask_reduce; /* and keeps the largest or the smallest elements */
     const uint8_t **masks;      /* of these, n; in the shape of out (AFTER) or in (BEFORE) */
 };
@@ -77,6 +86,7 @@ struct done {
 
 struct backend {
     const char *name;
+    bool masks;       /* masked tasks, too, of a group that spans hosts: else they are mask.c's */
     bool memory_only; /* open, it needs nothing of the system but memory: sandbox.c refuses it */
     /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
     uint32_t (*devices)(void);
@@ -90,6 +100,8 @@ struct backend {
     int (*ticket)(struct device *d, char *out, size_t size, struct err *e);
     int (*open)(struct device **out, const struct place *at, struct err *e);
     int (*join)(struct device *d, const struct seat *seat, struct comm **out, struct err *e);
+    /* Another rank's put on this communicator. NULL, if none of its ranks puts anything. */
+    void (*heard)(struct comm *c, const char *key, const uint8_t *value, uint32_t bytes);
     /* A batch of n tasks, 1 to LIMIT_BATCH_JOBS, which every rank of the group has in this order.
      * Returns at once; tasks stays the caller's, and as it is, until the last of them has ended. */
     int (*submit)(struct comm *c, struct task *const *tasks, uint32_t n, struct err *e);

@@ -165,6 +165,11 @@ void link_close(void)
     link_fd = -1;
 }
 
+int link_tcp_fd(void)
+{
+    return link_tcp ? link_fd : -1;
+}
+
 int link_send(const struct frame *f, struct err *e)
 {
     int rc;

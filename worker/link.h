@@ -32,6 +32,7 @@ struct link_options {
 int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd, int *fence_fd,
               struct err *e);
 void link_close(void);
+int link_tcp_fd(void); /* -1: it is no TCP connection */
 
 /* After a WELCOME by_lock: that we hold the fence and have the arena (detail ""), or why we leave.
  */

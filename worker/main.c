@@ -3,6 +3,8 @@
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "schema/process.h"
+#include "worker/across.h"
+#include "worker/address.h"
 #include "worker/arena_find.h"
 #include "worker/arena_map.h"
 #include "worker/dial.h"
@@ -28,6 +30,7 @@ enum opt {
     OPT_rank,
     OPT_device,
     OPT_backend,
+    OPT_gloo_interface,
     OPT_reconnect,
     OPT_log_level,
     OPT_log_format,
@@ -44,7 +47,9 @@ static const struct {
     [OPT_rank] = {"rank", "TUTTI_RANK", "any", "The world rank to hold, or any."},
     [OPT_device] = {"device", "TUTTI_DEVICE", "cpu", "The device: cpu, or gpu:N."},
     [OPT_backend] = {"backend", "TUTTI_BACKEND", "auto",
-                     "auto, shm, or nccl where it was built in."},
+                     "auto, shm, or nccl or gloo where they were built in."},
+    [OPT_gloo_interface] = {"gloo-interface", "TUTTI_GLOO_INTERFACE", NULL,
+                            "The interface or address at which gloo's other hosts reach this one."},
     [OPT_reconnect] =
         {"reconnect", "TUTTI_RECONNECT", "0",
          "Stay, and connect again so many seconds after a link that ended; 0: leave."},
@@ -56,6 +61,9 @@ struct worker_options {
     struct link_options link;
     struct token_key key;
     const struct backend *backend;
+    const struct backend
+        *across;           /* for groups that span hosts; NULL: there is none, or it is that */
+    const char *interface; /* NULL: whichever leads to the server */
     enum log_level level;
     bool json;
     uint32_t reconnect_s; /* 0: one link, and no second */
@@ -129,6 +137,9 @@ static int check_values(const char *const value[], struct worker_options *o, str
                                   << d;
     }
     o->link.by_ticket = o->backend->ticket != NULL;
+    if (!o->backend->devices && strcmp(o->backend->name, "gloo") != 0)
+        o->across = backend_find("gloo", value[OPT_device]);
+    o->interface = value[OPT_gloo_interface];
     if (log_level_find(value[OPT_log_level], &o->level) != 0)
         return err_set(e, ERR_option, "--log-level is error, warn, info or debug");
     o->json = strcmp(value[OPT_log_format], "json") == 0;
@@ -188,6 +199,7 @@ static int settle(const struct worker_options *o, const struct frame_welcome *w,
                   int fence_fd, struct device **device, struct err *e)
 {
     bool tcp = dial_is_tcp(o->link.server);
+    static char address[ADDRESS_BYTES];
     struct err lost;
     int rc = 0;
 
@@ -198,15 +210,21 @@ static int settle(const struct worker_options *o, const struct frame_welcome *w,
         rc = fence_take(fence_fd, w->epoch, e);
     if (rc == 0)
         rc = arena_map_open(arena_fd, w->arena_bytes, e);
+    if (rc == 0 && (tcp || o->interface))
+        rc = address_find(o->interface, link_tcp_fd(), address, e);
     if (rc == 0) {
         struct place at = {.rank = w->rank,
                            .world_size = w->world_size,
                            .one_machine = !tcp,
                            .device = o->link.device,
                            .arena = arena_map_base(),
-                           .arena_bytes = arena_map_size()};
+                           .arena_bytes = arena_map_size(),
+                           .address = address,
+                           .put = across_put};
 
         rc = o->backend->open(device, &at, e);
+        if (rc == 0 && o->across && !at.one_machine)
+            rc = across_open(o->across, &at, e);
     }
     if (rc != 0 && w->by_lock)
         link_say_ready(w->epoch, e->detail, &lost);
@@ -230,9 +248,10 @@ static int run(struct worker_options *o, struct err *e)
     if (settle(o, &welcome.welcome, arena_fd, fence_fd, &device, e) != 0 ||
         link_beat(welcome.welcome.epoch, welcome.welcome.heartbeat_ms, serve_progress, e) != 0)
         goto out;
-    sandbox_worker(o->backend);
+    sandbox_worker(across_backend() ? across_backend() : o->backend);
     rc = serve(o->backend, device, welcome.welcome.epoch, e);
 out:
+    across_close();
     if (device)
         o->backend->close(device);
     return rc; /* the map, the link and the fence end with the process, which is next */

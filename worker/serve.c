@@ -3,6 +3,7 @@
 #include "schema/clock.h"
 #include "schema/failpoint.h"
 #include "schema/log.h"
+#include "worker/across.h"
 #include "worker/arena_map.h"
 #include "worker/link.h"
 #include "worker/mask.h"
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 volatile sig_atomic_t serve_stopping;
 
@@ -19,10 +21,14 @@ struct member {
     struct member *next;
     uint64_t id;
     uint32_t n, rank;
+    const struct backend *backend; /* what carries it */
+    struct device *device;
     struct comm *comm;
     struct task *tasks[LIMIT_BATCH_JOBS];
     uint32_t n_tasks, ended;     /* tasks[ended .. n_tasks) are still to be reported */
     struct masking *masking;     /* its one task, when that is masked; NULL: the backend's */
+    uint32_t *hosts;             /* n; of each rank, as JOIN says */
+    bool spans;                  /* more than one */
     bool working;                /* the batch is whole and submitted */
     struct member *next_working; /* in turn */
 };
@@ -153,11 +159,11 @@ static int batch_submit(struct member *m, struct err *e)
 
     if (m->n_tasks == 0)
         return 0; /* every one of it was refused */
-    if (m->tasks[0]->mask != MASK_NONE) {
+    if (m->tasks[0]->mask != MASK_NONE && !(m->spans && m->backend->masks)) {
         m->masking = mask_begin(m->tasks[0]);
         if (!m->masking)
             return batch_fails(m, "no_memory", "the blocks of a mask", NULL, NULL, e);
-    } else if (srv.backend->submit(m->comm, m->tasks, m->n_tasks, &why) != 0) {
+    } else if (m->backend->submit(m->comm, m->tasks, m->n_tasks, &why) != 0) {
         return batch_fails(m, err_name(why.code), why.detail, NULL, NULL, e);
     }
     batch_begins(m);
@@ -165,6 +171,36 @@ static int batch_submit(struct member *m, struct err *e)
 }
 
 /* ---- frames ---- */
+
+/* Numbers in order of first appearance. Returns how many, or 0 when they are not. */
+static uint32_t count_hosts(const struct frame_join *f)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < f->n_hosts; i++) {
+        if (f->hosts[i] > n)
+            return 0;
+        n += f->hosts[i] == n;
+    }
+    return f->n_hosts == f->n ? n : 0;
+}
+
+static struct member *new_member(const struct frame_join *f)
+{
+    struct member *m = calloc(1, sizeof *m + f->n * sizeof m->hosts[0]);
+
+    if (!m)
+        return NULL;
+    m->id = f->comm;
+    m->n = f->n;
+    m->rank = f->rank;
+    m->spans = count_hosts(f) > 1;
+    m->backend = srv.backend;
+    m->device = srv.device;
+    m->hosts = (uint32_t *)(m + 1);
+    memcpy(m->hosts, f->hosts, f->n * sizeof m->hosts[0]);
+    return m;
+}
 
 static int on_join(const struct frame_join *f, struct err *e)
 {
@@ -174,21 +210,21 @@ static int on_join(const struct frame_join *f, struct err *e)
                         .rank = f->rank,
                         .stream = f->stream,
                         .ranks = f->ranks,
+                        .hosts = f->hosts,
+                        .n_hosts = count_hosts(f),
                         .ticket = f->ticket};
 
     if (f->n == 0 || f->n > LIMIT_RANKS || f->rank >= f->n || f->n_ranks != f->n ||
-        f->stream > LIMIT_STREAM)
+        f->stream > LIMIT_STREAM || seat.n_hosts == 0)
         return err_set(e, ERR_link, "JOIN names rank %u of %u on stream %u", f->rank, f->n,
                        f->stream);
     if (find_member(f->comm))
         return err_set(e, ERR_link, "JOIN names a group twice");
-    m = calloc(1, sizeof *m);
+    m = new_member(f);
     if (!m)
         return err_set(e, ERR_no_memory, "group of %u ranks", f->n);
-    m->id = f->comm;
-    m->n = f->n;
-    m->rank = f->rank;
-    if (srv.backend->join(srv.device, &seat, &m->comm, e) != 0) {
+    if (across_choose(f->backend, &m->backend, &m->device, e) != 0 ||
+        m->backend->join(m->device, &seat, &m->comm, e) != 0) {
         free(m);
         return -1;
     }
@@ -205,14 +241,23 @@ static void on_leave(const struct frame_leave *f)
         return;
     srv.members = m->next; /* find_member put it first */
     batch_ends(m);
-    srv.backend->leave(m->comm, f->broken);
+    m->backend->leave(m->comm, f->broken);
     free(m);
 }
 
-static bool reduces(const struct task *t)
+/* What another rank of a communicator says to all. Of one that this rank has left, it is late. */
+static void on_store_put(const struct frame_store_put *f)
+{
+    struct member *m = find_member(f->comm);
+
+    if (m && m->backend->heard)
+        m->backend->heard(m->comm, f->key, f->value, f->n_value);
+}
+
+static bool reduces(const struct member *m, const struct task *t)
 {
     return t->op->reduce == REDUCE_NONE || t->mask != MASK_NONE ||
-           srv.backend->reduces(t->op->reduce, t->dtype);
+           m->backend->reduces(t->op->reduce, t->dtype);
 }
 
 /* Into the batch of its group; or FAILED, and why. */
@@ -223,14 +268,14 @@ static int gather(struct member *m, const struct frame_run *f, struct err *e)
 
     if (m->working || m->n_tasks == LIMIT_BATCH_JOBS)
         return report_failed(f->job, f->attempt, "worker_failed", "the rank is busy", e);
-    t = task_new(f, m->n, m->rank, &why);
+    t = task_new(f, m->n, m->rank, m->hosts, &why);
     if (!t)
         return report_failed(f->job, f->attempt, err_name(why.code), why.detail, e);
     if (t->mask != MASK_NONE && (f->more || m->n_tasks > 0)) {
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed", "a masked task is alone", e);
     }
-    if (!reduces(t) || ((f->n_held || f->n_keep) && !srv.backend->fetch)) {
+    if (!reduces(m, t) || ((f->n_held || f->n_keep) && !m->backend->fetch)) {
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed",
                              "the backend has no such dtype, or no resident tensors", e);
@@ -285,7 +330,7 @@ static int on_cancel(const struct frame_cancel *f, struct err *e)
             if (t->job != f->job || t->attempt != f->attempt)
                 continue;
             if (!m->masking)
-                srv.backend->abort(m->comm);
+                m->backend->abort(m->comm);
             return batch_fails(m, "aborted", "stopped by the server", t, "cancelled", e);
         }
     }
@@ -309,6 +354,9 @@ static int on_frame(const struct frame *f, struct err *e)
     case FRAME_drop:
         if (srv.backend->drop)
             srv.backend->drop(srv.device, f->drop.tensor);
+        return 0;
+    case FRAME_store_put:
+        on_store_put(&f->store_put);
         return 0;
     case FRAME_stop:
         serve_stopping = 1;
@@ -364,9 +412,9 @@ static int work_on(struct member *m, struct err *e)
     int rc;
 
     failpoint_of("worker.mid_run", m->tasks[m->ended]->op->name);
-    rc = m->masking ? mask_poll(m->masking, &d) : srv.backend->poll(m->comm, &d, e);
+    rc = m->masking ? mask_poll(m->masking, &d) : m->backend->poll(m->comm, &d, e);
     atomic_store_explicit(&srv.progress,
-                          m->masking ? mask_progress(m->masking) : srv.backend->progress(m->comm),
+                          m->masking ? mask_progress(m->masking) : m->backend->progress(m->comm),
                           memory_order_relaxed);
     return rc == 1 ? task_ended(m, &d, e) : rc;
 }
@@ -388,7 +436,7 @@ static void leave_all(bool peers_lost)
         struct member *m = srv.members;
 
         srv.members = m->next;
-        srv.backend->leave(m->comm, peers_lost);
+        m->backend->leave(m->comm, peers_lost);
         batch_ends(m); /* only now is nothing of it used any more */
         free(m);
     }

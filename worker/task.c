@@ -51,9 +51,12 @@ static uint64_t resident(const uint64_t *list, uint32_t n_list, uint32_t r)
     return r < n_list ? list[r] : 0;
 }
 
-static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, struct err *e)
+static int find_bytes(const struct frame_run *run, uint32_t n, const uint32_t *hosts,
+                      struct task *t, struct err *e)
 {
     for (uint32_t r = 0; r < n; r++) {
+        if (hosts[r] != hosts[t->rank])
+            continue; /* its bytes are in another arena */
         if (op_gives(t->op, &t->params, r) && !resident(run->held, run->n_held, r)) {
             t->inputs[r] = arena_map_at(run->inputs[r], t->in_bytes);
             if (!t->inputs[r])
@@ -66,6 +69,8 @@ static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, s
         }
     }
     for (uint32_t r = 0; r < run->n_masks && r < n; r++) {
+        if (hosts[r] != hosts[t->rank])
+            continue;
         t->masks[r] = arena_map_at(run->masks[r],
                                    t->mask == MASK_AFTER ? t->out_bytes : t->in_bytes);
         if (!t->masks[r])
@@ -82,7 +87,8 @@ static int find_bytes(const struct frame_run *run, uint32_t n, struct task *t, s
     return 0;
 }
 
-struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, struct err *e)
+struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, const uint32_t *hosts,
+                      struct err *e)
 {
     struct task *t = calloc(1, sizeof *t +
                                    n * (sizeof *t->inputs + sizeof *t->outputs + sizeof *t->masks));
@@ -102,7 +108,7 @@ struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, st
     t->inputs = behind;
     behind = t->inputs + n;
     t->masks = behind;
-    if (check_parameters(run, n, t, e) == 0 && find_bytes(run, n, t, e) == 0)
+    if (check_parameters(run, n, t, e) == 0 && find_bytes(run, n, hosts, t, e) == 0)
         return t;
     free(t);
     return NULL;

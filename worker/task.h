@@ -6,8 +6,10 @@
 #include "worker/backend.h"
 
 /* Checks everything again on this side of the wire: op, dtype, ranks, shapes, and that every offset
- * spans its whole tensor inside the arena. n and rank are the seat's.
+ * spans its whole tensor inside the arena; of ranks on other hosts there is none. n, rank and hosts
+ * are the seat's.
  * Returns a task to be freed by free(), or NULL with ERR_worker_failed or ERR_no_memory. */
-struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, struct err *e);
+struct task *task_new(const struct frame_run *run, uint32_t n, uint32_t rank, const uint32_t *hosts,
+                      struct err *e);
 
 #endif

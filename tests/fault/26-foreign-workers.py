@@ -99,7 +99,7 @@ def garbage(service, hello):
 
 
 def answers_of_others(service, hello, ledger):
-    """DONE and FAILED for every job and attempt that there may be, while rank 0 is at one."""
+    """DONE and FAILED for every job and attempt that there may be, while rank 0 is at one; words to groups that it is not of."""
     worker = Worker(service)
     worker.join(hello)
     late = service.metrics()["jobs"]["late_answers"]
@@ -111,6 +111,8 @@ def answers_of_others(service, hello, ledger):
             for attempt in (0, 1, 2):
                 frames += encode("done", epoch=epoch, job=job, attempt=attempt, end_ns=5)
                 frames += encode("failed", epoch=epoch, job=job, attempt=attempt, code="worker_failed", detail="\x7f\xc3\xa9")
+    for comm in range(40):
+        frames += encode("store_put", comm=comm, key="0", value=b"\xff" * 8192)
     frames += encode("fetched", epoch=worker.epoch, tensor=1) + encode("ticket", epoch=1, ticket="x" * 250)
     assert worker.raw(frames)
     until(lambda: service.metrics()["jobs"]["late_answers"] == late + 3 * 60 * 3 * 2)
@@ -190,7 +192,7 @@ try:
             another_build(service, hello)
         with row("F27"):
             assert set(FRAMES) == {"hello", "ticket", "heartbeat", "fetched", "done", "failed", "welcome", "refuse", "join", "leave", "run",
-                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready"}, "a frame that this test does not know"
+                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready", "store_put"}, "a frame that this test does not know"
             rss, open_ = service.rss_bytes(), descriptors(service)
             garbage(service, hello)
             answers_of_others(service, hello, ledger)

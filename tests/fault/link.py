@@ -13,7 +13,7 @@ from service import BUILD, ROOT
 HEADER = struct.Struct("<II")
 ANY_RANK = 0xFFFFFFFF
 SCALARS = {"U32": "<I", "U64": "<Q", "I64": "<q"}
-LISTS = {"SHAPE": "<q", "LIST32": "<I", "LIST64": "<Q"}
+LISTS = {"SHAPE": "<q", "BYTES": "<B", "LIST32": "<I", "LIST64": "<Q"}
 
 
 def frames():

@@ -83,6 +83,7 @@ struct comm {
     struct comm *next;
     struct task *const *tasks;
     uint32_t n, ranks, rank, ended, turns;
+    bool spans; /* hosts */
 };
 
 static struct comm *comms;
@@ -109,7 +110,7 @@ static void check_task(const struct task *t, const struct comm *c)
             check_span(t->outputs[r], t->out_bytes, "output", r);
     }
     /* Without devices every tensor is in the arena. */
-    for (uint32_t r = 0; r < t->n && !backend.fetch; r++)
+    for (uint32_t r = 0; r < t->n && !backend.fetch && !c->spans; r++)
         FUZZ_CHECK((t->inputs[r] || !op_gives(t->op, &t->params, r)) &&
                        (t->outputs[r] || !op_gets(t->op, &t->params, r)),
                    "input or output %u is missing", r);
@@ -140,12 +141,22 @@ static int join_group(struct device *d, const struct seat *seat, struct comm **o
     FUZZ_CHECK(c && seat->n > 0 && seat->n <= LIMIT_RANKS && seat->rank < seat->n &&
                    seat->stream <= LIMIT_STREAM && memchr(seat->ticket, 0, LIMIT_TICKET_BYTES),
                "a seat %u of %u", seat->rank, seat->n);
+    FUZZ_CHECK(seat->n_hosts > 0 && seat->n_hosts <= seat->n, "%u hosts", seat->n_hosts);
+    c->spans = seat->n_hosts > 1;
     c->ranks = seat->n;
     c->rank = seat->rank;
     c->next = comms;
     comms = c;
     *out = c;
     return 0;
+}
+
+static void hear(struct comm *c, const char *key, const uint8_t *value, uint32_t bytes)
+{
+    FUZZ_CHECK(c && memchr(key, 0, LIMIT_STORE_KEY_BYTES) && bytes <= LIMIT_STORE_BYTES,
+               "%u bytes are heard", bytes);
+    for (uint32_t i = 0; i < bytes; i++)
+        c->turns += value[i] == 0xff;
 }
 
 static int take_batch(struct comm *c, struct task *const *tasks, uint32_t n, struct err *e)
@@ -219,6 +230,7 @@ static struct backend backend = {
     .name = "fuzz",
     .reduces = can_reduce,
     .join = join_group,
+    .heard = hear,
     .submit = take_batch,
     .poll = poll_batch,
     .progress = progress_of,

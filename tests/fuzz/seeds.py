@@ -212,7 +212,7 @@ def target():
 def frame_rows():
     text = re.sub(r"/\*.*?\*/", "", open(os.path.join(ROOT, "schema/frames.def")).read(), flags=re.S)
     for name, fields in re.findall(r"FRAME\((\w+),\s*(.*?)\)\s*(?=FRAME|\Z)", text, re.S):
-        yield name, [(kind, field, cap_of(kind, cap)) for kind, field, cap in re.findall(r"(U32|U64|I64|STR|SHAPE|LIST32|LIST64)\((\w+)(?:, *(\w+))?", fields)]
+        yield name, [(kind, field, cap_of(kind, cap)) for kind, field, cap in re.findall(r"(U32|U64|I64|STR|SHAPE|BYTES|LIST32|LIST64)\((\w+)(?:, *(\w+))?", fields)]
 
 
 def cap_of(kind, text):
@@ -237,7 +237,7 @@ def frame(name, /, **values):
         elif kind == "STR":
             payload += struct.pack("<I", len(v or "")) + (v or "").encode()
         else:
-            payload += struct.pack("<I", len(v or ())) + struct.pack("<%d%s" % (len(v or ()), "I" if kind == "LIST32" else "Q"), *(v or ()))
+            payload += struct.pack("<I", len(v or ())) + struct.pack("<%d%s" % (len(v or ()), {"BYTES": "B", "LIST32": "I"}.get(kind, "Q")), *(v or ()))
     assert not values, values
     return struct.pack("<II", len(payload), number) + payload
 
@@ -249,7 +249,7 @@ def full_frames():
             if kind == "STR":
                 yield frame(name, **{field: "x" * (cap - 1)})
                 yield frame(name, **{field: "x" * cap})
-            elif kind in ("SHAPE", "LIST32", "LIST64"):
+            elif kind in ("SHAPE", "BYTES", "LIST32", "LIST64"):
                 yield frame(name, **{field: [1] * cap})
                 yield frame(name, **{field: [1] * (cap + 1)})
 
@@ -261,6 +261,7 @@ def answers():
     yield frame("failed", epoch=1, job=1, attempt=1, code="aborted", detail="stopped")
     yield frame("heartbeat", epoch=1, job=1, attempt=1, done_bytes=7)
     yield frame("ticket", epoch=1, ticket="00ff")
+    yield frame("store_put", comm=1, key="0", value=b"where it is")
     yield frame("fetched", epoch=1, tensor=1)
     yield frame("fetched", epoch=1, tensor=1, code="worker_failed", detail="x")
 
@@ -284,7 +285,7 @@ def orders(op, n, rank, **more):
     ins = [4096 * (i + 1) for i in range(n)]
     outs = [4096 * (i + 9) for i in range(n)]
     run = dict(job=1, id="j_1", attempt=1, epoch=1, comm=5, op=OPS.index(op), dtype=2, src=0, dst=1, in_shape=[n, 2], inputs=ins, outputs=outs)
-    return (frame("join", comm=5, n=n, rank=rank, ranks=list(range(n))) + frame("run", **{**run, **more}) + frame("leave", comm=5))
+    return (frame("join", comm=5, n=n, rank=rank, ranks=list(range(n)), hosts=[0] * n, backend="fuzz") + frame("run", **{**run, **more}) + frame("leave", comm=5))
 
 
 def worker():
@@ -303,7 +304,10 @@ def worker_orders():
     yield orders("all_reduce_sum", 2, 0, mask=1, mask_reduce=2, masks=[4096, 8192])
     yield orders("all_reduce_sum", 2, 1, more=1) + frame("cancel", job=1, attempt=1)
     yield orders("broadcast", 2, 1, held=[3, 0], keep=[4, 5])
-    yield frame("join", comm=5, n=1, rank=0, ranks=[0]) + frame("fetch", tensor=3, offset=4096, bytes=64) + frame("drop", tensor=3) + frame("stop", grace_ms=5)
+    yield (frame("join", comm=5, n=2, rank=1, ranks=[0, 3], hosts=[0, 1], backend="fuzz") + frame("store_put", comm=5, key="0", value=b"where it is") +
+           frame("run", job=1, id="j_1", attempt=1, comm=5, op=OPS.index("all_reduce_sum"), dtype=2, dst=1, in_shape=[4],
+                 inputs=[2**64 - 1, 4096], outputs=[2**64 - 1, 8192]) + frame("leave", comm=5))
+    yield frame("join", comm=5, n=1, rank=0, ranks=[0], hosts=[0], backend="fuzz") + frame("fetch", tensor=3, offset=4096, bytes=64) + frame("drop", tensor=3) + frame("stop", grace_ms=5)
 
 
 # ---- the database ----
