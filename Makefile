@@ -40,7 +40,8 @@ SERVER := announce health reaper options options_defaults options_values \
           account proof size static strangers tokens \
           arena blocks durable extent given id landlock memory metrics private_dir promise rank_list sandbox tensor user vitals
 WORKER := across address arena_find arena_map backends copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
-          shm/moves shm/reduces shm/shm
+          shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
+GLOO   := gloo/comm gloo/flow gloo/gloo gloo/masked gloo/meet
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 
 # The NCCL backend, where there is a toolkit: CUDA's; GPU=rocm is HIP and RCCL, GPU=none leaves it out. Empty
@@ -77,8 +78,16 @@ else
 NCCL_LIBS :=
 endif
 
+# The gloo backend, where Debian's libgloo-dev is; GLOO_BACKEND=none leaves it out.
+HAVE_GLOO := $(if $(filter none,$(GLOO_BACKEND)),,$(shell printf '$(hash)include <gloo/config.h>\n' | $(CXX) -x c++ -E - >/dev/null 2>&1 && echo yes))
+ifneq ($(HAVE_GLOO),)
+WORKER    += $(GLOO)
+GLOO_LIBS := -lgloo -lstdc++
+CFLAGS_backends += -DTUTTI_HAVE_GLOO
+endif
+
 SERVER_LIBS := -lmicrohttpd -lgnutls -lsqlite3 -lxxhash -lstdc++ -lm
-WORKER_LIBS := $(NCCL_LIBS) -lgnutls -lm
+WORKER_LIBS := $(NCCL_LIBS) $(GLOO_LIBS) -lgnutls -lm
 UNIT_LIBS   := -lcmocka -ljansson
 
 SCHEMA_OBJ := $(SCHEMA:%=$(BUILD)/schema/%.o)
@@ -93,6 +102,7 @@ FUZZ_PARTS := bodies fuzz house life mhd theirs
 
 all: $(BUILD)/tutti-server $(BUILD)/tutti-worker $(UNLINKED)
 	@$(if $(HAVE_NCCL),:,echo "tutti-worker: built without the NCCL backend: $(NO_NCCL)")
+	@$(if $(HAVE_GLOO),:,echo "tutti-worker: built without the gloo backend: no gloo/config.h (libgloo-dev)")
 
 $(BUILD)/tutti-server: $(BUILD)/server/main.o $(BUILD)/libserver.a $(BUILD)/libschema.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(SERVER_LIBS)

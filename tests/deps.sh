@@ -7,7 +7,7 @@ set -eu
 packages='' services=''
 for set; do
     case $set in
-    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev"
+    build) packages="$packages gcc g++ libc6-dev libmicrohttpd-dev libgnutls28-dev libbsd-dev libsqlite3-dev libxxhash-dev libgloo-dev"
         # Which brings what the pages use. It may have come with another package than Debian's.
         [ "${WEB:-npm}" = none ] || command -v npm >/dev/null || packages="$packages npm ca-certificates" ;;
     demo) packages="$packages curl" ;;

@@ -3,6 +3,7 @@
 #include "schema/limits.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 static struct {
     uint8_t *base;
     uint64_t size_bytes;
-    uint64_t *mapped; /* a bit per chunk */
+    atomic_uint_least64_t *mapped; /* a bit per chunk */
 } map;
 
 int arena_map_open(int fd, uint64_t size_bytes, struct err *e)
@@ -60,7 +61,7 @@ static void populate(uint64_t chunk)
     uint64_t at = chunk * LIMIT_CHUNK_BYTES, len = map.size_bytes - at;
 
     madvise(map.base + at, len < LIMIT_CHUNK_BYTES ? len : LIMIT_CHUNK_BYTES, MADV_POPULATE_WRITE);
-    map.mapped[chunk / 64] |= 1ull << chunk % 64;
+    atomic_fetch_or_explicit(&map.mapped[chunk / 64], 1ull << chunk % 64, memory_order_relaxed);
 }
 
 uint8_t *arena_map_at(uint64_t offset, uint64_t size_bytes)
@@ -74,11 +75,11 @@ void arena_map_touch(const uint8_t *p, uint64_t n)
 {
     uint64_t first, last;
 
-    if (n == 0 || !map.base)
+    if (n == 0 || p < map.base || p >= map.base + map.size_bytes || !map.base)
         return;
     first = (uint64_t)(p - map.base) / LIMIT_CHUNK_BYTES;
     last = ((uint64_t)(p - map.base) + n - 1) / LIMIT_CHUNK_BYTES;
     for (uint64_t c = first; c <= last; c++)
-        if (!(map.mapped[c / 64] >> c % 64 & 1))
+        if (!(atomic_load_explicit(&map.mapped[c / 64], memory_order_relaxed) >> c % 64 & 1))
             populate(c);
 }

@@ -1,4 +1,4 @@
-/* arena_map.h - the server's arena, mapped into this process. Main thread. */
+/* arena_map.h - the server's arena, mapped into this process. Main thread, but for touches. */
 #ifndef TUTTI_WORKER_ARENA_MAP_H
 #define TUTTI_WORKER_ARENA_MAP_H
 
@@ -16,9 +16,9 @@ uint64_t arena_map_size(void);
 /* [offset, offset + size_bytes) as a pointer; NULL when the range leaves the arena. */
 uint8_t *arena_map_at(uint64_t offset, uint64_t size_bytes);
 
-/* Maps the pages of n bytes at p, which lie in the arena, ahead of their use: by chunks, once each.
- * A fault costs eight times as much; and a rank that maps only what it is about to touch leaves the
- * other ranks' share to them. */
+/* Maps the pages of n bytes at p ahead of their use, if they lie in the arena: by chunks, once
+ * each. A fault costs eight times as much; and a rank that maps only what it is about to touch
+ * leaves the other ranks' share to them. Any thread. */
 void arena_map_touch(const uint8_t *p, uint64_t n);
 
 #endif

@@ -8,10 +8,17 @@ extern const struct backend backend_shm;
 extern const struct backend backend_nccl;
 #endif
 
+#ifdef TUTTI_HAVE_GLOO
+extern const struct backend backend_gloo;
+#endif
+
 static const struct backend *const backends[] = {
     &backend_shm,
 #ifdef TUTTI_HAVE_NCCL
     &backend_nccl,
+#endif
+#ifdef TUTTI_HAVE_GLOO
+    &backend_gloo, /* behind shm, which is "auto" on a CPU */
 #endif
 };
 
@@ -43,9 +50,13 @@ uint32_t backend_gpus(void)
 
 const char *backend_names(void)
 {
-#ifdef TUTTI_HAVE_NCCL
-    return "shm nccl";
+#if defined TUTTI_HAVE_NCCL && defined TUTTI_HAVE_GLOO
+    return "shm nccl gloo";
+#elif defined TUTTI_HAVE_NCCL
+    return "shm nccl; this build has no gloo";
+#elif defined TUTTI_HAVE_GLOO
+    return "shm gloo; this build has no nccl";
 #else
-    return "shm; this build has no nccl";
+    return "shm; this build has neither nccl nor gloo";
 #endif
 }

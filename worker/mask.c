@@ -82,6 +82,12 @@ static select_fn *select_of(enum dtype d)
     }
 }
 
+void mask_select(enum dtype d, uint8_t *out, const uint8_t *mask, const uint8_t *best,
+                 const uint8_t *value, size_t count)
+{
+    select_of(d)(out, mask, best, value, count);
+}
+
 /* ---- a block ---- */
 
 /* Where byte `at` of the whole lies in the part of *rank. */

@@ -6,9 +6,10 @@
  * Equal is what == says of numbers: zeros of both signs are, NaN is not; every rank that ties
  * keeps.
  *
- * On the CPU and in the arena for every backend: it reads all ranks' inputs in place, as the
- * shared-memory backend does, and every rank writes its share of all outputs. Main thread.
- * Source: the derivative of a maximum is that of the argument that is it.
+ * On the CPU and in the arena for every backend (but for groups that span hosts, see backend.h): it
+ * reads all ranks' inputs in place, as the shared-memory backend does, and every rank writes its
+ * share of all outputs. Main thread. Source: the derivative of a maximum is that of the argument
+ * that is it.
  */
 #ifndef TUTTI_WORKER_MASK_H
 #define TUTTI_WORKER_MASK_H
@@ -16,6 +17,11 @@
 #include "worker/backend.h"
 
 struct masking;
+
+/* out = value where mask equals best, else 0; count elements. No alignment is needed. Any thread.
+ */
+void mask_select(enum dtype d, uint8_t *out, const uint8_t *mask, const uint8_t *best,
+                 const uint8_t *value, size_t count);
 
 /* t, whose mask is not MASK_NONE, stays the caller's and as it is until mask_end. NULL: out of
  * memory. */
