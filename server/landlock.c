@@ -54,7 +54,7 @@ static struct ruleset handled(const struct landlock_rules *r, int version)
 {
     return (struct ruleset){
         .files = known_files(version) & ~(r->reads ? 0ull : FS_READS),
-        .ports = version < 4 ? 0 : NET_CONNECT | (r->binds ? 0 : NET_BIND),
+        .ports = version < 4 ? 0 : (r->connects ? 0 : NET_CONNECT) | (r->binds ? 0 : NET_BIND),
         .scoped = version < 6 ? 0 : SCOPE_ABSTRACT,
     };
 }

@@ -20,8 +20,9 @@ struct landlock_place {
 struct landlock_rules {
     const struct landlock_place *places;
     size_t n;
-    bool reads; /* reading and executing are limited as writing is */
-    bool binds; /* ports may still be opened; connections out never */
+    bool reads;    /* reading and executing are limited as writing is */
+    bool binds;    /* ports may still be opened */
+    bool connects; /* and connections made */
 };
 
 /* For this thread and those that it starts, for good; files that are open stay so. What the kernel

@@ -115,13 +115,15 @@ static struct sandbox_options sandbox_options(void)
 {
     const struct options *o = &program.options;
 
-    return (struct sandbox_options){.data_dir = o->data_dir,
-                                    .arena_dir = o->arena_dir,
-                                    .worker_listen = o->worker_listen,
-                                    .worker_tcp = o->worker_host[0] != '\0',
-                                    .token_file = o->token_file,
-                                    .launches = o->workers > 0,
-                                    .gpus = strcmp(o->backend, "shm") != 0};
+    return (struct sandbox_options){
+        .data_dir = o->data_dir,
+        .arena_dir = o->arena_dir,
+        .worker_listen = o->worker_listen,
+        .worker_tcp = o->worker_host[0] != '\0',
+        .token_file = o->token_file,
+        .launches = o->workers > 0,
+        .workers_dial = o->workers > 0 && (o->worker_host[0] || strcmp(o->backend, "gloo") == 0),
+        .gpus = strcmp(o->backend, "nccl") == 0};
 }
 
 static int start_sandbox(struct err *e)

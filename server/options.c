@@ -23,7 +23,7 @@ static const struct row rows[] = {
     {"listen", "HOST:PORT", "127.0.0.1:8080", option_listen, "Address of the HTTP service; port 0 takes a free one."},
     {"workers", "auto|N|0", "auto", option_workers, "Workers to start here; auto is one a GPU, or else one a core, at least 2."},
     {"world", "N", NULL, option_world, "Ranks in all, when workers of others will join too; default: the workers started here."},
-    {"backend", "auto|shm|nccl", "auto", option_backend, "How ranks exchange bytes: nccl takes a GPU a rank; auto is nccl where there are GPUs."},
+    {"backend", "auto|shm|nccl|gloo", "auto", option_backend, "How ranks exchange bytes: nccl takes a GPU a rank, gloo goes over TCP; auto is nccl where there are GPUs, else shm."},
     {"overlap", NULL, NULL, option_overlap, "Let jobs of different streams run side by side on the same ranks."},
     {"data-dir", "DIR", NULL, option_data_dir, "Database and worker socket; default: $XDG_STATE_HOME/tutti or ~/.local/state/tutti."},
     {"durable", NULL, NULL, option_durable, "Survive a loss of power: tensors on disk too, and everything flushed before it is acknowledged."},

@@ -35,7 +35,8 @@ static uint32_t usable_cores(void)
 static int complete_backend(struct options *o, struct err *e)
 {
     bool all = o->workers == OPTION_AUTO, named = strcmp(o->backend, "nccl") == 0;
-    uint32_t gpus = strcmp(o->backend, "shm") != 0 && o->workers > 0 ? launch_gpus() : 0;
+    bool either = strcmp(o->backend, "auto") == 0;
+    uint32_t gpus = (named || either) && o->workers > 0 ? launch_gpus() : 0;
 
     if (named && o->workers > 0 && gpus == 0)
         return err_set(e, ERR_option,
@@ -44,7 +45,7 @@ static int complete_backend(struct options *o, struct err *e)
         return err_set(e, ERR_option, "--workers %u: nccl takes a GPU a worker, and there are %u",
                        o->workers, gpus);
     o->gpus = gpus > 0 && (all || o->workers <= gpus);
-    if (!named)
+    if (either)
         strcpy(o->backend, o->gpus ? "nccl" : "shm");
     if (o->gpus && all)
         o->workers = o->world && gpus > o->world ? o->world : gpus;

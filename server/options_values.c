@@ -93,11 +93,14 @@ int option_world(struct options *o, const char *text, struct err *e)
 
 int option_backend(struct options *o, const char *text, struct err *e)
 {
-    if (strcmp(text, "gloo") == 0)
-        return err_set(e, ERR_option, "this build has no gloo backend: write shm, nccl or auto");
-    if (strcmp(text, "auto") != 0 && strcmp(text, "shm") != 0 && strcmp(text, "nccl") != 0)
-        return err_set(e, ERR_option, "there is no backend \"%.60s\": write shm, nccl or auto",
-                       text);
+    static const char *const known[] = {"auto", "shm", "nccl", "gloo"};
+    size_t i = 0, n = sizeof known / sizeof known[0];
+
+    while (i < n && strcmp(text, known[i]) != 0)
+        i++;
+    if (i == n)
+        return err_set(e, ERR_option,
+                       "there is no backend \"%.60s\": write shm, nccl, gloo or auto", text);
     return copy_text(o->backend, sizeof o->backend, text, e);
 }
 

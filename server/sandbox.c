@@ -58,8 +58,11 @@ static void confine_files(const struct sandbox_options *o)
         {"/usr", LANDLOCK_READS},                /* libraries that libraries load */
         {"/lib", LANDLOCK_READS},
     };
-    struct landlock_rules rules = {
-        .places = places, .n = N(places), .reads = !o->launches, .binds = o->worker_tcp};
+    struct landlock_rules rules = {.places = places,
+                                   .n = N(places),
+                                   .reads = !o->launches,
+                                   .binds = o->worker_tcp || o->workers_dial,
+                                   .connects = o->workers_dial};
     struct err e;
     int version = landlock_confine(&rules, &e);
 

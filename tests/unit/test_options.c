@@ -177,8 +177,7 @@ static void a_refusal_names_the_option_and_what_to_write(void **state)
         {{"--world", "0"}, "at least one"},
         {{"--world", "2", "--workers=3"}, "do not fit"},
         {{"--backend", "nccl"}, "no GPU"}, /* nor a worker program beside this test */
-        {{"--backend", "gloo"}, "no gloo"},
-        {{"--backend", "mpi"}, "shm"},
+        {{"--backend", "mpi"}, "shm, nccl, gloo or auto"},
         {{"--worker-listen", "127.0.0.1:9"}, "NAME:worker"}, /* nobody could prove who he is */
         {{"--worker-listen", "127.0.0.1"}, "HOST:PORT"},
         {{"--worker-listen", "unix:"}, "unix:PATH"},
