@@ -108,6 +108,8 @@ class Service:
         environment = {k: v for k, v in os.environ.items()
                        if not k.startswith("TUTTI_") or k.startswith("TUTTI_TEST")}
         environment["TUTTI_FAILPOINTS"] = self.failpoints
+        if os.environ.get("TUTTI_TEST_BACKEND") == "gloo":  # nccl is what there is where there are GPUs
+            environment["TUTTI_BACKEND"] = "gloo"
         environment.update(self.environment)
         self.local = threading.local()
         self.jobs_deleted, self.descriptors_at_start, self.started = 0, None, time.time()
