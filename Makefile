@@ -24,7 +24,7 @@ CXXFLAGS := -std=c++17 $(OPT) $(WARN) $(HARDEN) $(SAN)
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -pthread $(SAN)
 
 # The rooms: a table of contents.
-SCHEMA := clock dtype error failpoint frame frame_io handshake layout log op process seccomp shape state
+SCHEMA := chunk clock dtype error failpoint frame frame_io handshake layout log op process seccomp shape state
 SERVER := announce health reaper options options_defaults options_values \
           auth body guard http http_head http_reply http_tls http_watch json negotiate params problem routes \
           text \
