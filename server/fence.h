@@ -1,10 +1,10 @@
 /* fence.h - no worker of a dead server may write into the arena once its extents are given out
  * again.
  *
- * DATA_DIR/fence is a file that nobody reads. Each worker is handed a descriptor of an open file
+ * ARENA_DIR/fence is a file that nobody reads. Each worker is handed a descriptor of an open file
  * description of its own that holds a shared flock on it, and the server keeps none: the kernel
  * holds the lock exactly as long as some worker process lives, whatever became of the server. A
- * server that starts waits until it can have the lock for itself. DATA_DIR/workers.pids says whom
+ * server that starts waits until it can have the lock for itself. ARENA_DIR/workers.pids says whom
  * to kill meanwhile.
  *
  * Over TCP no descriptor can be handed on. Such a worker, which is on this machine too, opens the

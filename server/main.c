@@ -220,7 +220,7 @@ static int start_workers(struct err *e)
         .listen = o->worker_listen,
         .tcp_host = o->worker_host,
         .tcp_port = o->worker_port,
-        .data_dir = o->data_dir,
+        .fence_dir = o->arena_dir,
         .worker_path = program.worker_path,
         .backend = o->backend,
         .gpus = o->gpus,

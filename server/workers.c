@@ -185,7 +185,7 @@ int workers_init(const struct workers_options *o, struct err *e)
         w->process.pidfd = -1;
         w->launched = r < o->launch;
     }
-    if (fence_open(o->data_dir, e) != 0 || workers_listen(o->listen, e) != 0 ||
+    if (fence_open(o->fence_dir, e) != 0 || workers_listen(o->listen, e) != 0 ||
         workers_listen_tcp(o->tcp_host, o->tcp_port, e) != 0) {
         workers_fini(0);
         return -1;

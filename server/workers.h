@@ -18,7 +18,7 @@ struct workers_options {
     const char *listen;      /* "unix:PATH"; PATH is made anew */
     const char *tcp_host;    /* listen there too, for workers with a token; "": no */
     uint16_t tcp_port;       /* 0: a free one, which the log names */
-    const char *data_dir;    /* of the fence file */
+    const char *fence_dir;   /* of the fence file: the arena's */
     const char *worker_path; /* the tutti-worker binary */
     const char *backend;     /* for launched workers */
     bool gpus;               /* each has a GPU: rank r has number r */

@@ -98,7 +98,7 @@ workers=$(children "$server")
 for pid in $workers; do
     hardened "$pid" 2
     got=$(descriptors "$pid" | tr '\n' ' ')
-    [ "$got" = "$data_dir/fence socket " ] || fail "a worker holds: $got"
+    [ "$got" = "$arena_dir/fence socket " ] || fail "a worker holds: $got"
     [ "$(readlink "/proc/$pid/fd/0")" = /dev/null ] || fail "a worker reads $(readlink "/proc/$pid/fd/0")"
 done
 # Every descriptor of the server but those that it was given is closed on exec.

@@ -179,7 +179,7 @@ class Service:
     def check_left(self):
         left = [pid for pid in self.workers_seen if alive(pid)]
         assert not left, "worker processes %s are left" % left
-        assert sorted(os.listdir(self.arena_dir)) == ["arena", "arena.lock"], os.listdir(self.arena_dir)
+        assert sorted(os.listdir(self.arena_dir)) == ["arena", "arena.lock", "fence", "workers.pids"], os.listdir(self.arena_dir)
 
     def kill(self):
         """kill -9; its workers leave by themselves."""

@@ -137,7 +137,7 @@ stop_server() {
         gone "$pid" || fail "worker process $pid is left"
     done
     # shellcheck disable=SC2012
-    left=$(find "$arena_dir" -mindepth 1 ! -name arena ! -name arena.lock)
+    left=$(find "$arena_dir" -mindepth 1 ! -name arena ! -name arena.lock ! -name fence ! -name workers.pids)
     [ -z "$left" ] || fail "in the arena's directory: $left"
 }
 

@@ -284,7 +284,7 @@ static void start(uint32_t world, uint32_t launch, const char *behaviour)
         .world_size = world,
         .launch = launch,
         .listen = address,
-        .data_dir = dir,
+        .fence_dir = dir,
         .worker_path = self,
         .backend = "shm",
         .log_level = "info",
