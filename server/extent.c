@@ -19,6 +19,7 @@ struct extent {
     atomic_uint refs;
     struct account *payer; /* of its cost; NULL: nobody */
     bool on_disk;          /* with --durable: from its flush to its end. The store thread's */
+    struct extent_tie *tie;
 };
 
 /* The arena and its size are set before threads start; the rest is under lock. */
@@ -85,6 +86,7 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
         block->offset = ARENA_HEADER_BYTES;
     x->size_bytes = size_bytes;
     x->payer = NULL;
+    x->tie = NULL;
     x->on_disk = false;
     atomic_init(&x->refs, 1);
     pool.live++;
@@ -200,6 +202,7 @@ static struct extent *adopt(uint64_t offset, uint64_t size_bytes, struct err *e)
         return NULL;
     x->size_bytes = size_bytes;
     x->payer = NULL;
+    x->tie = NULL;
     x->on_disk = true; /* what a row names was flushed before it */
     atomic_init(&x->refs, 1);
     pool.live++;
@@ -230,12 +233,27 @@ struct extent *extent_ref(struct extent *x)
 
 void extent_unref(struct extent *x)
 {
+    struct extent_tie *tie;
+
     if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
         return;
+    tie = x->tie;
     pthread_mutex_lock(&pool.lock);
     if (!pool.frozen)
         give(x);
     pthread_mutex_unlock(&pool.lock);
+    if (tie)
+        tie->gone(tie);
+}
+
+void extent_tie(struct extent *x, struct extent_tie *t)
+{
+    x->tie = t;
+}
+
+struct extent_tie *extent_tied(const struct extent *x)
+{
+    return x->tie;
 }
 
 void extent_freeze(void)

@@ -62,6 +62,15 @@ void extent_freeze(void);
  * reference. */
 void extent_shrink(struct extent *x, uint64_t size_bytes);
 
+/* Somebody who is to hear that an extent is free again: copies of its bytes are elsewhere. */
+struct extent_tie {
+    void (*gone)(struct extent_tie *t); /* by whichever thread gives up the last reference */
+};
+
+/* One a live extent, set once, by the core thread, which holds a reference; NULL: none. */
+void extent_tie(struct extent *x, struct extent_tie *t);
+struct extent_tie *extent_tied(const struct extent *x);
+
 uint8_t *extent_bytes(const struct extent *x);
 uint64_t extent_offset(const struct extent *x); /* in the arena */
 uint64_t extent_size(const struct extent *x);   /* as asked, not rounded */
