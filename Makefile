@@ -34,7 +34,7 @@ SERVER := announce health reaper options options_defaults options_values \
           api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
-          comms events fence launch peer workers workers_door workers_frames workers_life workers_send workers_tcp \
+          comms events fence launch peer transfers transfers_chunks workers workers_door workers_frames workers_life workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \

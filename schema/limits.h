@@ -104,13 +104,16 @@
 #define LIMIT_RESTART_MAX_MS 10000
 
 /* Worker link over TCP: a network may break without a word, and strangers may come. */
-#define LIMIT_TCP_BEATS_MISSED 3   /* by a worker: it is lost */
-#define LIMIT_TCP_SILENT_MS 5000   /* of the server: the worker ends itself */
-#define LIMIT_AUTH_BYTES 2048      /* a frame of somebody who has not proved who he is */
-#define LIMIT_STRANGERS 64         /* such connections at once */
-#define LIMIT_STRANGERS_ADDRESS 16 /* of one address */
-#define LIMIT_WRONG_PROOFS 10      /* of one address within */
-#define LIMIT_WRONG_PROOFS_S 60    /* these seconds; the next are turned away */
+#define LIMIT_TCP_BEATS_MISSED 3     /* by a worker: it is lost */
+#define LIMIT_TCP_SILENT_MS 5000     /* of the server: the worker ends itself */
+#define LIMIT_AUTH_BYTES 2048        /* a frame of somebody who has not proved who he is */
+#define LIMIT_STRANGERS 64           /* such connections at once */
+#define LIMIT_STRANGERS_ADDRESS 16   /* of one address */
+#define LIMIT_WRONG_PROOFS 10        /* of one address within */
+#define LIMIT_WRONG_PROOFS_S 60      /* these seconds; the next are turned away */
+#define LIMIT_CHANNEL_SILENT_MS 8000 /* of a data channel with chunks on their way: another one */
+#define LIMIT_CHANNEL_BACK_MS 15000  /* without one: the worker that has to make it is lost */
+#define LIMIT_LEASE_MS 12000         /* given up on another host: by then it has ended */
 
 /* Between hosts. */
 #define LIMIT_PEER_SILENT_MS \
