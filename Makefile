@@ -34,12 +34,12 @@ SERVER := announce health reaper options options_defaults options_values \
           api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
-          comms events fence launch peer transfers transfers_chunks workers workers_door workers_frames workers_life workers_send workers_tcp \
+          comms events fence host host_copies launch peer stage transfers transfers_chunks workers workers_door workers_frames workers_hosts workers_life workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
           arena blocks durable extent given id landlock memory metrics private_dir promise rank_list sandbox tensor user vitals
-WORKER := across address arena_find arena_map backends copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
+WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
           shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
 GLOO   := gloo/comm gloo/flow gloo/gloo gloo/masked gloo/meet
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage

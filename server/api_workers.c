@@ -25,6 +25,20 @@ static void gpu_write(struct text *t, const struct worker_info *w)
     text_end_object(t);
 }
 
+/* Of a host with an arena of its own: the same for all of its ranks. */
+static void arena_write(struct text *t, const struct worker_info *w)
+{
+    const struct host_figures *h = &w->arena;
+
+    text_object(t, "arena");
+    text_uint(t, "arena_bytes", h->arena_bytes);
+    text_uint(t, "used_bytes", h->used_bytes);
+    text_uint(t, "sent_bytes", h->sent_bytes);
+    text_uint(t, "received_bytes", h->received_bytes);
+    text_uint(t, "channels_broken", h->broken);
+    text_end_object(t);
+}
+
 void worker_doc_write(struct text *t, const struct worker_info *w)
 {
     bool held = w->pid != 0;
@@ -42,6 +56,10 @@ void worker_doc_write(struct text *t, const struct worker_info *w)
     else
         text_null(t, "pid");
     text_string(t, "version", held ? w->version : NULL);
+    if (w->remote)
+        arena_write(t, w);
+    else
+        text_null(t, "arena");
     if (held && w->gpu.memory_bytes)
         gpu_write(t, w);
     else

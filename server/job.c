@@ -6,6 +6,7 @@
 #include "server/metrics.h"
 #include "server/promise.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "server/store.h"
 #include "server/workers.h"
 #include "schema/clock.h"
@@ -87,6 +88,8 @@ static void admission_accept(struct admission *a)
     job_enter(j);
     promises_wait(j);
     scheduler_next();
+    if (j->record->state == JOB_queued)
+        stage_ahead(j);
     failpoint("job.before_ack");
     job_wait_attach(j, a->submission->wait);
 }

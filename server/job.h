@@ -157,6 +157,7 @@ struct job {
     struct job *next_walk; /* promises_circle's, as is the next one */
     uint64_t walk;
     struct comm *comm;       /* workers.c's: the group as the workers know it */
+    struct stage *stage;     /* stage.c's: of this attempt, on other hosts; NULL: on none */
     uint64_t reserved_bytes; /* of its owner's quota, for outputs that are not made yet */
     bool attempt_stored;     /* the database counts the next run already */
     bool batched;            /* this attempt runs together with other jobs */
@@ -193,6 +194,9 @@ enum job_begun {
 /* Allocates the outputs and runs it, and with a small job the small ones that follow it on the same
  * ranks; or fails it with ERR_arena_full when no room can come. */
 enum job_begun job_begin(struct job *j);
+
+/* From stage.c: bytes that the job waited for are where they belong, or (why) will not be. */
+void job_staged(struct job *j, const struct err *why);
 
 /* From workers.c: what became of one rank's part. What does not match the running attempt, or comes
  * twice, is dropped and counted. Times are on the worker's CLOCK_MONOTONIC, which is ours unless it

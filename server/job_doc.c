@@ -139,6 +139,7 @@ static void timeline_write(struct text *out, const struct job_record *r)
     text_uint(out, "validated_us", r->validated_us);
     text_uint(out, "queued_us", r->queued_us);
     duration(out, "dispatch_us", ran, r->dispatch_us);
+    duration(out, "staging_us", ran, r->staging_us);
     duration(out, "collective_us", r->state == JOB_succeeded, r->collective_us);
     duration(out, "total_us", done, r->total_us);
     text_time(out, "finished_at", r->finished_us);

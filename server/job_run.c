@@ -3,6 +3,7 @@
 #include "server/job_parts.h"
 #include "server/resident.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "server/store.h"
 #include "server/workers.h"
 #include "schema/clock.h"
@@ -53,9 +54,15 @@ static void run_timed_out(struct core_timer *t)
     struct err why;
 
     name_silent(j, silent, sizeof silent);
-    err_set(&why, ERR_run_timeout, "after %.6g s %u of %u ranks had not finished: %s",
-            (double)j->record->timeout_us / 1e6, j->pending, j->record->n, silent);
-    for (uint32_t i = 0; i < j->record->n; i++) {
+    if (stage_waits(j))
+        err_set(&why, ERR_run_timeout,
+                "after %.6g s its tensors were still on their way %s host %s",
+                (double)j->record->timeout_us / 1e6, stage_sends(j) ? "to" : "from",
+                stage_waits_for(j));
+    else
+        err_set(&why, ERR_run_timeout, "after %.6g s %u of %u ranks had not finished: %s",
+                (double)j->record->timeout_us / 1e6, j->pending, j->record->n, silent);
+    for (uint32_t i = 0; i < j->record->n && !stage_waits(j); i++) {
         if (!j->links[i].answered)
             err_rank(&why, i);
     }
@@ -88,9 +95,14 @@ static void succeed(struct job *j);
 /* No rank has anything to do. */
 static int run_nothing(struct job *j, struct err *e)
 {
-    j->outputs = calloc(j->record->n, sizeof *j->outputs);
-    if (!j->outputs)
-        return err_set(e, ERR_no_memory, "outputs of %u ranks", j->record->n);
+    if (!j->record->nothing) {
+        if (job_outputs_make(j, e) != 0)
+            return -1;
+    } else {
+        j->outputs = calloc(j->record->n, sizeof *j->outputs);
+        if (!j->outputs)
+            return err_set(e, ERR_no_memory, "outputs of %u ranks", j->record->n);
+    }
     job_move(j, JOB_running, NULL);
     j->first_start_ns = j->last_end_ns = 0;
     succeed(j);
@@ -98,6 +110,21 @@ static int run_nothing(struct job *j, struct err *e)
 }
 
 enum started { STARTED, ENDED, BLOCKED };
+
+/* Its outputs, and room on other hosts. Returns 0; 1: later; -1 with e, and nothing made. */
+static int make_room(struct job *j, struct err *e)
+{
+    int rc;
+
+    if (job_outputs_make(j, e) != 0)
+        return -1;
+    rc = stage_make(j, e);
+    if (rc != 0) {
+        job_reserve_again(j);
+        job_outputs_drop(j);
+    }
+    return rc;
+}
 
 /* To running, its ranks not told yet; or to its end, and it is not to be touched any more. */
 static enum started start(struct job *j)
@@ -112,13 +139,20 @@ static enum started start(struct job *j)
         return ENDED;
     }
     prepared = resident_prepare(j, &e);
+    if (prepared == 0 && stage_skips(j->record)) {
+        if (run_nothing(j, &e) != 0)
+            job_move(j, JOB_failed, &e);
+        return ENDED;
+    }
     if (prepared == 0)
         prepared = workers_prepare(j, &e);
+    if (prepared == 0)
+        prepared = make_room(j, &e);
     if (prepared > 0)
         return BLOCKED;
-    if (prepared < 0 || job_outputs_make(j, &e) != 0) {
+    if (prepared < 0) {
         if ((e.code == ERR_arena_full || e.code == ERR_device_full) && room_may_come() &&
-            !job_outputs_too_large(j))
+            !job_outputs_too_large(j) && !stage_too_large(j))
             return BLOCKED;
         job_move(j, JOB_failed, &e);
         return ENDED;
@@ -140,7 +174,7 @@ static bool may_share(const struct job *j)
     const struct job_record *r = j->record;
     uint64_t size = dtypes[r->dtype].size_bytes;
 
-    return !j->alone && r->mask == MASK_NONE &&
+    return !j->alone && !j->stage && r->mask == MASK_NONE &&
            shape_count(&r->in_shape) * size <= LIMIT_BATCH_BYTES &&
            shape_count(&r->out_shape) * size <= LIMIT_BATCH_BYTES;
 }
@@ -163,6 +197,11 @@ enum job_begun job_begin(struct job *j)
              (next = scheduler_follower(batch[0])) && may_share(next));
     if (n == 0)
         return JOB_BEGUN;
+    if (batch[0]->stage) {
+        workers_take(batch, n);
+        stage_send(batch[0]);
+        return JOB_BEGUN;
+    }
     for (uint32_t i = 0; i < n && n > 1; i++)
         batch[i]->batched = true;
     failpoint("sched.before_run");
@@ -181,6 +220,20 @@ static void keep_reason(struct job *j, const struct err *why)
         *j->why = *why;
 }
 
+static void attempt_over(struct job *j);
+
+/* Its ranks know that it is over, or never heard of it; or they have to be told. */
+static void stop_ranks(struct job *j)
+{
+    if (!stage_waits(j)) {
+        workers_cancel(j);
+        return;
+    }
+    workers_untake(j);
+    j->pending = 0;
+    attempt_over(j);
+}
+
 void job_stop_run(struct job *j, enum job_state end, const struct err *why)
 {
     if (!j->cancelling) {
@@ -188,7 +241,7 @@ void job_stop_run(struct job *j, enum job_state end, const struct err *why)
         j->end = end;
         keep_reason(j, why);
     }
-    workers_cancel(j);
+    stop_ranks(j);
 }
 
 static void succeed(struct job *j)
@@ -224,9 +277,14 @@ static void run_again(struct job *j)
 /* Every rank has answered or is confirmed dead: nobody writes into the outputs any more. */
 static void attempt_over(struct job *j)
 {
+    bool complete = j->done == j->record->n && !stage_waits(j);
+
+    if (complete && stage_fetch(j))
+        return;
     core_timer_clear(&j->timer);
     resident_hold(j, false);
-    if (j->done == j->record->n) { /* complete: a CANCEL came too late */
+    stage_drop(j);
+    if (complete) { /* also when a CANCEL came too late */
         succeed(j);
     } else {
         job_outputs_drop(j);
@@ -237,6 +295,25 @@ static void attempt_over(struct job *j)
     }
     scheduler_freed();
     scheduler_next();
+}
+
+void job_staged(struct job *j, const struct err *why)
+{
+    if (!why && j->pending > 0) {
+        workers_tell(&j, 1);
+        return;
+    }
+    if (why) {
+        keep_reason(j, why);
+        j->done = 0; /* what the ranks have made is lost */
+        j->cancelling = why->code == ERR_arena_full;
+        j->end = JOB_failed;
+        j->again = j->crashed = !j->cancelling;
+    }
+    if (j->pending > 0)
+        workers_untake(j);
+    j->pending = 0;
+    attempt_over(j);
 }
 
 /* The job, and the group rank, whose live attempt this answer belongs to; NULL when it is late. */
@@ -297,7 +374,7 @@ void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t
 static void give_up(struct job *j)
 {
     if (j->pending > 0)
-        workers_cancel(j);
+        stop_ranks(j);
     else
         attempt_over(j);
 }
@@ -341,9 +418,8 @@ void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const ch
         err_rank(&e, rank);
         keep_reason(j, &e);
         j->again = j->crashed = true;
-        if (j->pending > 0)
-            workers_cancel(j);
-    }
-    if (j->pending == 0)
+        give_up(j);
+    } else if (j->pending == 0) {
         attempt_over(j);
+    }
 }

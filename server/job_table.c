@@ -5,6 +5,7 @@
 #include "server/job_parts.h"
 #include "server/promise.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "schema/clock.h"
 
 #include <assert.h>
@@ -90,6 +91,7 @@ struct job *job_new(struct job_record *record, struct tensor **inputs, struct er
 
 void job_free(struct job *j)
 {
+    stage_drop(j);
     if (!job_state_terminal(j->shown))
         add(&counts.shown[j->shown], -1);
     while (j->promised)

@@ -8,6 +8,7 @@
 #include "server/extent.h"
 #include "server/group.h"
 #include "server/guard.h"
+#include "server/host.h"
 #include "server/http.h"
 #include "server/job.h"
 #include "server/kv.h"
@@ -24,6 +25,7 @@
 #include "server/store.h"
 #include "server/tensor.h"
 #include "server/tokens.h"
+#include "server/transfers.h"
 #include "server/user.h"
 #include "server/workers.h"
 #include "schema/clock.h"
@@ -233,6 +235,8 @@ static int start_workers(struct err *e)
     if (o->workers > 0 &&
         launch_find_worker(program.worker_path, sizeof program.worker_path, e) != 0)
         return -1;
+    if (o->worker_host[0] && transfers_start(e) != 0)
+        return -1;
     log_info("workers connect to %s", o->worker_listen);
     return workers_init(&w, e);
 }
@@ -240,6 +244,9 @@ static int start_workers(struct err *e)
 static void stop_workers(void)
 {
     workers_fini(program.stop_by_us);
+    transfers_stop();
+    core_turn(0); /* what the last transfers answered is in the inbox */
+    hosts_close();
     resident_close();
 }
 

@@ -49,6 +49,23 @@ void peer_close(struct peer *p)
         release(p);
 }
 
+int peer_release(struct peer *p)
+{
+    bool whole = !p->broken && p->out_start == p->out_end && p->reader.start == p->reader.end;
+    int fd = p->watch.fd;
+
+    p->closed = true;
+    core_watch_remove(&p->watch);
+    frame_reader_fini(&p->reader);
+    if (!whole) {
+        close(fd);
+        fd = -1;
+    }
+    if (!p->reading)
+        release(p);
+    return fd;
+}
+
 /* The loop will see the hang-up and call lost(). */
 static void break_off(struct peer *p, const char *what)
 {

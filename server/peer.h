@@ -34,6 +34,10 @@ struct peer *peer_open(int fd, struct err *e);
 /* NULL is ignored. */
 void peer_close(struct peer *p);
 
+/* As peer_close, but the socket is the caller's from now on: when all that was sent has left and
+ * nothing that was received is unread. Else closes it, and returns -1. */
+int peer_release(struct peer *p);
+
 void peer_send(struct peer *p, const uint8_t *bytes, size_t len);
 void peer_send_frame(struct peer *p, const struct frame *f);
 

@@ -56,6 +56,7 @@ struct job_record {
     uint64_t validated_us;   /* received -> checked and handed to the core */
     uint64_t queued_us;      /* -> recorded in the database and queued */
     uint64_t dispatch_us;    /* -> RUN sent, of the last attempt */
+    uint64_t staging_us;     /* tensors on their way to other hosts and back, in all attempts */
     uint64_t collective_us;  /* first rank's start .. last rank's end */
     uint64_t total_us;       /* received -> terminal */
     uint64_t sent_us;        /* received -> RUN sent, of the last attempt */

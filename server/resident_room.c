@@ -73,8 +73,14 @@ static int make_room(struct worker *w, uint64_t need, struct err *e)
 
 bool resident_stays(const struct job_record *r)
 {
-    return r->resident && r->mask == MASK_NONE &&
-           workers.rank[r->ranks[0]].info.gpu.memory_bytes > 0;
+    if (!r->resident || r->mask != MASK_NONE ||
+        workers.rank[r->ranks[0]].info.gpu.memory_bytes == 0)
+        return false;
+    for (uint32_t i = 0; i < r->n && workers.remote > 0; i++) {
+        if (workers.rank[r->ranks[i]].host)
+            return false; /* a fetch goes to the server's arena, which it does not see */
+    }
+    return true;
 }
 
 bool resident_too_large(const struct job_record *r, uint64_t bytes)

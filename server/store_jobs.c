@@ -275,6 +275,7 @@ static int finish(struct store_msg *msg, struct err *e)
     bind_kept(s, m);
     bind_times(s, r);
     bind_given(s, m->given, r->n);
+    bind_u64(s, 21, r->staging_us);
     if (db_run(db, s, e) != 0)
         return -1;
     if (sqlite3_changes(db->sql) == 1)

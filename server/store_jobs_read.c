@@ -48,7 +48,8 @@ enum column {
     COL_kept,
     COL_owner,
     COL_sent_us,
-    COL_times
+    COL_times,
+    COL_staging_us
 };
 
 _Static_assert(COL_inputs == JOB_INPUTS_COLUMN, "store_recover.c reads the inputs");
@@ -92,6 +93,7 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->validated_us = column_u64(s, COL_validated_us);
     r->queued_us = column_u64(s, COL_queued_us);
     r->dispatch_us = column_u64(s, COL_dispatch_us);
+    r->staging_us = column_u64(s, COL_staging_us);
     r->collective_us = column_u64(s, COL_collective_us);
     r->total_us = column_u64(s, COL_total_us);
     r->sent_us = column_u64(s, COL_sent_us);

@@ -19,7 +19,8 @@ static const char *const migrations[] = {
     embed_0001_init_sql,       embed_0002_resident_sql, embed_0003_calls_sql,
     embed_0004_backward_sql,   embed_0005_kv_sql,       embed_0006_promises_sql,
     embed_0007_late_calls_sql, embed_0008_kv_size_sql,  embed_0009_key_text_sql,
-    embed_0010_owner_sql,      embed_0011_times_sql,    embed_0012_given_sql};
+    embed_0010_owner_sql,      embed_0011_times_sql,    embed_0012_given_sql,
+    embed_0013_staging_sql};
 #define NEWEST ((int)(sizeof migrations / sizeof migrations[0]))
 
 /* How a person looks at a database that we refuse. */

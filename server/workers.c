@@ -3,6 +3,7 @@
 #include "server/workers.h"
 #include "server/fence.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "server/workers_parts.h"
 #include "schema/clock.h"
 #include "schema/log.h"
@@ -115,7 +116,8 @@ void worker_introduced(struct worker *w, uint64_t epoch, bool tcp, const struct 
     w->info.says_reduces = hello->n_reduces == REDUCTION_COUNT;
     for (uint32_t r = 0; r < hello->n_reduces && r < REDUCTION_COUNT; r++)
         w->info.reduces[r] = hello->reduces[r];
-    w->info.by_ticket = hello->by_ticket;
+    w->info.by_ticket = hello->meets & MEETS_by_ticket;
+    w->info.across = hello->meets & MEETS_across;
     copy_text(w->info.backend, sizeof w->info.backend, hello->backend);
     copy_text(w->info.device, sizeof w->info.device, hello->device);
     copy_text(w->info.host, sizeof w->info.host, hello->host);
@@ -123,6 +125,25 @@ void worker_introduced(struct worker *w, uint64_t epoch, bool tcp, const struct 
     introduce_gpu(&w->info.gpu, hello);
     pthread_mutex_unlock(&lock);
     w->ticket[0] = '\0';
+}
+
+void worker_move(struct worker *w, struct host *h)
+{
+    pthread_mutex_lock(&lock);
+    w->host = h;
+    w->info.remote = h != NULL;
+    pthread_mutex_unlock(&lock);
+    workers.remote += h ? 1 : -1u;
+}
+
+bool workers_any_remote(void)
+{
+    return workers.remote > 0;
+}
+
+struct host *worker_host(uint32_t world_rank)
+{
+    return workers.rank[world_rank].host;
 }
 
 int workers_check(const struct job_record *r, struct err *e)
@@ -145,7 +166,9 @@ int workers_check(const struct job_record *r, struct err *e)
                 "for sums), or CPU ranks",
                 info->backend, info->rank, reduction_plural[r->op->reduce], dtypes[r->dtype].name);
     }
-    return 0;
+    if (!workers_any_remote() || stage_skips(r))
+        return 0;
+    return workers_backend(r->ranks, r->n, &(const char *){NULL}, e);
 }
 
 void workers_list(struct worker_info *out)
@@ -158,6 +181,8 @@ void workers_list(struct worker_info *out)
         uint64_t heard = __atomic_load_n(&w->heard_us, __ATOMIC_RELAXED);
 
         out[r] = w->info;
+        if (w->host)
+            host_figures(w->host, &out[r].arena);
         out[r].heartbeat_age_us = holds(w->info.state) && now > heard ? now - heard : 0;
     }
     pthread_mutex_unlock(&lock);

@@ -7,6 +7,7 @@
 #include "schema/frame.h"
 #include "schema/state.h"
 #include "server/arena.h"
+#include "server/host.h"
 #include "server/job.h"
 
 #include <stdbool.h>
@@ -50,6 +51,16 @@ int workers_prepare(struct job *j, struct err *e);
  * job_rank_lost after this returns (never from inside). */
 void workers_run(struct job *const *jobs, uint32_t n);
 
+/* The two halves of that, for a job whose tensors have to get there in between: its ranks are busy;
+ * they are told. And back, before they were told: they are free, and never hear of it. */
+void workers_take(struct job *const *jobs, uint32_t n);
+void workers_tell(struct job *const *jobs, uint32_t n);
+void workers_untake(struct job *j);
+
+/* Is any rank on another host? On which is this one: NULL: on the server's machine, or nowhere. */
+bool workers_any_remote(void);
+struct host *worker_host(uint32_t world_rank);
+
 /* Sends CANCEL to the ranks that are still at it; one that has not answered LIMIT_CANCEL_MS later
  * is killed, and reported lost once its exit is confirmed. */
 void workers_cancel(struct job *j);
@@ -69,11 +80,14 @@ struct worker_info {
     uint64_t since_us; /* wall: when it entered the state */
     uint32_t pid;
     uint64_t epoch;
-    bool tcp; /* its link; false: the Unix socket */
+    bool tcp;                  /* its link; false: the Unix socket */
+    bool remote;               /* on another host, with an arena of its own: */
+    struct host_figures arena; /* all of its workers' */
     char backend[16], device[64], host[64], version[32];
     uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype */
     bool says_reduces;                 /* false: nobody has held the rank yet */
     bool by_ticket;
+    bool across; /* it can work with CPUs of other hosts */
     struct worker_gpu gpu;
     uint64_t resident_bytes; /* of tensors on its device */
     uint64_t jobs_done, jobs_failed, restarts, heartbeat_age_us;

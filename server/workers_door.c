@@ -61,7 +61,7 @@ static const char *guest_name(const struct guest *g)
 void guest_refuse(struct guest *g, const struct err *why)
 {
     log_warn("%s refused as a worker: %s", guest_name(g), why->detail);
-    peer_send_frame(g->peer, worker_refusal(why->detail));
+    peer_send_frame(g->peer, worker_refusal(ERR_refused, why->detail));
     guest_leave(g);
 }
 
@@ -130,10 +130,15 @@ static int put_path(char *to, size_t size, const char *path, struct err *e)
     return 0;
 }
 
-/* Over TCP: it is told where the arena and the fence are, and has to be on this machine. */
+/* Over TCP: it is told where the arena and the fence are; on another machine it has an arena of its
+ * own, which is of this session. */
 static int tell_paths(struct frame_welcome *f, struct err *e)
 {
+    const struct arena_header *h = (const void *)arena_base(workers.options.arena);
+
     f->arena_nonce = arena_nonce(workers.options.arena);
+    f->session = workers.session;
+    memcpy(f->boot_id, h->boot_id, sizeof f->boot_id);
     if (put_path(f->arena_path, sizeof f->arena_path, arena_path(workers.options.arena), e) != 0)
         return -1;
     return put_path(f->fence_path, sizeof f->fence_path, fence_path(), e);
@@ -171,6 +176,8 @@ static int welcome(struct worker *w, struct guest *g, uint64_t epoch, struct err
         .arena_bytes = arena_size(workers.options.arena),
         .heartbeat_ms = LIMIT_HEARTBEAT_MS,
         .by_lock = unseen(g),
+        .one_machine = workers.one_machine,
+        .one_host = !workers.options.tcp_host[0],
     };
     if (!g->address[0])
         return hand_over(w, g, &f, e);
@@ -390,6 +397,8 @@ static int bind_path(int fd, const char *path, struct err *e)
 int workers_listen(const char *address, struct err *e)
 {
     int fd;
+
+    workers.session = next_epoch();
 
     if (strncmp(address, "unix:", 5) != 0)
         return err_set(e, ERR_option, "--worker-listen %s: write unix:PATH", address);

@@ -85,6 +85,10 @@ void worker_frame(struct peer *p, const struct frame *f)
     case FRAME_store_put:
         workers_pass_on(w, &f->store_put);
         break;
+    case FRAME_seen:
+        if (f->seen.epoch == w->info.epoch)
+            worker_seen(w, &f->seen);
+        break;
     case FRAME_done:
         on_done(w, &f->done);
         break;
@@ -100,12 +104,12 @@ void worker_frame(struct peer *p, const struct frame *f)
     }
 }
 
-const struct frame *worker_refusal(const char *why)
+const struct frame *worker_refusal(enum err_code code, const char *why)
 {
     static struct frame f; /* large */
 
     f = (struct frame){.type = FRAME_refuse};
-    snprintf(f.refuse.code, sizeof f.refuse.code, "%s", err_name(ERR_refused));
+    snprintf(f.refuse.code, sizeof f.refuse.code, "%s", err_name(code));
     snprintf(f.refuse.detail, sizeof f.refuse.detail, "%s", why);
     return &f;
 }

@@ -4,7 +4,8 @@
  * when the kernel says that it is gone. Until then its job, and the extents it may write to, stay.
  * A worker that the kernel does not name to us (it is in another process namespace, as in another
  * container) is told to leave, ends itself when its link ends or, over TCP, is silent, and is gone
- * when its lock on the fence is.
+ * when its lock on the fence is. One of another host is gone when another worker there sees its
+ * lock gone, or else when its time is up.
  */
 #include "server/fence.h"
 #include "server/resident.h"
@@ -22,16 +23,19 @@
 #define STEADY_US 10000000 /* a worker that was ready for so long starts anew without a wait */
 #define MS 1000ull
 #define FENCE_STEP_US 20000 /* between looks at a lock */
+#define LOOK_STEP_US 100000 /* the same, of another host */
 
 static void schedule_start(struct worker *w);
 
 /* ---- exit ---- */
 
-static void gone(struct worker *w, const char *how)
+void worker_gone(struct worker *w, const char *how)
 {
     struct job_rank_link *part;
 
     worker_state(w, WORKER_absent);
+    if (w->host)
+        worker_moves_out(w);
     if (workers.stopping) {
         w->running = NULL; /* its jobs are the next start's */
         return;
@@ -69,7 +73,7 @@ static void on_exit(struct core_watch *watch, uint32_t events)
         snprintf(how, sizeof how, "an unknown end");
     w->process.pid = 0;
     snprintf(both, sizeof both, "%s (%s)", how, w->how);
-    gone(w, both);
+    worker_gone(w, both);
 }
 
 int worker_watch_exit(struct worker *w, struct err *e)
@@ -83,12 +87,12 @@ static void look_at_fence(struct core_timer *t)
     struct worker *w = CORE_OWNER(t, struct worker, fence);
     pid_t pid;
 
-    if (fence_held(w->info.epoch, &pid)) {
-        core_timer_set(t, clock_us() + FENCE_STEP_US);
+    if (w->host ? !worker_has_ended(w) : fence_held(w->info.epoch, &pid)) {
+        core_timer_set(t, clock_us() + (w->host ? LOOK_STEP_US : FENCE_STEP_US));
         return;
     }
     w->process.pid = 0;
-    gone(w, w->how);
+    worker_gone(w, w->how);
 }
 
 /* We cannot kill it, or it is on the other side of a network: it may be alive, and not hear this.
@@ -100,7 +104,7 @@ static void send_away(struct worker *w, const char *how)
     log_warn("rank=%u is given up: %s; what it may write to is kept until it has ended",
              w->info.rank, how);
     snprintf(why, sizeof why, "the server has given it up: %s", how);
-    peer_send_frame(w->peer, worker_refusal(why));
+    peer_send_frame(w->peer, worker_refusal(ERR_refused, why));
 }
 
 void worker_lose(struct worker *w, const char *how)
@@ -112,6 +116,8 @@ void worker_lose(struct worker *w, const char *how)
     core_timer_clear(&w->beat);
     core_timer_clear(&w->kill);
     core_timer_clear(&w->say);
+    if (w->host)
+        worker_suspected(w, w->peer == NULL);
     if ((w->info.tcp || w->process.pidfd < 0) && w->peer)
         send_away(w, how);
     peer_close(w->peer);
@@ -165,6 +171,8 @@ void worker_joined(struct worker *w, struct peer *p)
              (int)w->process.pid, w->info.device, w->info.tcp ? "tcp" : "unix",
              (unsigned long long)w->info.epoch);
     worker_state(w, WORKER_ready);
+    if (w->host)
+        worker_settled(w);
     scheduler_next();
 }
 

@@ -29,6 +29,9 @@ struct worker {
     struct core_timer kill;             /* CANCEL was not answered */
     struct core_timer say;              /* by lock: our next heartbeat */
     struct core_timer fence;            /* by lock: does it still hold it? */
+    struct host *host;                  /* another one than the server's; under workers.lock */
+    bool left;                          /* it said so */
+    uint64_t lease_us;                  /* given up there: clock_us() at which it has ended */
     struct job_rank_link *running;      /* its parts of jobs: told to run, not answered */
     uint16_t in_lane[LIMIT_STREAM + 1]; /* of them */
     char ticket[LIMIT_TICKET_BYTES];    /* unused; "": none */
@@ -39,6 +42,9 @@ struct workers {
     struct worker *rank; /* world_size */
     bool stopping;
     atomic_uint ready; /* ranks that are ready or busy */
+    uint32_t remote;   /* with a host of their own */
+    uint64_t session;  /* of this server: arenas of other hosts are made anew for each */
+    bool one_machine;  /* no rank can come from another one */
 };
 extern struct workers workers;
 
@@ -50,6 +56,7 @@ void worker_count_job(struct worker *w, bool done, uint64_t busy_us, uint64_t mo
 void worker_count_loss(struct worker *w);
 void worker_count_restart(struct worker *w);
 void worker_count_resident(struct worker *w, int64_t change); /* INT64_MIN: to 0 */
+void worker_move(struct worker *w, struct host *h);           /* NULL: it has left its host */
 
 /* workers_door.c */
 int workers_listen(const char *address, struct err *e);
@@ -63,7 +70,7 @@ void workers_unlisten_tcp(void);
 void worker_frame(struct peer *p, const struct frame *f);
 void worker_unlinked(struct peer *p, const char *how);
 /* REFUSE with that reason; until the next call. */
-const struct frame *worker_refusal(const char *why);
+const struct frame *worker_refusal(enum err_code code, const char *why);
 
 /* workers_life.c */
 void worker_start(struct worker *w);
@@ -76,6 +83,28 @@ void worker_expected(struct worker *w, struct peer *p);
 void worker_joined(struct worker *w, struct peer *p);
 /* Its link broke or it is given up: killed, and absent once its exit is confirmed. */
 void worker_lose(struct worker *w, const char *how);
+/* Its end is confirmed: its rank is free, its jobs hear of it. */
+void worker_gone(struct worker *w, const char *how);
+
+/* workers_hosts.c: of workers that have an arena of their own */
+/* It said READY, with an arena that is not the server's. Returns 0, or -1 with e: not to be had. */
+int worker_settles(struct worker *w, const struct frame_ready *f, struct err *e);
+/* It may take part: it carries the host's tensors, if nobody does. */
+void worker_settled(struct worker *w);
+/* It is given up: what it carries, nobody does until it has ended; heard: its link has ended. */
+void worker_suspected(struct worker *w, bool heard);
+/* Has it ended, as far as can be known? Asks those who can tell. */
+bool worker_has_ended(struct worker *w);
+void worker_seen(struct worker *w, const struct frame_seen *f);
+void worker_moves_out(struct worker *w); /* it has ended */
+/* A connection that proved itself says it is the data channel of that worker's host. Takes fd when
+ * it returns 0; else -1 with ERR_refused. */
+int worker_attaches(uint64_t epoch, int fd, struct err *e);
+
+/* What carries a group of these ranks: decided here alone. Returns 0, or -1 with
+ * ERR_group_invalid. */
+int workers_backend(const uint32_t *ranks, uint32_t n, const char **out, struct err *e);
+void workers_hosts_of(const uint32_t *ranks, uint32_t n, uint32_t *out); /* as JOIN wants them */
 
 /* workers_send.c */
 /* Its part of that attempt, if it runs it; else NULL. */

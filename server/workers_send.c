@@ -1,6 +1,7 @@
 /* workers_send.c - what ranks are told: JOIN, RUN, CANCEL, LEAVE. */
 #include "server/resident.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "server/workers_parts.h"
 #include "schema/clock.h"
 #include "schema/log.h"
@@ -70,14 +71,17 @@ static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, uint32_t st
 int workers_prepare(struct job *j, struct err *e)
 {
     const struct job_record *r = j->record;
+    const char *backend = workers.rank[r->ranks[0]].info.backend;
     bool later = false;
 
+    if (workers.remote > 0 && workers_backend(r->ranks, r->n, &backend, e) != 0)
+        return -1;
     if (workers.rank[r->ranks[0]].info.by_ticket)
         j->comm = use_by_ticket(r->ranks, r->n, r->stream, &later, e);
     else
         j->comm = use(r->ranks, r->n, r->stream, e);
     if (j->comm)
-        j->comm->backend = workers.rank[r->ranks[0]].info.backend;
+        j->comm->backend = backend;
     return j->comm ? 0 : later ? 1 : -1;
 }
 
@@ -107,7 +111,7 @@ static void join(struct comm *c)
             out.join.stream = c->stream;
             memcpy(out.join.ranks, c->ranks, c->n * sizeof c->ranks[0]);
             out.join.n_hosts = c->n;
-            memset(out.join.hosts, 0, c->n * sizeof out.join.hosts[0]);
+            workers_hosts_of(c->ranks, c->n, out.join.hosts);
             snprintf(out.join.backend, sizeof out.join.backend, "%s", c->backend);
             strcpy(out.join.ticket, c->ticket);
             built = true;
@@ -154,6 +158,20 @@ void workers_pass_on(const struct worker *w, const struct frame_store_put *f)
 
         if (other != w && other->peer && c->joined[i] == other->info.epoch)
             peer_send_frame(other->peer, &out);
+    }
+}
+
+/* What lies in the arena of that host (NULL: the server's). */
+static void tell_places(const struct job *j, const struct host *h)
+{
+    const struct job_record *r = j->record;
+    struct frame_run *f = &out.run;
+
+    for (uint32_t i = 0; i < f->n_masks; i++)
+        f->masks[i] = stage_need(j, r->n + i, h);
+    for (uint32_t i = 0; i < r->n; i++) {
+        f->inputs[i] = f->held[i] ? FRAME_NO_OFFSET : stage_need(j, i, h);
+        f->outputs[i] = f->keep[i] ? FRAME_NO_OFFSET : stage_output(j, i, h);
     }
 }
 
@@ -205,19 +223,28 @@ static size_t epoch_at(void)
            sizeof out.run.attempt;
 }
 
-/* All ranks get the same bytes but for their epoch, so that a large group costs one encoding. */
+/* All ranks of a host get the same bytes but for their epoch, so that a large group costs one
+ * encoding a host. */
 static void send_run(const struct job *j, bool more)
 {
     static uint8_t buf[LIMIT_FRAME_BYTES];
+    const struct host *host = NULL;
     size_t len, at;
 
     build_run(j, more);
+    if (j->stage)
+        tell_places(j, host);
     at = epoch_at();
     len = frame_encode(&out, buf, sizeof buf);
     assert(len > 0);
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct worker *w = &workers.rank[j->record->ranks[i]];
 
+        if (j->stage && w->host != host) {
+            host = w->host;
+            tell_places(j, host);
+            len = frame_encode(&out, buf, sizeof buf);
+        }
         memcpy(buf + at, &w->info.epoch, sizeof w->info.epoch);
         peer_send(w->peer, buf, len);
     }
@@ -273,7 +300,7 @@ struct job_rank_link *worker_part(struct worker *w, uint64_t seq, uint32_t attem
     return part;
 }
 
-void workers_run(struct job *const *jobs, uint32_t n)
+void workers_take(struct job *const *jobs, uint32_t n)
 {
     assert(core_here() && n > 0);
     for (uint32_t k = 0; k < n; k++) {
@@ -282,10 +309,31 @@ void workers_run(struct job *const *jobs, uint32_t n)
             takes(&workers.rank[jobs[k]->record->ranks[i]], &jobs[k]->links[i]);
         }
     }
+}
+
+void workers_tell(struct job *const *jobs, uint32_t n)
+{
     forget_old_comms(workers.rank[jobs[0]->record->ranks[0]].info.by_ticket);
     join(jobs[0]->comm);
     for (uint32_t k = 0; k < n; k++)
         send_run(jobs[k], k + 1 < n);
+}
+
+void workers_run(struct job *const *jobs, uint32_t n)
+{
+    workers_take(jobs, n);
+    workers_tell(jobs, n);
+}
+
+void workers_untake(struct job *j)
+{
+    assert(core_here());
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        if (j->links[i].answered)
+            continue;
+        j->links[i].answered = true;
+        worker_answered(&workers.rank[j->record->ranks[i]], &j->links[i]);
+    }
 }
 
 /* ---- cancel ---- */

@@ -20,6 +20,20 @@ static struct entrance way = {.watch.fd = -1};
 
 /* ---- who comes ---- */
 
+/* It is no worker, but carries the tensors of one's host. */
+static void attach(struct guest *g, uint64_t epoch)
+{
+    int fd = peer_release(g->peer);
+    struct err e;
+
+    g->peer = NULL;
+    if (fd >= 0 && worker_attaches(epoch, fd, &e) != 0) {
+        log_warn("from=%s refused as a data channel: %s", g->address, e.detail);
+        close(fd);
+    }
+    guest_leave(g);
+}
+
 static void on_auth(struct peer *p, const struct frame *f)
 {
     static struct frame answer; /* large */
@@ -41,12 +55,15 @@ static void on_auth(struct peer *p, const struct frame *f)
     }
     p->reader.most = LIMIT_FRAME_BYTES;
     if (frame_decode(f->auth.hello, f->auth.n_hello, &answer, &e) != (long)f->auth.n_hello ||
-        answer.type != FRAME_hello) {
+        (answer.type != FRAME_hello && answer.type != FRAME_attach)) {
         err_set(&e, ERR_refused, "what it sent as its HELLO is none");
         guest_refuse(g, &e);
         return;
     }
-    guest_hello(g, &answer.hello);
+    if (answer.type == FRAME_attach)
+        attach(g, answer.attach.epoch);
+    else
+        guest_hello(g, &answer.hello);
 }
 
 /* The machine at the other end may go without a word: what is not acknowledged for so long ends the
@@ -58,6 +75,15 @@ static void set_tcp(int fd)
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent_ms, sizeof silent_ms);
+}
+
+/* Is it on the loopback, where nobody comes from another machine? */
+static bool is_loopback(const struct sockaddr *at)
+{
+    if (at->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)at)->sin_addr.s_addr) >> 24 == 127;
+    return at->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)at)->sin6_addr);
 }
 
 static int name_of(int fd, char out[STRANGER_BYTES])
@@ -76,7 +102,7 @@ static void turn_away(int fd, const struct err *why)
 {
     struct err e;
 
-    frame_send(fd, worker_refusal(why->detail), NULL, 0, 0, &e);
+    frame_send(fd, worker_refusal(ERR_refused, why->detail), NULL, 0, 0, &e);
     close(fd);
 }
 
@@ -158,6 +184,14 @@ static void on_ready(struct peer *p, const struct frame *f)
     } else if (f->ready.detail[0]) {
         err_set(&e, ERR_refused, "%s", f->ready.detail);
         worker_lose(w, e.detail);
+    } else if (f->ready.arena_nonce != arena_nonce(workers.options.arena)) {
+        if (worker_settles(w, &f->ready, &e) != 0) {
+            peer_send_frame(p, worker_refusal(e.code, e.detail));
+            worker_unlinked(p, e.detail);
+            return;
+        }
+        p->frame = worker_frame;
+        worker_joined(w, p);
     } else if (!fence_held(w->info.epoch, &pid)) {
         worker_lose(w, "it does not hold the fence");
     } else if (hold_process(w, pid, &e) != 0) {
@@ -214,12 +248,14 @@ int workers_listen_tcp(const char *host, uint16_t port, struct err *e)
     char service[8];
     int fd, rc;
 
+    workers.one_machine = true;
     if (!host || !*host)
         return 0;
     snprintf(service, sizeof service, "%u", port);
     rc = getaddrinfo(host, service, &hints, &found);
     if (rc != 0)
         return err_set(e, ERR_option, "--worker-listen %s: %s", host, gai_strerror(rc));
+    workers.one_machine = is_loopback(found->ai_addr);
     fd = bind_one(found);
     rc = errno;
     freeaddrinfo(found);

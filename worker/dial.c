@@ -14,6 +14,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+static struct {
+    struct sockaddr_storage address;
+    struct addrinfo to;
+} reached;
+
 bool dial_is_tcp(const char *server)
 {
     return strncmp(server, "unix:", 5) != 0;
@@ -58,6 +63,17 @@ static int connect_in_time(int fd, const struct addrinfo *to)
     return why ? -1 : 0;
 }
 
+/* A connection on which nobody has anything to say is seen to break, too. */
+static void keep_alive(int fd)
+{
+    int on = 1, idle_s = 2, every_s = 1, times = 4;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof times);
+}
+
 static int dial_address(const struct addrinfo *to)
 {
     unsigned silent_ms = LIMIT_TCP_SILENT_MS;
@@ -93,6 +109,16 @@ static int split(const char *server, char *host, size_t size, const char **port,
     return 0;
 }
 
+static void keep_address(const struct addrinfo *to)
+{
+    if (to->ai_addrlen > sizeof reached.address)
+        return;
+    memcpy(&reached.address, to->ai_addr, to->ai_addrlen);
+    reached.to = (struct addrinfo){.ai_family = to->ai_family,
+                                   .ai_addr = (struct sockaddr *)&reached.address,
+                                   .ai_addrlen = to->ai_addrlen};
+}
+
 static int dial_tcp(const char *server, struct err *e)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *found;
@@ -105,9 +131,12 @@ static int dial_tcp(const char *server, struct err *e)
     rc = getaddrinfo(host, port, &hints, &found);
     if (rc != 0)
         return err_set(e, ERR_link, "%s: %s", server, gai_strerror(rc));
-    for (const struct addrinfo *to = found; to && fd < 0; to = to->ai_next)
+    for (const struct addrinfo *to = found; to && fd < 0; to = to->ai_next) {
         fd = dial_address(to);
-    rc = errno;
+        rc = errno;
+        if (fd >= 0)
+            keep_address(to);
+    }
     freeaddrinfo(found);
     return fd >= 0 ? fd : err_sys(e, ERR_link, rc, "connect to %s", server);
 }
@@ -115,6 +144,20 @@ static int dial_tcp(const char *server, struct err *e)
 int dial(const char *server, struct err *e)
 {
     return dial_is_tcp(server) ? dial_tcp(server, e) : dial_unix(server + strlen("unix:"), e);
+}
+
+int dial_again(struct err *e)
+{
+    int fd = reached.to.ai_addrlen ? dial_address(&reached.to) : (errno = ENOTCONN, -1);
+
+    if (fd >= 0)
+        keep_alive(fd);
+    return fd >= 0 ? fd : err_sys(e, ERR_link, errno, "connect to the server again");
+}
+
+int dial_family(void)
+{
+    return reached.to.ai_family;
 }
 
 uint32_t dial_silent_ms(int fd)

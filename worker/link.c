@@ -67,7 +67,7 @@ static struct frame *hello(const struct link_options *o)
                                    .rank = o->rank,
                                    .pid = (uint32_t)getpid(),
                                    .n_reduces = REDUCTION_COUNT,
-                                   .by_ticket = o->by_ticket};
+                                   .meets = o->meets};
     memcpy(f.hello.reduces, o->reduces, sizeof o->reduces);
     snprintf(f.hello.version, sizeof f.hello.version, "%s", TUTTI_VERSION);
     read_boot_id(f.hello.boot_id, sizeof f.hello.boot_id);
@@ -198,13 +198,25 @@ void link_working_on(uint64_t job, uint32_t attempt)
     atomic_store_explicit(&beat.job, job, memory_order_relaxed);
 }
 
-int link_say_ready(uint64_t epoch, const char *detail, struct err *e)
+int link_say_ready(uint64_t epoch, uint64_t arena_nonce, uint64_t arena_bytes, const char *detail,
+                   struct err *e)
 {
     static struct frame f; /* large */
 
-    f = (struct frame){.type = FRAME_ready, .ready.epoch = epoch};
+    f = (struct frame){
+        .type = FRAME_ready,
+        .ready = {.epoch = epoch, .arena_nonce = arena_nonce, .arena_bytes = arena_bytes}};
     snprintf(f.ready.detail, sizeof f.ready.detail, "%.511s", detail);
     return link_send(&f, e);
+}
+
+void link_say_left(uint64_t epoch)
+{
+    static struct frame f; /* large */
+    struct err e;
+
+    f = (struct frame){.type = FRAME_seen, .seen = {.epoch = epoch, .of = epoch}};
+    link_send(&f, &e);
 }
 
 static void rest(uint32_t ms)

@@ -20,7 +20,7 @@ struct link_options {
     uint32_t rank;               /* FRAME_ANY_RANK: whichever is free */
     const char *backend, *device;
     uint32_t reduces[REDUCTION_COUNT]; /* a bit per dtype that the backend reduces so */
-    bool by_ticket;                    /* its ranks find each other by tickets */
+    uint32_t meets;                    /* MEETS_ bits */
     struct gpu_facts gpu;
 };
 
@@ -34,9 +34,13 @@ int link_open(const struct link_options *o, struct frame *welcome, int *arena_fd
 void link_close(void);
 int link_tcp_fd(void); /* -1: it is no TCP connection */
 
-/* After a WELCOME by_lock: that we hold the fence and have the arena (detail ""), or why we leave.
- */
-int link_say_ready(uint64_t epoch, const char *detail, struct err *e);
+/* After a WELCOME by_lock: that we hold the fence and have the arena, and which (detail ""); or why
+ * we leave. */
+int link_say_ready(uint64_t epoch, uint64_t arena_nonce, uint64_t arena_bytes, const char *detail,
+                   struct err *e);
+
+/* That we write to our host's arena no more, and leave: nobody has to find out. */
+void link_say_left(uint64_t epoch);
 
 /* Starts the heartbeat thread, which ends the process over TCP when the server is silent for longer
  * than LIMIT_TCP_SILENT_MS, and where the server does not see it when the link has ended and the

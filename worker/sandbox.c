@@ -9,13 +9,23 @@
 #include <unistd.h>
 
 #define N(rules) (sizeof(rules) / sizeof(rules)[0])
+#define OF_A_HOST 8 /* the first rules */
 #define NOT_EXECUTABLE .when = SECCOMP_EQUAL, .arg = 2, .mask = PROT_EXEC, .value = 0
 
-/* What the frame loop, the heartbeat, the kernels, a log line and an exit need. */
-static int memory_only(struct err *e)
+/* What the frame loop, the heartbeat, the kernels, a log line and an exit need; and, on a host of
+ * its own (family), what the data channel does: connect again, and take pages for its arena. */
+static int memory_only(int family, struct err *e)
 {
     const uint32_t self = (uint32_t)getpid();
     const struct seccomp_rule rules[] = {
+        SECCOMP_CALL(connect),
+        SECCOMP_CALL(setsockopt),
+        SECCOMP_CALL(shutdown),
+        SECCOMP_CALL(fallocate),
+        SECCOMP_CALL(ftruncate), /* of an arena that nobody else has */
+        SECCOMP_CALL(flock),
+        SECCOMP_CALL(fcntl), /* whether others hold their locks; a socket that does not block */
+        {.call = SYS_socket, .when = SECCOMP_EQUAL, .mask = UINT32_MAX, .value = (uint32_t)family},
         SECCOMP_CALL(recvmsg),
         SECCOMP_CALL(recvfrom),
         SECCOMP_CALL(sendmsg),
@@ -54,16 +64,17 @@ static int memory_only(struct err *e)
         {.call = SYS_tgkill, .when = SECCOMP_EQUAL, .mask = UINT32_MAX, .value = self},
     };
 
-    return seccomp_allow(rules, N(rules), e);
+    return family ? seccomp_allow(rules, N(rules), e)
+                  : seccomp_allow(rules + OF_A_HOST, N(rules) - OF_A_HOST, e);
 }
 
-void sandbox_worker(const struct backend *backend)
+void sandbox_worker(const struct backend *backend, int family)
 {
     struct err e;
 
     if (PROCESS_SANITIZED)
         log_info("sandbox: none, this build has a sanitizer");
-    else if ((backend->memory_only ? memory_only(&e) : seccomp_deny(NULL, 0, &e)) != 0)
+    else if ((backend->memory_only ? memory_only(family, &e) : seccomp_deny(NULL, 0, &e)) != 0)
         log_warn("sandbox: system calls are not limited: %s", e.detail);
     else
         log_debug("sandbox: %s",

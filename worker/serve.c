@@ -5,6 +5,8 @@
 #include "schema/log.h"
 #include "worker/across.h"
 #include "worker/arena_map.h"
+#include "worker/arena_own.h"
+#include "worker/carrier.h"
 #include "worker/link.h"
 #include "worker/mask.h"
 #include "worker/task.h"
@@ -320,6 +322,14 @@ static int on_fetch(const struct frame_fetch *f, struct err *e)
     return 0;
 }
 
+static int on_look(const struct frame_look *f, struct err *e)
+{
+    srv.out.type = FRAME_seen;
+    srv.out.seen = (struct frame_seen){
+        .epoch = srv.epoch, .of = f->of, .held = arena_own_held(f->of)};
+    return link_send(&srv.out, e);
+}
+
 /* What runs together is dropped together: the server runs the others again. */
 static int on_cancel(const struct frame_cancel *f, struct err *e)
 {
@@ -358,13 +368,19 @@ static int on_frame(const struct frame *f, struct err *e)
     case FRAME_store_put:
         on_store_put(&f->store_put);
         return 0;
+    case FRAME_carry:
+        carrier_carry();
+        return 0;
+    case FRAME_look:
+        return on_look(&f->look, e);
     case FRAME_stop:
         serve_stopping = 1;
         return 0;
     case FRAME_heartbeat:
         return 0; /* that bytes came is what counts, and the kernel knows it */
     case FRAME_refuse:
-        return err_set(e, ERR_refused, "the server says: %s", f->refuse.detail);
+        return err_set(e, err_find(f->refuse.code) == ERR_arena ? ERR_arena : ERR_refused,
+                       "the server says: %s", f->refuse.detail);
     default:
         return err_set(e, ERR_link, "a server does not send %s", frame_type_name(f->type));
     }

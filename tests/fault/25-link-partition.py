@@ -17,20 +17,9 @@ def epochs(service, rank):
     return [int(e) for e in re.findall(r"rank=%d joined .*epoch=(\d+)" % rank, service.log())]
 
 
-def elsewhere(service):
-    """Where the arena is not to be seen, as on another machine: the worker says so, to us and to the server."""
-    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', service.arena_dir]
-    worker = TcpWorker(service, 1, prefix=hide)
-    assert worker.ended() == 3, worker.log()
-    for log in (worker.log(), service.log()):
-        assert "own machine" in log, log
-    service.says("rank=1 its worker is gone")
-
-
 own_network()
 with Far() as far, TcpService(workers=1, tcp=2, host=NEAR, worker_failpoints="worker.mid_run=sleep:700@1") as service:
     service.own_processes()
-    elsewhere(service)
     proxy = Proxy((NEAR, service.link_port))
     old, other = TcpWorker(service, 1, prefix=far.prefix), TcpWorker(service, 2, address=proxy.address)
     service.wait_ready()

@@ -192,7 +192,7 @@ try:
             another_build(service, hello)
         with row("F27"):
             assert set(FRAMES) == {"hello", "ticket", "heartbeat", "fetched", "done", "failed", "welcome", "refuse", "join", "leave", "run",
-                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready", "store_put"}, "a frame that this test does not know"
+                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready", "carry", "attach", "look", "seen", "store_put"}, "a frame that this test does not know"
             rss, open_ = service.rss_bytes(), descriptors(service)
             garbage(service, hello)
             answers_of_others(service, hello, ledger)

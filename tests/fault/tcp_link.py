@@ -77,14 +77,14 @@ class Far:
 class TcpWorker:
     """A tutti-worker that the test starts. prefix puts it into another namespace."""
 
-    def __init__(self, service, rank="any", prefix=(), address=None, token=None, name=None):
+    def __init__(self, service, rank="any", prefix=(), address=None, token=None, options=(), failpoints=None):
         self.log_path = os.path.join(service.dir, "worker-%s" % secrets.token_hex(4))
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TUTTI_")}
-        environment["TUTTI_FAILPOINTS"] = service.worker_failpoints
+        environment["TUTTI_FAILPOINTS"] = service.worker_failpoints if failpoints is None else failpoints
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [*prefix, WORKER, "--server", address or "%s:%d" % (service.link_host, service.link_port), "--rank", str(rank),
-                 "--token-file", token or service.worker_token],
+                 "--token-file", token or service.worker_token, *options],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         service.tcp_workers.append(self)
 

@@ -143,7 +143,7 @@ static void say_hello(int fd, uint32_t rank, uint8_t how)
     f = (struct frame){.type = FRAME_hello};
     f.hello.schema_hash = schema_hash();
     f.hello.rank = rank;
-    f.hello.by_ticket = (how & HOW_TICKET) != 0;
+    f.hello.meets = how & HOW_TICKET ? MEETS_by_ticket : 0;
     strcpy(f.hello.backend, "shm");
     say_frame(fd, &f);
     FUZZ_CHECK(workers.rank[rank].info.state == WORKER_ready, "rank %u is %s", rank,

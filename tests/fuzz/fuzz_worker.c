@@ -61,7 +61,7 @@ int __wrap_link_send(const struct frame *f, struct err *e)
     (void)e;
     FUZZ_CHECK(frame_encode(f, buf, sizeof buf) > 0, "an answer that cannot be encoded");
     FUZZ_CHECK(f->type == FRAME_done || f->type == FRAME_failed || f->type == FRAME_ticket ||
-                   f->type == FRAME_fetched,
+                   f->type == FRAME_fetched || f->type == FRAME_seen,
                "a worker sends %s", frame_type_name(f->type));
     return 0;
 }

@@ -296,6 +296,7 @@ def worker():
 
 def worker_orders():
     yield from full_frames()
+    yield from elsewhere()
     for name, _ in ROWS:
         yield frame(name)
     for op, n in itertools.product(OPS, (2, 4)):
@@ -308,6 +309,36 @@ def worker_orders():
            frame("run", job=1, id="j_1", attempt=1, comm=5, op=OPS.index("all_reduce_sum"), dtype=2, dst=1, in_shape=[4],
                  inputs=[2**64 - 1, 4096], outputs=[2**64 - 1, 8192]) + frame("leave", comm=5))
     yield frame("join", comm=5, n=1, rank=0, ranks=[0], hosts=[0], backend="fuzz") + frame("fetch", tensor=3, offset=4096, bytes=64) + frame("drop", tensor=3) + frame("stop", grace_ms=5)
+
+
+def elsewhere():
+    """A rank whose fellow is on another host; and one that is asked about it, and carries."""
+    yield (frame("join", comm=5, n=2, rank=1, ranks=[0, 3], hosts=[0, 1], backend="fuzz") +
+           frame("run", job=1, id="j_1", attempt=1, comm=5, op=OPS.index("all_reduce_sum"), dtype=2, dst=1, in_shape=[4],
+                 inputs=[2**64 - 1, 4096], outputs=[2**64 - 1, 8192]) + frame("leave", comm=5))
+    yield frame("look", of=3) + frame("carry", epoch=1) + frame("look", of=4)
+
+
+def chunk(kind, offset, size, answer=0, body=b""):
+    return struct.pack("<IIQQQ", kind, answer, offset, size, 0) + body
+
+
+def channel():
+    """PUT 1, GET 2, RESERVE 3, DATA 4, ACK 5: the first two bits of the first byte say who hears it, and whether the first
+    digest is to be right."""
+    asked = [chunk(1, 8192, 5, body=b"bytes"), chunk(2, 8192, 300), chunk(3, 1 << 20, 3 << 20), chunk(1, 1 << 40, 3, body=b"far"),
+             chunk(3, 4096, 2**64 - 1), chunk(2, (4 << 20) - 1, 2), chunk(4, 0, 0), chunk(1, 0, 0), chunk(6, 0, 0), chunk(1, 0, 2 << 20)]
+    answers_ = [chunk(4, 64, 100, body=bytes(100)), chunk(5, 256, 3), chunk(5, 4096, 1 << 21)]
+    for one in asked:
+        yield b"\0" + one
+        yield b"\2" + one + asked[1]
+    yield b"\2" + b"".join(asked[:4])
+    yield b"\3" + b"".join(answers_)
+    yield b"\1" + b"".join(answers_)
+    yield b"\3" + answers_[0] + chunk(5, 256, 3, answer=1)
+    yield b"\3" + answers_[0] + answers_[1] + chunk(5, 4096, 1 << 21, answer=2)
+    yield b"\3" + answers_[1]
+    yield b"\3" + answers_[0][:50]
 
 
 # ---- the database ----
@@ -323,7 +354,7 @@ def restore():
 
 
 HARNESSES = {"npy": npy, "safetensors": safetensors, "raw": raw, "json_tensor": json_tensor, "json": json_, "request": request,
-             "target": target, "link": link, "worker": worker, "restore": restore}
+             "target": target, "link": link, "worker": worker, "channel": channel, "restore": restore}
 
 
 def main():

@@ -14,6 +14,7 @@
 #include "server/job.h"
 #include "server/resident.h"
 #include "server/scheduler.h"
+#include "server/stage.h"
 #include "server/store.h"
 #include "server/workers.h"
 
@@ -303,6 +304,82 @@ void workers_run(struct job *const *jobs, uint32_t n)
     }
     for (uint32_t i = 0; i < r->n; i++)
         scheduler_rank(r->ranks[i], 0, false);
+}
+
+void workers_take(struct job *const *jobs, uint32_t n)
+{
+    (void)jobs;
+    (void)n;
+    fail_msg("a job on another host");
+}
+
+void workers_tell(struct job *const *jobs, uint32_t n)
+{
+    workers_take(jobs, n);
+}
+
+void workers_untake(struct job *j)
+{
+    workers_take(&j, 1);
+}
+
+/* All ranks are on this machine. */
+bool stage_skips(const struct job_record *r)
+{
+    (void)r;
+    return false;
+}
+
+void stage_ahead(const struct job *j)
+{
+    (void)j;
+}
+
+int stage_make(struct job *j, struct err *e)
+{
+    (void)j;
+    (void)e;
+    return 0;
+}
+
+bool stage_too_large(const struct job *j)
+{
+    (void)j;
+    return false;
+}
+
+void stage_send(struct job *j)
+{
+    workers_take(&j, 1);
+}
+
+bool stage_fetch(struct job *j)
+{
+    (void)j;
+    return false;
+}
+
+bool stage_waits(const struct job *j)
+{
+    (void)j;
+    return false;
+}
+
+bool stage_sends(const struct job *j)
+{
+    (void)j;
+    return false;
+}
+
+const char *stage_waits_for(const struct job *j)
+{
+    (void)j;
+    return "";
+}
+
+void stage_drop(struct job *j)
+{
+    (void)j;
 }
 
 void workers_cancel(struct job *j)

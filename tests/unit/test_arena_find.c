@@ -24,6 +24,7 @@ static char dir[64];
 static struct arena *arena;
 static struct frame_welcome w;
 static struct err e;
+static const char *look_in = ""; /* not where WELCOME says */
 
 static int set_up(void **state)
 {
@@ -64,7 +65,7 @@ static pid_t worker(int tell)
     int arena_fd, fence_fd;
 
     if (pid == 0) {
-        char found = arena_find(&w, &arena_fd, &fence_fd, &e) == 0;
+        char found = arena_find(&w, look_in, &arena_fd, &fence_fd, &e) == 0;
 
         if (write(tell, &found, 1) != 1)
             _exit(1);
@@ -123,7 +124,7 @@ static void refuses(const char *text)
 {
     int arena_fd = 0, fence_fd = 0;
 
-    assert_int_equal(arena_find(&w, &arena_fd, &fence_fd, &e), -1);
+    assert_int_equal(arena_find(&w, look_in, &arena_fd, &fence_fd, &e), -1);
     assert_int_equal(e.code, ERR_refused);
     assert_non_null(strstr(e.detail, text));
 }
@@ -152,8 +153,26 @@ static void what_is_not_the_servers_arena_is_refused(void **state)
     strcpy(w.arena_path, link);
     refuses("cannot open");
     strcat(w.arena_path, "-not-there");
-    refuses("own machine");
+    refuses("cannot open");
     assert_int_not_equal(access(w.arena_path, F_OK), 0); /* and is not made */
+}
+
+/* A container that has the server's volume under another name. */
+static void another_directory_is_looked_into_instead(void **state)
+{
+    int arena_fd, fence_fd;
+
+    (void)state;
+    strcpy(w.arena_path, "/not/here/arena");
+    strcpy(w.fence_path, "/not/here/fence");
+    refuses("cannot open /not/here/fence");
+    look_in = dir;
+    assert_int_equal(arena_find(&w, look_in, &arena_fd, &fence_fd, &e), 0);
+    close(arena_fd);
+    close(fence_fd);
+    look_in = "/dev/shm";
+    refuses("cannot open /dev/shm/fence");
+    look_in = "";
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -164,6 +183,7 @@ int main(void)
         TEST(a_lock_tells_who_lives_until_it_has_ended),
         TEST(it_holds_off_the_next_server_as_the_others_do),
         TEST(what_is_not_the_servers_arena_is_refused),
+        TEST(another_directory_is_looked_into_instead),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

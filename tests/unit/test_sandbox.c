@@ -162,6 +162,11 @@ static int make_socket(void)
     return outcome(socket(AF_INET, SOCK_STREAM, 0));
 }
 
+static int make_local_socket(void)
+{
+    return outcome(socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
 /* Nobody listens on port 1: refused by the sandbox, or by nobody being there. */
 static int connect_out(void)
 {
@@ -259,12 +264,17 @@ static void server_alone(void)
 
 static void cpu_worker(void)
 {
-    sandbox_worker(&(struct backend){.name = "cpu", .memory_only = true});
+    sandbox_worker(&(struct backend){.name = "cpu", .memory_only = true}, 0);
+}
+
+static void cpu_worker_elsewhere(void)
+{
+    sandbox_worker(&(struct backend){.name = "cpu", .memory_only = true}, AF_INET);
 }
 
 static void gpu_worker(void)
 {
-    sandbox_worker(&(struct backend){.name = "gpu"});
+    sandbox_worker(&(struct backend){.name = "gpu"}, 0);
 }
 
 static struct {
@@ -320,6 +330,16 @@ static struct {
     CASE(cpu_worker, made_executable, EPERM),
     CASE(cpu_worker, signal_another, EPERM),
     CASE(cpu_worker, trace, EPERM),
+    CASE(cpu_worker_elsewhere, make_socket, 0),
+    CASE(cpu_worker_elsewhere, make_local_socket, EPERM),
+    CASE(cpu_worker_elsewhere, open_port, EPERM),
+    CASE(cpu_worker_elsewhere, read_outside, EPERM),
+    CASE(cpu_worker_elsewhere, write_inside, EPERM),
+    CASE(cpu_worker_elsewhere, remove_outside, EPERM),
+    CASE(cpu_worker_elsewhere, start_program, EPERM),
+    CASE(cpu_worker_elsewhere, start_thread, EPERM),
+    CASE(cpu_worker_elsewhere, executable_memory, EPERM),
+    CASE(cpu_worker_elsewhere, signal_another, EPERM),
     CASE(gpu_worker, read_outside, 0),
     CASE(gpu_worker, make_socket, 0),
     CASE(gpu_worker, start_thread, 0),

@@ -211,6 +211,13 @@ void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const ch
     seen.lost++;
 }
 
+void job_staged(struct job *j, const struct err *why)
+{
+    (void)j;
+    (void)why;
+    fail_msg("a job on another host");
+}
+
 void job_count_late(void)
 {
     seen.late++;
