@@ -223,7 +223,7 @@ TESTS := tests/simgpu/suite.sh tests/check_rooms.sh tests/check_tables.sh tests/
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          $(if $(filter none,$(WEB)),,$(sort $(wildcard tests/browser/[0-9]*.mjs))) \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh \
-         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh \
+         tests/simgpu/faults.py tests/simgpu/counts.py tests/simgpu/batch.py tests/simgpu/streams.py tests/simgpu/resident.py tests/simgpu/tickets.py tests/simgpu/hosts.py tests/simgpu/init.py tests/simgpu/no_gpu.sh tests/simgpu/unpinned.py tests/simgpu/check_gpu.sh tests/simgpu/mutants.sh tests/simgpu/rocm.sh \
          $(if $(HAVE_GLOO),tests/gloo/hosts.py tests/gloo/faults.py tests/gloo/served.py tests/gloo/conformance.sh) tests/fuzz/replay.sh tests/demo_test.sh tests/readme.sh
 
 deps:

@@ -77,6 +77,12 @@ static struct comm *new_comm(struct device *d, const struct seat *seat, struct e
     c->device = d;
     c->n = seat->n;
     c->rank = seat->rank;
+    for (uint32_t i = 0; i < seat->n; i++) {
+        bool same = seat->hosts[i] == seat->hosts[seat->rank];
+
+        c->here += same;
+        c->place += same && i < seat->rank;
+    }
     if (nccl_stream(d, seat->stream, &c->run, e) == 0)
         return c;
     free(c);

@@ -58,7 +58,7 @@ struct part {
     uint64_t bytes, chunk_bytes; /* of a block; of the piece of it that one chunk carries */
     uint64_t chunks;
     struct end in, out;
-    bool shared; /* all ranks have one output: each copies its share of it out */
+    bool shared; /* all ranks of a host have one output: each copies its share of it out */
 };
 
 enum phase {
@@ -74,6 +74,7 @@ struct comm {
     struct device *device;
     ncclComm_t nccl; /* NULL once aborted */
     uint32_t n, rank;
+    uint32_t here, place; /* ranks on this host, and which of them this is */
     rtStream_t run;
     bool ready; /* every rank has come */
     enum phase phase;

@@ -117,20 +117,21 @@ static rtError_t copy_in(struct comm *c, const struct part *p, struct slot *s, u
     return rc;
 }
 
-/* Which blocks, and which bytes of them, of a shared output are ours to copy out. */
-static bool is_mine(const struct part *p, uint32_t block, uint64_t *lo, uint64_t *hi)
+/* Which blocks, and which bytes of them, of a shared output are ours to copy out: the ranks of each
+ * host have one, and share the work. */
+static bool is_mine(const struct comm *c, const struct part *p, uint32_t block, uint64_t *lo,
+                    uint64_t *hi)
 {
-    const struct task *t = p->task;
     uint64_t bytes = *hi - *lo, from = *lo;
 
-    if (!p->shared || t->n == 1)
+    if (!p->shared || c->here == 1)
         return true;
     if (p->out.blocks > 1)
-        return block == t->rank;
+        return block % c->here == c->place;
     if (bytes < SHARE_MIN)
-        return t->rank == 0;
-    *lo = from + bytes * t->rank / t->n;
-    *hi = from + bytes * (t->rank + 1) / t->n;
+        return c->place == 0;
+    *lo = from + bytes * c->place / c->here;
+    *hi = from + bytes * (c->place + 1) / c->here;
     return true;
 }
 
@@ -150,7 +151,7 @@ static rtError_t copy_out(struct comm *c, const struct part *p, struct slot *s, 
                              .kind = p->out.device ? rtDeviceToDevice : rtDeviceToHost,
                              .stream = c->stage->out};
 
-        if (!is_mine(p, b, &mine_lo, &mine_hi))
+        if (!is_mine(c, p, b, &mine_lo, &mine_hi))
             continue;
         at = p->out.in_stage + b * (hi - lo) + (mine_lo - lo);
         t.slot = s->out + at;
