@@ -314,6 +314,10 @@ RANK(worker_restarts_total, w->restarts)
 RANK(worker_losses_total, w->losses)
 RANK(worker_heartbeat_age_seconds, (double)w->heartbeat_age_us / US)
 RANK(worker_resident_bytes, w->resident_bytes)
+RANK(worker_host_used_bytes, w->arena.used_bytes)
+RANK(worker_host_sent_bytes_total, w->arena.sent_bytes)
+RANK(worker_host_received_bytes_total, w->arena.received_bytes)
+RANK(worker_host_channels_broken_total, w->arena.broken)
 RANK(worker_device_memory_bytes, w->gpu.memory_bytes)
 
 /* ---- memory, HTTP ---- */

@@ -37,6 +37,8 @@ void worker_state(struct worker *w, enum worker_state s)
     w->info.state = s;
     w->info.since_us = clock_wall_us();
     w->info.pid = (uint32_t)w->process.pid;
+    if (w->host)
+        host_figures(w->host, &w->info.arena);
     pthread_mutex_unlock(&lock);
     if (!(holds(from) && holds(s))) /* not for every job */
         events_worker(&w->info);
@@ -132,6 +134,7 @@ void worker_move(struct worker *w, struct host *h)
     pthread_mutex_lock(&lock);
     w->host = h;
     w->info.remote = h != NULL;
+    w->info.arena = (struct host_figures){.used_bytes = 0};
     pthread_mutex_unlock(&lock);
     workers.remote += h ? 1 : -1u;
 }

@@ -28,6 +28,10 @@ def once(service):
     result = job.json["outputs"][0]["tensor"]
     assert (np.frombuffer(service.get("/v1/tensors/%s?format=raw" % result).body, np.int32) == 5 * x).all()
 
+    metrics = service.get("/metrics").body.decode()
+    for rank in group:
+        assert 'worker_host_sent_bytes_total{rank="%d"} %d\n' % (rank, service.arena(0)["sent_bytes"]) in metrics, metrics
+
     # They are there still, and the result as well.
     job, there, back = moved(service, 0, lambda: service.run("all_reduce_max", [two, result, one], group=group))
     assert (there, back) == (0, 4 * MIB), (there, back)
