@@ -136,7 +136,6 @@ static int tell_paths(struct frame_welcome *f, struct err *e)
 {
     const struct arena_header *h = (const void *)arena_base(workers.options.arena);
 
-    f->arena_nonce = arena_nonce(workers.options.arena);
     f->session = workers.session;
     memcpy(f->boot_id, h->boot_id, sizeof f->boot_id);
     if (put_path(f->arena_path, sizeof f->arena_path, arena_path(workers.options.arena), e) != 0)
@@ -176,8 +175,9 @@ static int welcome(struct worker *w, struct guest *g, uint64_t epoch, struct err
         .arena_bytes = arena_size(workers.options.arena),
         .heartbeat_ms = LIMIT_HEARTBEAT_MS,
         .by_lock = unseen(g),
+        .arena_nonce = arena_nonce(workers.options.arena),
         .one_machine = workers.one_machine,
-        .one_host = !workers.options.tcp_host[0],
+        .one_host = !workers.options.tcp_host || !workers.options.tcp_host[0],
     };
     if (!g->address[0])
         return hand_over(w, g, &f, e);
