@@ -10,7 +10,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-TREE = ("Makefile", "schema", "server", "worker", "tests")
+TREE = ("Makefile", "schema", "server", "worker", "web", "docker", "tests")
 
 
 def read():
