@@ -20,6 +20,7 @@ SECONDS = float(sys.argv[5]) if len(sys.argv) > 5 else 4
 QUEUED = 4000
 TENSOR_BYTES = 4 << 20
 ROOM_BYTES = 6 << 20
+KEPT_BYTES = 24 << 20  # of the first flood, on purpose
 KINDS = ("reader", "writer", "waiter", "stream")
 
 
@@ -188,6 +189,7 @@ def main():
               (1000 * took[len(took) // 2], 1000 * took[int(len(took) * 0.99)], len(took), done / SECONDS, alone, 1000 * worst,
                (most - fresh) >> 20, growth >> 10, (before - fresh) >> 10))
         assert SANITIZED or growth < ROOM_BYTES, "grew by %d bytes" % growth
+        assert SANITIZED or before - fresh < KEPT_BYTES, "%d bytes were kept" % (before - fresh)
 
 
 main()
