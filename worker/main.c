@@ -16,6 +16,7 @@
 #include "worker/serve.h"
 
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,10 +239,16 @@ static int read_options(int argc, char *argv[], struct worker_options *o, struct
     return check_values(value, o, e);
 }
 
+static pthread_t main_thread;
+
+/* Libraries have threads of their own, which the kernel may choose; it is the main thread that has
+ * to be interrupted. */
 static void on_term(int sig)
 {
-    (void)sig;
-    serve_stopping = 1;
+    if (pthread_equal(pthread_self(), main_thread))
+        serve_stopping = 1;
+    else
+        pthread_kill(main_thread, sig);
 }
 
 /* The server's arena, or else its host's own. The fence, or the lock that stands for it, is held to
@@ -356,6 +363,7 @@ int main(int argc, char *argv[])
     /* Ctrl-C reaches the whole terminal group; when to stop is the server's to say. */
     sigaction(SIGINT, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    main_thread = pthread_self();
     sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_term}, NULL); /* interrupts recv */
     if (run(&o, &e) == 0)
         return 0;
