@@ -156,7 +156,7 @@ class Inventory:
                 self.found("lost", "%s failed after %d attempts, but only %d of its workers were killed" % (job, attempts, len(deaths)))
         offset = time.time() - time.monotonic()
         for at, job in self.full:
-            if not any(a - 5 <= at - offset <= b + 30 * SLOWER for a, b in self.soak.nemesis.starved):
+            if not any(a - 5 <= at - offset <= b + 60 * SLOWER for a, b in self.soak.nemesis.starved):
                 self.found("lost", "%s had no room, and nobody starved it" % job)
 
     # ---- what is printed ----

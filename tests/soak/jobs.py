@@ -160,7 +160,7 @@ def batch(client):
 
 
 def send_batch(client, key, body, wait):
-    """The answer's lines; None: not heard, or refused."""
+    """The answer's lines; None: not heard, or refused. With a key it is sent until each line is known to be a job or none."""
     headers = {"Content-Type": "application/x-ndjson", **({"Idempotency-Key": key} if key else {})}
     if not key:
         answer = client.door.ask("POST", "/v1/jobs:batch?wait=%s" % wait, body, headers, wait)
@@ -174,7 +174,11 @@ def send_batch(client, key, body, wait):
         answer = client.door.insist("POST", "/v1/jobs:batch?wait=%s" % wait, body, headers, wait)
     if answer.status not in (200, 202):
         raise Finding("wrong", "a batch: %r" % answer)
-    return [json.loads(line) for line in answer.body.splitlines()]
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    if key and any(line.get("code") == "outcome_unknown" for line in lines):
+        time.sleep(0.05)
+        return send_batch(client, key, body, wait)
+    return lines
 
 
 def backward(client):
