@@ -236,7 +236,7 @@ demo: deps
 test:
 	@tests/deps.sh build demo wheel test torch metrics $(if $(filter none,$(WEB)),,browser)
 	@$(BUILD_ALL) all unit-bins simgpu $(WHEEL)
-	@BUILD=$(BUILD) tests/run.sh -t 900 -l tests/http/answers.py $(UNIT_BIN) $(TESTS)
+	@BUILD=$(BUILD) tests/run.sh -t 900 -l tests/http/answers.py $(UNIT_BIN) $(filter-out $(SKIP),$(TESTS))
 
 # The fault matrix: each of its tests once, and a line a row.
 faults:
@@ -324,9 +324,11 @@ lint:
 
 # Everything again, with what the sanitizers know.
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+# But not what builds programs of its own, without them.
+asan: SKIP := tests/simgpu/mutants.sh tests/simgpu/rocm.sh tests/notebook/wheel.py
 asan:
 	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(MAKE) --no-print-directory -s BUILD=build/asan SAN='$(ASAN)' OPT='-O1 -g' test
+	$(MAKE) --no-print-directory -s BUILD=build/asan SAN='$(ASAN)' OPT='-O1 -g' SKIP='$(SKIP)' test
 
 # Whatever reads foreign bytes against libFuzzer, SECONDS each; tests/fuzz/replay.sh runs what was found before.
 SECONDS  ?= 60
