@@ -3,6 +3,15 @@
 # is read again on SIGHUP, and nobody but its owner may read it.
 . "$(dirname "$0")/lib.sh"
 
+# gets TOKEN ADDRESS STATUS: /v1 answers the token so, from that address, once the file has been read again
+gets() {
+    tries=100
+    until as "$1" get /v1 --interface "$2" && [ "$status" = "$3" ]; do
+        [ $((tries -= 1)) -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+
 alice=$(new_token alice:user)
 reader=$(new_token alice:read)
 root=$(new_token root:admin)
@@ -79,11 +88,7 @@ as "$bob" get /v1
 expect_problem 401 unauthorized
 sed -i '/^root /d' "$here/tokens"
 kill -HUP "$server"
-tries=100
-until as "$bob" get /v1 --interface 127.0.0.3 && [ "$status" = 200 ]; do
-    [ $((tries -= 1)) -gt 0 ] || fail "the new token is not taken"
-    sleep 0.05
-done
+gets "$bob" 127.0.0.3 200 || fail "the new token is not taken"
 as "$root" get /v1
 expect_problem 401 unauthorized
 # A file that is wrong changes nothing, no quota before the wrong line either, and the log says what is wrong.
@@ -112,11 +117,7 @@ expect '.account | [.jobs.most, .waits.most, .groups.most]' '[6,5,1000]'
 # Whoever had come in with a token that is taken back hears nothing more: a stream ends, and who waited is refused.
 carol=$(new_token carol:user)
 kill -HUP "$server"
-tries=100
-until as "$carol" get /v1 --interface 127.0.0.5 && [ "$status" = 200 ]; do
-    [ $((tries -= 1)) -gt 0 ] || fail "the new token is not taken"
-    sleep 0.05
-done
+gets "$carol" 127.0.0.5 200 || fail "the new token is not taken"
 curl -sN "$url/v1/events" -H "Authorization: Bearer $carol" >"$here/stream" &
 stream=$!
 curl -s "$url/v1/groups/world/kv/nobody-puts-it?wait=2" -H "Authorization: Bearer $carol" >"$here/waited" &
@@ -128,11 +129,7 @@ until [ -s "$here/stream" ] && as "$carol" get /v1 && [ "$(value .account.waits.
 done
 sed -i '/^carol /d' "$here/tokens"
 kill -HUP "$server"
-tries=100
-until as "$carol" get /v1 --interface 127.0.0.5 && [ "$status" = 401 ]; do
-    [ $((tries -= 1)) -gt 0 ] || fail "the token is still taken"
-    sleep 0.05
-done
+gets "$carol" 127.0.0.5 401 || fail "the token is still taken"
 as "$bob" post /v1/groups '{"name":"news","ranks":[0]}'
 expect_status 201
 wait "$stream" || fail "the stream should end as streams end"
