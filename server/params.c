@@ -8,20 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type {
-    TYPE_INT,
-    TYPE_FLAG,
-    TYPE_SECONDS,
-    TYPE_TEXT,
-    TYPE_DTYPE,
-    TYPE_SHAPE,
-    TYPE_GROUP,
-    TYPE_JOBS
-};
-
 static const struct row {
     const char *name;
-    enum type type;
+    enum param_type type;
     unsigned where;
     int64_t min, max;
     const char *type_name, *deflt, *sentence;

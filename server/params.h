@@ -19,6 +19,18 @@ enum param_id {
     PARAM_COUNT
 };
 
+/* What a parameter is; the `type` column. */
+enum param_type {
+    TYPE_INT,
+    TYPE_FLAG,
+    TYPE_SECONDS,
+    TYPE_TEXT,
+    TYPE_DTYPE,
+    TYPE_SHAPE,
+    TYPE_GROUP,
+    TYPE_JOBS
+};
+
 /* Which routes take a parameter; the `where` column. */
 enum param_where {
     WHERE_JOB = 1,

@@ -9,20 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type {
-    TYPE_INT,
-    TYPE_FLAG,
-    TYPE_SECONDS,
-    TYPE_TEXT,
-    TYPE_DTYPE,
-    TYPE_SHAPE,
-    TYPE_GROUP,
-    TYPE_JOBS
-};
-
 static const struct {
     const char *name;
-    enum type type;
+    enum param_type type;
     int64_t min, max;
 } rows[PARAM_COUNT] = {
 #define PARAM(name, type, where, min, max, deflt, sentence) \

@@ -10,17 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type {
-    TYPE_INT,
-    TYPE_FLAG,
-    TYPE_SECONDS,
-    TYPE_TEXT,
-    TYPE_DTYPE,
-    TYPE_SHAPE,
-    TYPE_GROUP,
-    TYPE_JOBS
-};
-
 #define JOB WHERE_JOB
 #define TENSOR WHERE_TENSOR
 #define READ_JOB WHERE_READ_JOB
@@ -39,7 +28,7 @@ enum type {
 #define TRACE WHERE_TRACE
 static const struct {
     const char *name;
-    enum type type;
+    enum param_type type;
     unsigned where;
     long long min, max;
 } rows[PARAM_COUNT] = {
