@@ -70,7 +70,7 @@ struct task {
     /* Of all ranks, and so the same on each: */
     bool all_held;              /* every input is on its rank's device */
     bool resident;              /* the outputs stay on the devices: none is a view of an input */
-    enum mask_when mask;        /* not MASK_NONE: it is mask.c's, or of a backend that masks */
+    enum mask_when mask;        /* MASK_NONE, or mask.c's; across hosts a backend's that masks */
     enum reduction mask_reduce; /* and keeps the largest or the smallest elements */
     const uint8_t **masks;      /* of these, n; in the shape of out (AFTER) or in (BEFORE) */
 };
@@ -86,7 +86,7 @@ struct done {
 
 struct backend {
     const char *name;
-    bool masks;       /* masked tasks, too, of a group that spans hosts: else they are mask.c's */
+    bool masks;       /* masked tasks of a group that spans hosts, which mask.c cannot do */
     bool memory_only; /* open, it needs nothing of the system but memory: sandbox.c refuses it */
     /* GPUs that this machine has for it, asked before open; NULL: it runs on the CPU. */
     uint32_t (*devices)(void);

@@ -161,7 +161,7 @@ static int batch_submit(struct member *m, struct err *e)
 
     if (m->n_tasks == 0)
         return 0; /* every one of it was refused */
-    if (m->tasks[0]->mask != MASK_NONE && !(m->spans && m->backend->masks)) {
+    if (m->tasks[0]->mask != MASK_NONE && !m->spans) {
         m->masking = mask_begin(m->tasks[0]);
         if (!m->masking)
             return batch_fails(m, "no_memory", "the blocks of a mask", NULL, NULL, e);
@@ -256,10 +256,13 @@ static void on_store_put(const struct frame_store_put *f)
         m->backend->heard(m->comm, f->key, f->value, f->n_value);
 }
 
-static bool reduces(const struct member *m, const struct task *t)
+static bool takes(const struct member *m, const struct frame_run *f, const struct task *t)
 {
-    return t->op->reduce == REDUCE_NONE || t->mask != MASK_NONE ||
-           m->backend->reduces(t->op->reduce, t->dtype);
+    if ((f->n_held || f->n_keep) && !m->backend->fetch)
+        return false;
+    if (t->mask != MASK_NONE)
+        return !m->spans || m->backend->masks;
+    return t->op->reduce == REDUCE_NONE || m->backend->reduces(t->op->reduce, t->dtype);
 }
 
 /* Into the batch of its group; or FAILED, and why. */
@@ -277,10 +280,10 @@ static int gather(struct member *m, const struct frame_run *f, struct err *e)
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed", "a masked task is alone", e);
     }
-    if (!reduces(m, t) || ((f->n_held || f->n_keep) && !m->backend->fetch)) {
+    if (!takes(m, f, t)) {
         free(t);
         return report_failed(f->job, f->attempt, "worker_failed",
-                             "the backend has no such dtype, or no resident tensors", e);
+                             "the backend has no such dtype, no resident tensors, or no masks", e);
     }
     m->tasks[m->n_tasks++] = t;
     return 0;

@@ -1,6 +1,6 @@
 /* fuzz_worker.c - the worker link as a worker sees it: frames, decoded and encoded again, then
  * obeyed, by a backend that looks where all that it is handed lies. The input's first byte says
- * whether that backend has devices. */
+ * whether that backend has devices (1), and masks across hosts (2). */
 #include "tests/fuzz/fuzz.h"
 
 #include "schema/frame.h"
@@ -101,14 +101,18 @@ static void check_span(const uint8_t *at, uint64_t bytes, const char *what, uint
 static void check_task(const struct task *t, const struct comm *c)
 {
     FUZZ_CHECK(t->n == c->ranks && t->rank == c->rank && t->op >= ops && t->op < ops + OP_COUNT &&
-                   t->dtype < DTYPE_COUNT && t->mask == MASK_NONE,
+                   t->dtype < DTYPE_COUNT &&
+                   (t->mask == MASK_NONE || (backend.masks && c->spans && c->n == 1)),
                "a task of another communicator");
     for (uint32_t r = 0; r < t->n; r++) {
         if (t->inputs[r])
             check_span(t->inputs[r], t->in_bytes, "input", r);
         if (t->outputs[r])
             check_span(t->outputs[r], t->out_bytes, "output", r);
+        if (t->masks[r])
+            check_span(t->masks[r], t->mask == MASK_AFTER ? t->out_bytes : t->in_bytes, "mask", r);
     }
+    FUZZ_CHECK(t->mask == MASK_NONE || t->masks[t->rank], "its own mask is missing");
     /* Without devices every tensor is in the arena. */
     for (uint32_t r = 0; r < t->n && !backend.fetch && !c->spans; r++)
         FUZZ_CHECK((t->inputs[r] || !op_gives(t->op, &t->params, r)) &&
@@ -162,12 +166,12 @@ static void hear(struct comm *c, const char *key, const uint8_t *value, uint32_t
 static int take_batch(struct comm *c, struct task *const *tasks, uint32_t n, struct err *e)
 {
     FUZZ_CHECK(n > 0 && n <= LIMIT_BATCH_JOBS && !c->tasks, "a batch of %u", n);
+    c->n = n;
     for (uint32_t i = 0; i < n; i++)
         check_task(tasks[i], c);
     if (tasks[0]->job == 666)
         return err_set(e, ERR_worker_failed, "it is the beast's");
     c->tasks = tasks;
-    c->n = n;
     c->ended = c->turns = 0;
     return 0;
 }
@@ -253,15 +257,16 @@ static void map_arena(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct fuzz_in in = {data, len};
-    bool devices = fuzz_u8(&in) & 1;
+    uint8_t has = fuzz_u8(&in);
     uint8_t *bytes = fuzz_copy(in.at, in.len);
     struct err e = {0};
 
     map_arena();
     memset(arena_map_base(), 1, ARENA);
-    backend.fetch = devices ? fetch_tensor : NULL;
-    backend.drop = devices ? drop_tensor : NULL;
-    backend.ticket = devices ? give_ticket : NULL;
+    backend.fetch = has & 1 ? fetch_tensor : NULL;
+    backend.drop = has & 1 ? drop_tensor : NULL;
+    backend.ticket = has & 1 ? give_ticket : NULL;
+    backend.masks = has & 2;
     frames = (struct fuzz_in){bytes, in.len};
     serve_stopping = 0;
     if (serve(&backend, NULL, 1, &e) != 0)
