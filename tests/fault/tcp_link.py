@@ -52,10 +52,12 @@ class Far:
         command("ip", "addr", "add", NEAR + "/30", "dev", "near")
         command("ip", "link", "set", "near", "up")
         command(*self.prefix, "ip", "addr", "add", FAR + "/30", "dev", "far")
-        command(*self.prefix, "ip", "link", "set", "far", "up")
+        for device in ("lo", "far"):
+            command(*self.prefix, "ip", "link", "set", device, "up")
         return self
 
     def __exit__(self, *_):
+        command("ip", "link", "del", "near")  # it goes with the namespace too, but some time after
         self.keeper.stdin.close()
         self.keeper.wait(10)
 
