@@ -17,7 +17,7 @@
 #define FRAME_ANY_RANK UINT32_MAX
 #define FRAME_HEADER_BYTES 8
 #define MEETS_by_ticket 1u /* its ranks find each other by tickets */
-#define MEETS_across 2u    /* it also has ACROSS, for CPUs of several hosts */
+#define MEETS_across 2u    /* it also has ACROSS, for CPUs (and masks) of several hosts */
 #define ACROSS "gloo"
 #define FRAME_FDS 2        /* descriptors that may travel with one frame */
 #define HANDSHAKE_BYTES 32 /* of a nonce, and of a proof: HMAC-SHA256 */

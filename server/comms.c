@@ -1,6 +1,7 @@
 /* comms.c - a small table of ordered groups, by content and by last use. */
 #include "server/comms.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ static void link_newest(struct comm *c)
     comms.newest = c;
 }
 
-static struct comm *make(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
+static struct comm *make(const uint32_t *ranks, uint32_t n, uint32_t stream, const char *backend,
+                         struct err *e)
 {
     struct comm *c = calloc(1, sizeof *c + n * (sizeof c->joined[0] + sizeof c->ranks[0]));
 
@@ -47,23 +49,31 @@ static struct comm *make(const uint32_t *ranks, uint32_t n, uint32_t stream, str
     c->id = ++comms.last_id;
     c->n = n;
     c->stream = stream;
+    snprintf(c->backend, sizeof c->backend, "%s", backend);
     c->ranks = (uint32_t *)(c->joined + n);
     memcpy(c->ranks, ranks, n * sizeof *ranks);
     comms.count++;
     return c;
 }
 
-struct comm *comms_use(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
+static bool is_of(const struct comm *c, const uint32_t *ranks, uint32_t n, uint32_t stream,
+                  const char *backend)
+{
+    return c->n == n && c->stream == stream && memcmp(c->ranks, ranks, n * sizeof *ranks) == 0 &&
+           strcmp(c->backend, backend) == 0;
+}
+
+struct comm *comms_use(const uint32_t *ranks, uint32_t n, uint32_t stream, const char *backend,
+                       struct err *e)
 {
     struct comm **bucket = bucket_of(ranks, n, stream), *c = *bucket;
 
-    while (c &&
-           (c->n != n || c->stream != stream || memcmp(c->ranks, ranks, n * sizeof *ranks) != 0))
+    while (c && !is_of(c, ranks, n, stream, backend))
         c = c->next;
     if (c) {
         unlink_use(c);
     } else {
-        c = make(ranks, n, stream, e);
+        c = make(ranks, n, stream, backend, e);
         if (!c)
             return NULL;
         c->next = *bucket;

@@ -18,7 +18,7 @@ struct comm {
     uint32_t busy;                   /* ranks' parts of jobs that run on it */
     bool broken;                     /* a rank of it was lost, failed or was told to stop */
     uint64_t ticket_epoch;           /* of the worker whose ticket this is */
-    const char *backend;             /* what carries it; static storage */
+    char backend[16];                /* what carries it */
     char ticket[LIMIT_TICKET_BYTES]; /* how its ranks find each other; "" while there is none */
     struct comm *next;               /* in its bucket */
     struct comm *newer, *older;      /* by last use */
@@ -26,9 +26,10 @@ struct comm {
     uint64_t joined[];               /* n: the epoch of the worker that was told, 0: none */
 };
 
-/* The comm of exactly these ranks in this order and this stream, made when it is new, and used now.
- * NULL with ERR_no_memory. */
-struct comm *comms_use(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e);
+/* The comm of exactly these ranks in this order and this stream on that backend, made when
+ * it is new, and used now. NULL with ERR_no_memory. */
+struct comm *comms_use(const uint32_t *ranks, uint32_t n, uint32_t stream, const char *backend,
+                       struct err *e);
 
 /* When there are more than max: the least recently used one that nobody runs on, taken out of
  * the table; tell its ranks and comm_free it. Else NULL. */

@@ -171,7 +171,7 @@ int workers_check(const struct job_record *r, struct err *e)
     }
     if (!workers_any_remote() || stage_skips(r))
         return 0;
-    return workers_backend(r->ranks, r->n, &(const char *){NULL}, e);
+    return workers_backend(r, &(const char *){NULL}, e);
 }
 
 void workers_list(struct worker_info *out)

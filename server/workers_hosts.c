@@ -183,18 +183,19 @@ static bool is_here(const struct worker *w)
     return w->info.state == WORKER_ready || w->info.state == WORKER_busy;
 }
 
-/* Ranks with GPUs meet through NCCL wherever they are. Ranks on CPUs meet in one arena, or across
- * hosts by what each of them has for that. Those that have no worker now may come from anywhere. */
-int workers_backend(const uint32_t *ranks, uint32_t n, const char **to, struct err *e)
+/* Ranks with GPUs meet through NCCL wherever they are, but for masks, which are put on in arenas.
+ * Ranks on CPUs meet in one arena, or across hosts by what each of them has for that. Those that
+ * have no worker now may come from anywhere. */
+int workers_backend(const struct job_record *r, const char **to, struct err *e)
 {
     const struct worker *first = NULL, *without = NULL;
     bool spans = false;
 
-    *to = workers.rank[ranks[0]].info.backend;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct worker *w = &workers.rank[ranks[i]];
+    *to = workers.rank[r->ranks[0]].info.backend;
+    for (uint32_t i = 0; i < r->n; i++) {
+        const struct worker *w = &workers.rank[r->ranks[i]];
 
-        if (!is_here(w) || w->info.by_ticket)
+        if (!is_here(w) || (w->info.by_ticket && r->mask == MASK_NONE))
             continue;
         spans |= first && first->host != w->host;
         without = w->info.across ? without : w;
@@ -205,9 +206,11 @@ int workers_backend(const uint32_t *ranks, uint32_t n, const char **to, struct e
     if (without)
         return err_set(e, ERR_group_invalid,
                        "the group spans hosts, and the worker of world rank %u (on %s) was built "
-                       "without gloo, which carries those on CPUs: choose ranks of one host, or "
+                       "without gloo, which carries %s: choose ranks of one host, or "
                        "install libgloo-dev there and build it again",
-                       without->info.rank, name_of(without));
+                       without->info.rank, name_of(without),
+                       without->info.by_ticket ? "gradients of maxima and minima there"
+                                               : "those on CPUs");
     *to = ACROSS;
     return 0;
 }

@@ -16,6 +16,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -57,7 +58,7 @@ void worker_gone(struct worker *w, const char *how)
 }
 
 /* Readable pidfd. What it had still sent is heard first: a job that it finished is finished. */
-static void on_exit(struct core_watch *watch, uint32_t events)
+static void has_exited(struct core_watch *watch, uint32_t events)
 {
     struct worker *w = CORE_OWNER(watch, struct worker, exit);
     char how[HOW_BYTES], both[2 * HOW_BYTES + 8];
@@ -78,7 +79,7 @@ static void on_exit(struct core_watch *watch, uint32_t events)
 
 int worker_watch_exit(struct worker *w, struct err *e)
 {
-    w->exit = (struct core_watch){.ready = on_exit, .fd = w->process.pidfd};
+    w->exit = (struct core_watch){.ready = has_exited, .fd = w->process.pidfd};
     return core_watch_add(&w->exit, EPOLLIN, e);
 }
 
@@ -194,14 +195,32 @@ void worker_expected(struct worker *w, struct peer *p)
     worker_state(w, WORKER_starting);
 }
 
+/* Where other hosts reach this one, as far as it was said; else NULL. */
+static const char *known_address(const struct workers_options *o)
+{
+    static const char *const any[] = {"", "0.0.0.0", "::"};
+
+    for (size_t i = 0; i < sizeof any / sizeof any[0]; i++) {
+        if (!o->tcp_host || strcmp(o->tcp_host, any[i]) == 0)
+            return NULL;
+    }
+    return getenv("TUTTI_GLOO_INTERFACE") ? NULL : o->tcp_host;
+}
+
 static int launch(struct worker *w, struct err *e)
 {
     const struct workers_options *o = &workers.options;
+    const char *address = known_address(o);
     char rank[12], device[16] = "cpu";
     const char *argv[] = {
-        o->worker_path, "--server", o->listen,     "--rank",     rank,
-        "--backend",    o->backend, "--log-level", o->log_level, "--log-format",
-        o->log_format,  "--device", device,        NULL,
+        o->worker_path, "--server",
+        o->listen,      "--rank",
+        rank,           "--backend",
+        o->backend,     "--log-level",
+        o->log_level,   "--log-format",
+        o->log_format,  "--device",
+        device,         address ? "--gloo-interface" : NULL,
+        address,        NULL,
     };
 
     snprintf(rank, sizeof rank, "%u", w->info.rank);

@@ -101,9 +101,9 @@ void worker_moves_out(struct worker *w); /* it has ended */
  * it returns 0; else -1 with ERR_refused. */
 int worker_attaches(uint64_t epoch, int fd, struct err *e);
 
-/* What carries a group of these ranks: decided here alone. Returns 0, or -1 with
+/* What carries this job among its ranks: decided here alone. Returns 0, or -1 with
  * ERR_group_invalid. */
-int workers_backend(const uint32_t *ranks, uint32_t n, const char **out, struct err *e);
+int workers_backend(const struct job_record *r, const char **out, struct err *e);
 void workers_hosts_of(const uint32_t *ranks, uint32_t n, uint32_t *out); /* as JOIN wants them */
 
 /* workers_send.c */

@@ -37,9 +37,10 @@ static bool is_stale(const struct comm *c)
 }
 
 /* As comms_use; one whose ranks cannot meet on it any more is made anew. */
-static struct comm *use(const uint32_t *ranks, uint32_t n, uint32_t stream, struct err *e)
+static struct comm *use(const uint32_t *ranks, uint32_t n, uint32_t stream, const char *backend,
+                        struct err *e)
 {
-    struct comm *c = comms_use(ranks, n, stream, e);
+    struct comm *c = comms_use(ranks, n, stream, backend, e);
 
     if (!c || !is_stale(c) || c->busy > 0)
         return c;
@@ -47,7 +48,7 @@ static struct comm *use(const uint32_t *ranks, uint32_t n, uint32_t stream, stru
     comms_take(c);
     leave(c);
     comm_free(c);
-    return comms_use(ranks, n, stream, e);
+    return comms_use(ranks, n, stream, backend, e);
 }
 
 /* Fit to be joined by ticket; NULL with e, or without when *later is set. */
@@ -55,7 +56,7 @@ static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, uint32_t st
                                   struct err *e)
 {
     struct worker *root = &workers.rank[ranks[0]];
-    struct comm *c = use(ranks, n, stream, e);
+    struct comm *c = use(ranks, n, stream, root->info.backend, e);
 
     if (!c || c->ticket[0])
         return c;
@@ -71,17 +72,16 @@ static struct comm *use_by_ticket(const uint32_t *ranks, uint32_t n, uint32_t st
 int workers_prepare(struct job *j, struct err *e)
 {
     const struct job_record *r = j->record;
-    const char *backend = workers.rank[r->ranks[0]].info.backend;
+    const struct worker_info *root = &workers.rank[r->ranks[0]].info;
+    const char *backend = root->backend;
     bool later = false;
 
-    if (workers.remote > 0 && workers_backend(r->ranks, r->n, &backend, e) != 0)
+    if (workers.remote > 0 && workers_backend(r, &backend, e) != 0)
         return -1;
-    if (workers.rank[r->ranks[0]].info.by_ticket)
+    if (root->by_ticket && strcmp(backend, root->backend) == 0)
         j->comm = use_by_ticket(r->ranks, r->n, r->stream, &later, e);
     else
-        j->comm = use(r->ranks, r->n, r->stream, e);
-    if (j->comm)
-        j->comm->backend = backend;
+        j->comm = use(r->ranks, r->n, r->stream, backend, e);
     return j->comm ? 0 : later ? 1 : -1;
 }
 
@@ -136,10 +136,8 @@ void workers_meet(void)
         ranks[i] = i;
     c = ranks ? use_by_ticket(ranks, n, 0, &later, &e) : NULL; /* without: the first job makes it */
     free(ranks);
-    if (c && !is_stale(c)) {
-        c->backend = workers.rank[0].info.backend;
+    if (c && !is_stale(c))
         join(c);
-    }
 }
 
 void workers_pass_on(const struct worker *w, const struct frame_store_put *f)

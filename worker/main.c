@@ -182,7 +182,7 @@ static int check_values(const char *const value[], struct worker_options *o, str
             o->link.reduces[r] |= (uint32_t)o->backend->reduces((enum reduction)r, (enum dtype)d)
                                   << d;
     }
-    if (!o->backend->devices && strcmp(o->backend->name, ACROSS) != 0)
+    if (strcmp(o->backend->name, ACROSS) != 0)
         o->across = backend_find(ACROSS, value[OPT_device]);
     o->link.meets = (o->backend->ticket ? MEETS_by_ticket : 0) |
                     (o->across || strcmp(o->backend->name, ACROSS) == 0 ? MEETS_across : 0);
@@ -292,7 +292,7 @@ static int settle(struct worker_options *o, const struct frame_welcome *w, int a
     o->family = arena.nonce != w->arena_nonce ? dial_family() : 0;
     if (rc == 0)
         rc = arena_map_open(arena.map_fd, arena.size_bytes, e);
-    if (rc == 0 && (tcp || o->interface))
+    if (rc == 0 && (tcp || o->interface || !w->one_host))
         rc = address_find(o->interface, link_tcp_fd(), address, e);
     if (rc == 0) {
         struct place at = {.rank = w->rank,

@@ -11,6 +11,7 @@ import doubles
 
 sys.path.insert(0, os.path.join(doubles.TESTS, "remote"))
 sys.path.insert(0, os.path.join(doubles.TESTS, "conformance"))
+import gradients
 import reference
 from hosts import NEAR, Far, Hosts, own_network, until
 
@@ -63,6 +64,22 @@ def every_operation():
         service.stop()
 
 
+def gradients_of_extremes():
+    """Their masks are put on in arenas, each host's own: gloo carries them there, beside NCCL."""
+    with Far() as far, Hosts(workers=2, hosts=(2,), host=NEAR, arena="256M") as service:
+        service.options += ["--backend", "nccl"]
+        start(service, far)
+        service.wait_ready()
+        driver, rng = gradients.Driver(service), np.random.default_rng(9)
+        for op in ("all_reduce_max", "all_reduce_min"):
+            for dtype in ("float64", "float16", "uint8"):
+                for group in ([0, 1, 2, 3], [3, 0], [2, 3], [0, 1]):
+                    driver.case(rng, op, dtype, group, None, {}, (), 5)
+        assert driver.cases == 24 and driver.twice == 8, (driver.cases, driver.twice)
+        right(service, "all_reduce_max", [0, 1, 2, 3], [np.full(50, r, np.int32) for r in range(4)])
+        service.stop()
+
+
 def a_host_goes():
     with Far() as far, Hosts(workers=2, hosts=(2,), host=NEAR, arena="256M", worker_failpoints="worker.mid_run/all_reduce_max=sleep:1500") as service:
         service.options += ["--backend", "nccl"]
@@ -83,4 +100,4 @@ def a_host_goes():
         service.stop()
 
 
-sys.exit(doubles.run([every_operation, a_host_goes]))
+sys.exit(doubles.run([every_operation, gradients_of_extremes, a_host_goes]))

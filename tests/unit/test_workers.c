@@ -649,17 +649,17 @@ static void groups_are_named_once_and_the_oldest_idle_one_is_forgotten(void **st
 
     (void)state;
     assert_int_equal(scheduler_init(1, 1, begin, &e), 0);
-    first = comms_use((uint32_t[]){0, 1}, 2, 0, &e);
-    second = comms_use((uint32_t[]){1, 0}, 2, 0, &e); /* another order: another group */
+    first = comms_use((uint32_t[]){0, 1}, 2, 0, "shm", &e);
+    second = comms_use((uint32_t[]){1, 0}, 2, 0, "shm", &e); /* another order: another group */
     assert_ptr_not_equal(first, second);
     assert_int_not_equal(first->id, second->id);
-    assert_ptr_equal(comms_use((uint32_t[]){0, 1}, 2, 0, &e), first);
+    assert_ptr_equal(comms_use((uint32_t[]){0, 1}, 2, 0, "shm", &e), first);
     first->busy = 1;
     for (uint32_t i = 0; i < COMMS_MAX - 2; i++) {
-        comms_use(&i, 1, 0, &e);
+        comms_use(&i, 1, 0, "shm", &e);
         assert_null(comms_evict(COMMS_MAX));
     }
-    comms_use((uint32_t[]){7, 8, 9}, 3, 0, &e);
+    comms_use((uint32_t[]){7, 8, 9}, 3, 0, "shm", &e);
     c = comms_evict(COMMS_MAX);
     assert_ptr_equal(c, second); /* first is older by use only after it, and busy */
     comm_free(c);
