@@ -229,6 +229,7 @@ static void *writer_main(void *arg)
     struct store_msg *batch;
 
     (void)arg;
+    pthread_setname_np(pthread_self(), "store");
     pthread_mutex_lock(&store.lock);
     for (;;) {
         batch = take();
