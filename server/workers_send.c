@@ -221,30 +221,65 @@ static size_t epoch_at(void)
            sizeof out.run.attempt;
 }
 
+/* RUNs as one rank gets them. */
+static struct {
+    uint8_t bytes[4 * LIMIT_FRAME_BYTES];
+    size_t len;
+    size_t epoch[LIMIT_BATCH_JOBS]; /* where each of them has one */
+    uint32_t n;
+} parcel;
+
+static void pack_run(void)
+{
+    size_t len = frame_encode(&out, parcel.bytes + parcel.len, LIMIT_FRAME_BYTES);
+
+    assert(len > 0);
+    parcel.epoch[parcel.n++] = parcel.len + epoch_at();
+    parcel.len += len;
+}
+
+static void send_parcel(const struct worker *w)
+{
+    for (uint32_t k = 0; k < parcel.n; k++)
+        memcpy(parcel.bytes + parcel.epoch[k], &w->info.epoch, sizeof w->info.epoch);
+    peer_send(w->peer, parcel.bytes, parcel.len);
+}
+
 /* All ranks of a host get the same bytes but for their epoch, so that a large group costs one
  * encoding a host. */
-static void send_run(const struct job *j, bool more)
+static void send_staged(const struct job *j)
 {
-    static uint8_t buf[LIMIT_FRAME_BYTES];
-    const struct host *host = NULL;
-    size_t len, at;
+    const struct host *host = workers.rank[j->record->ranks[0]].host;
 
-    build_run(j, more);
-    if (j->stage)
-        tell_places(j, host);
-    at = epoch_at();
-    len = frame_encode(&out, buf, sizeof buf);
-    assert(len > 0);
+    build_run(j, false);
     for (uint32_t i = 0; i < j->record->n; i++) {
-        struct worker *w = &workers.rank[j->record->ranks[i]];
+        const struct worker *w = &workers.rank[j->record->ranks[i]];
 
-        if (j->stage && w->host != host) {
+        if (i == 0 || w->host != host) {
             host = w->host;
             tell_places(j, host);
-            len = frame_encode(&out, buf, sizeof buf);
+            parcel.n = 0;
+            parcel.len = 0;
+            pack_run();
         }
-        memcpy(buf + at, &w->info.epoch, sizeof w->info.epoch);
-        peer_send(w->peer, buf, len);
+        send_parcel(w);
+    }
+}
+
+/* And all jobs of a batch go to a rank in one call of the system, as many as the parcel holds. */
+static void send_runs(struct job *const *jobs, uint32_t n)
+{
+    const struct job_record *r = jobs[0]->record;
+
+    for (uint32_t k = 0; k < n;) {
+        parcel.n = 0;
+        parcel.len = 0;
+        for (; k < n && parcel.len + LIMIT_FRAME_BYTES <= sizeof parcel.bytes; k++) {
+            build_run(jobs[k], k + 1 < n);
+            pack_run();
+        }
+        for (uint32_t i = 0; i < r->n; i++)
+            send_parcel(&workers.rank[r->ranks[i]]);
     }
 }
 
@@ -313,8 +348,10 @@ void workers_tell(struct job *const *jobs, uint32_t n)
 {
     forget_old_comms(workers.rank[jobs[0]->record->ranks[0]].info.by_ticket);
     join(jobs[0]->comm);
-    for (uint32_t k = 0; k < n; k++)
-        send_run(jobs[k], k + 1 < n);
+    if (jobs[0]->stage)
+        send_staged(jobs[0]); /* it is alone */
+    else
+        send_runs(jobs, n);
 }
 
 void workers_run(struct job *const *jobs, uint32_t n)
