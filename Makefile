@@ -159,7 +159,7 @@ FUZZ_FEED ?= $(BUILD)/tests/fuzz/replay.o
 FUZZ_WRAP := extent_alloc extent_alloc_for extent_adopt extent_shrink
 FUZZ_WRAP_STORE := store_post store_post_joined store_key_read store_text_read store_job_read store_job_given store_job_list store_kv_read store_kv_list
 FUZZ_WRAP_fuzz_link := $(FUZZ_WRAP_STORE) launch_adopt launch_kill launch_reaped fence_open fence_close fence_record fence_pass
-FUZZ_WRAP_fuzz_worker := link_read link_send link_pending link_working_on
+FUZZ_WRAP_fuzz_worker := link_read link_send link_send_soon link_flush link_pending link_working_on
 FUZZ_WRAP_WORKERS := workers_prepare workers_run workers_cancel
 FUZZ_WRAP_fuzz_request := $(FUZZ_WRAP_STORE) $(FUZZ_WRAP_WORKERS) \
     $(patsubst %,watch_%,start stop socket_opened socket_closed body answered arm disarm)

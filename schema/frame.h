@@ -90,6 +90,9 @@ uint64_t schema_hash(void);
 int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int timeout_ms,
                struct err *e);
 
+/* As frame_send, of frames that frame_encode has made, one behind the other. */
+int frame_send_encoded(int fd, uint8_t *bytes, size_t len, int timeout_ms, struct err *e);
+
 /* Gathers bytes from a stream socket into whole frames. */
 struct frame_reader {
     int fd;             /* not owned */

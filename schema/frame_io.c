@@ -23,17 +23,14 @@ static void attach(struct msghdr *msg, char *control, const int *fds, int n_fds)
     memcpy(CMSG_DATA(c), fds, (size_t)n_fds * sizeof(int));
 }
 
-int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int timeout_ms,
-               struct err *e)
+static int send_bytes(int fd, uint8_t *bytes, size_t len, const int *fds, int n_fds, int timeout_ms,
+                      struct err *e)
 {
-    uint8_t buf[LIMIT_FRAME_BYTES];
-    size_t len = frame_encode(f, buf, sizeof buf), sent = 0;
     _Alignas(struct cmsghdr) char control[CONTROL_BYTES];
+    size_t sent = 0;
 
-    if (len == 0)
-        return err_set(e, ERR_link, "a %s frame cannot be encoded", frame_type_name(f->type));
     while (sent < len) {
-        struct iovec piece = {.iov_base = buf + sent, .iov_len = len - sent};
+        struct iovec piece = {.iov_base = bytes + sent, .iov_len = len - sent};
         struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
         ssize_t n;
 
@@ -48,10 +45,26 @@ int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int tim
             if (poll(&p, 1, timeout_ms) == 0)
                 return err_set(e, ERR_link, "the peer has not read for %d ms", timeout_ms);
         } else if (errno != EINTR) {
-            return err_sys(e, ERR_link, errno, "send %s", frame_type_name(f->type));
+            return err_sys(e, ERR_link, errno, "send a frame");
         }
     }
     return 0;
+}
+
+int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int timeout_ms,
+               struct err *e)
+{
+    uint8_t buf[LIMIT_FRAME_BYTES];
+    size_t len = frame_encode(f, buf, sizeof buf);
+
+    if (len == 0)
+        return err_set(e, ERR_link, "a %s frame cannot be encoded", frame_type_name(f->type));
+    return send_bytes(fd, buf, len, fds, n_fds, timeout_ms, e);
+}
+
+int frame_send_encoded(int fd, uint8_t *bytes, size_t len, int timeout_ms, struct err *e)
+{
+    return send_bytes(fd, bytes, len, NULL, 0, timeout_ms, e);
 }
 
 void frame_reader_init(struct frame_reader *r, int fd)

@@ -25,6 +25,11 @@ static struct frame_reader reader; /* main thread */
 static bool link_tcp, link_unseen; /* the server cannot kill us */
 
 static struct {
+    uint8_t bytes[4096];
+    size_t len;
+} soon; /* under link_lock */
+
+static struct {
     uint64_t epoch;
     uint32_t every_ms;
     uint64_t (*progress)(void);
@@ -170,12 +175,48 @@ int link_tcp_fd(void)
     return link_tcp ? link_fd : -1;
 }
 
+static int flush_locked(struct err *e)
+{
+    size_t len = soon.len;
+
+    soon.len = 0;
+    return len > 0 ? frame_send_encoded(link_fd, soon.bytes, len, SEND_MS, e) : 0;
+}
+
 int link_send(const struct frame *f, struct err *e)
 {
     int rc;
 
     pthread_mutex_lock(&link_lock);
-    rc = frame_send(link_fd, f, NULL, 0, SEND_MS, e);
+    rc = flush_locked(e);
+    if (rc == 0)
+        rc = frame_send(link_fd, f, NULL, 0, SEND_MS, e);
+    pthread_mutex_unlock(&link_lock);
+    return rc;
+}
+
+int link_send_soon(const struct frame *f, struct err *e)
+{
+    size_t len;
+    int rc = 0;
+
+    pthread_mutex_lock(&link_lock);
+    len = frame_encode(f, soon.bytes + soon.len, sizeof soon.bytes - soon.len);
+    if (len == 0 && (rc = flush_locked(e)) == 0)
+        len = frame_encode(f, soon.bytes, sizeof soon.bytes);
+    if (rc == 0 && len == 0)
+        rc = err_set(e, ERR_link, "a %s frame is none to be kept", frame_type_name(f->type));
+    soon.len += len;
+    pthread_mutex_unlock(&link_lock);
+    return rc;
+}
+
+int link_flush(struct err *e)
+{
+    int rc;
+
+    pthread_mutex_lock(&link_lock);
+    rc = flush_locked(e);
     pthread_mutex_unlock(&link_lock);
     return rc;
 }

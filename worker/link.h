@@ -50,7 +50,13 @@ int link_beat(uint64_t epoch, uint32_t every_ms, uint64_t (*progress)(void), str
 /* What the heartbeats say we are at; job 0 for nothing. Main thread. */
 void link_working_on(uint64_t job, uint32_t attempt);
 
-int link_send(const struct frame *f, struct err *e); /* any thread */
+/* Any thread. Behind whatever link_send_soon keeps. */
+int link_send(const struct frame *f, struct err *e);
+
+/* Sent with what is sent next, or by link_flush, or when several are kept: one system call for
+ * small frames in a row. Any thread. */
+int link_send_soon(const struct frame *f, struct err *e);
+int link_flush(struct err *e);
 
 /* As frame_read; wait: block until something comes (or a signal does). Main thread. */
 int link_read(bool wait, struct frame *out, struct err *e);

@@ -77,7 +77,8 @@ static int report_failed(uint64_t job, uint32_t attempt, const char *code, const
     return link_send(&srv.out, e);
 }
 
-static int report_done(const struct task *t, const struct done *d, struct err *e)
+/* soon: the next of its batch is about to end, too. */
+static int report_done(const struct task *t, const struct done *d, bool soon, struct err *e)
 {
     int rc;
 
@@ -88,7 +89,7 @@ static int report_done(const struct task *t, const struct done *d, struct err *e
                                        .attempt = t->attempt,
                                        .start_ns = d->start_ns,
                                        .end_ns = d->end_ns};
-    rc = link_send(&srv.out, e);
+    rc = soon ? link_send_soon(&srv.out, e) : link_send(&srv.out, e);
     failpoint_of("worker.after_done", t->op->name);
     return rc;
 }
@@ -418,7 +419,7 @@ static int task_ended(struct member *m, const struct done *d, struct err *e)
             return -1;
         return d->fatal ? err_set(e, ERR_link, "%s", d->err.detail) : 0;
     }
-    if (report_done(t, d, e) != 0)
+    if (report_done(t, d, m->ended + 1 < m->n_tasks, e) != 0)
         return -1;
     if (++m->ended == m->n_tasks)
         batch_ends(m);
@@ -435,7 +436,9 @@ static int work_on(struct member *m, struct err *e)
     atomic_store_explicit(&srv.progress,
                           m->masking ? mask_progress(m->masking) : m->backend->progress(m->comm),
                           memory_order_relaxed);
-    return rc == 1 ? task_ended(m, &d, e) : rc;
+    if (rc == 1)
+        return task_ended(m, &d, e);
+    return rc == 0 ? link_flush(e) : rc; /* the next takes its time */
 }
 
 /* A turn for each that has work. */
