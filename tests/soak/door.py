@@ -71,6 +71,7 @@ class Door:
             if self.connection is None:
                 self.epoch = self.stage.epoch.value
                 self.connection = self.fresh()
+                begun = time.monotonic()  # it may have been down until now
             self.connection.sock.settimeout(wait + BOUND_S)
             try:
                 self.connection.request(method, path, body, {**HEADERS, **(headers or {})})

@@ -189,6 +189,8 @@ class Pulse(threading.Thread):
         time.sleep(0.05)  # a kill is noticed a moment later
         if late or epoch != self.keeper.stage.epoch.value or not self.keeper.calm(begun, ended):
             return
+        if self.keeper.service.process.poll() is not None:
+            return  # it has killed itself, and the keeper has not noticed
         self.took.append(ended - begun)
         if status != 200 or ended - begun > 1 * SLOWER:
             self.found("other", "/healthz: %s after %.2f s" % (status, ended - begun))

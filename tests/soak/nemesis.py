@@ -8,7 +8,9 @@ import time
 from door import HEADERS, RESET, SLOWER, Door, Finding
 from service import SANITIZED
 
-# name, and how late its n-th passage may be chosen; recovery is passed within a start.
+# name, and how late its n-th passage may be chosen; recovery is passed within a start. A worker lives for a few jobs: else
+# its rank is back later and later, and the server is not up before every rank is.
+WORKER_JOBS = 5
 KILLS = (("store.before_commit", 300), ("store.after_commit", 300), ("job.before_ack", 200), ("sched.before_run", 200),
          ("sched.after_run", 200), ("sched.before_record", 300), ("ckpt.before", 3), ("ckpt.after", 3),
          ("recover.tensors", 5), ("recover.groups", 3), ("recover.jobs", 20), ("recover.calls", 2),
@@ -62,7 +64,8 @@ class Nemesis:
     def kill_at_a_point(self):
         points = []
         for name, last in self.rng.sample(KILLS, self.rng.choice((1, 1, 2))):
-            points.append("%s=kill@%d" % (name, int(last ** self.rng.random()) if last > 20 else self.rng.randint(1, last)))
+            n = int(last ** self.rng.random()) if last > 20 else self.rng.randint(1, last)
+            points.append("%s=kill@%d" % (name, n + WORKER_JOBS * name.startswith("worker.")))
         self.kill_server(",".join(points))
 
     def slow(self):
