@@ -215,9 +215,10 @@ class Driver:
                                 print("%s %s %s group %s missing %s: %s" % (op, dtype, query, group, missing, str(e)[:900]))
 
 
-def main():
+def main(start=service_of_ranks):
+    """start: what gives the service, by the keywords of Service."""
     pairs = 0
-    with service_of_ranks(workers=min(4, GPUS), arena="256M", options=["--retain", "20"]) as service:
+    with start(workers=min(4, GPUS), arena="256M", options=["--retain", "20"]) as service:
         driver, names = Driver(service), {}
         for i, group in enumerate(GROUPS):
             names[tuple(group)] = "g%d" % i

@@ -27,5 +27,4 @@ class FourAway(Hosts):
         super().__exit__(kind, error, trace)
 
 
-conformance.Service = gradients.Service = FourAway
-sys.exit(conformance.main() or gradients.main())
+sys.exit(conformance.main(FourAway) or gradients.main(FourAway))

@@ -21,5 +21,4 @@ class TwoAndTwo(Hosts):
         return self
 
 
-conformance.Service = gradients.Service = TwoAndTwo
-sys.exit(conformance.main() or gradients.main())
+sys.exit(conformance.main(TwoAndTwo) or gradients.main(TwoAndTwo))
