@@ -37,10 +37,15 @@ def own_network():
 def command(*words):
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, "%s: %s" % (" ".join(words), done.stdout)
+    return done.stdout
 
 
 class Far:
-    """A second network namespace, at the other end of a cable: NEAR is our end, FAR its. Ends with the block."""
+    """A network namespace at the other end of a cable: far is its end, near ours, with NEAR; or a port of that switch of ours.
+    Ends with the block."""
+
+    def __init__(self, address=FAR, near="near", switch=None):
+        self.address, self.near, self.switch, self.dropped = address, near, switch, []
 
     def __enter__(self):
         # A process of its own keeps it; when its standard input ends, so does it, whatever becomes of us.
@@ -48,32 +53,44 @@ class Far:
         pid = str(self.keeper.pid)
         until(lambda: os.readlink("/proc/%s/ns/net" % pid) != os.readlink("/proc/self/ns/net"), 10)
         self.prefix = ["nsenter", "--net", "--target", pid]
-        command("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", pid)
-        command("ip", "addr", "add", NEAR + "/30", "dev", "near")
-        command("ip", "link", "set", "near", "up")
-        command(*self.prefix, "ip", "addr", "add", FAR + "/30", "dev", "far")
+        command("ip", "link", "add", self.near, "type", "veth", "peer", "name", "far", "netns", pid)
+        if self.switch:
+            command("ip", "link", "set", self.near, "master", self.switch)
+        else:
+            command("ip", "addr", "add", NEAR + "/24", "dev", self.near)
+        command("ip", "link", "set", self.near, "up")
+        self.inside("ip", "addr", "add", self.address + "/24", "dev", "far")
         for device in ("lo", "far"):
-            command(*self.prefix, "ip", "link", "set", device, "up")
+            self.inside("ip", "link", "set", device, "up")
         return self
 
     def __exit__(self, *_):
-        command("ip", "link", "del", "near")  # it goes with the namespace too, but some time after
+        command("ip", "link", "del", self.near)  # it goes with the namespace too, but some time after
         self.keeper.stdin.close()
         self.keeper.wait(10)
 
-    def cut(self, ways=("INPUT", "OUTPUT")):
-        """No packet passes any more; nobody is told."""
-        for way in ways:
-            command("iptables", "-w", "-A", way, "-i" if way == "INPUT" else "-o", "near", "-j", "DROP")
+    def inside(self, *words):
+        return command(*self.prefix, *words)
 
-    def heal(self):
-        command("iptables", "-w", "-F")
+    def drop(self, prefix, *which):
+        words = [*prefix, "iptables", "-w", "-A", *which, "-j", "DROP"]
+        command(*words)
+        self.dropped.append(["-D" if w == "-A" else w for w in words])
+
+    def cut(self):
+        """No packet passes any more; nobody is told."""
+        self.drop(self.prefix, "INPUT", "-i", "far")
+        self.drop(self.prefix, "OUTPUT", "-o", "far")
 
     def lose(self, share):
-        """That share of the packets, in both directions."""
-        for way in ("INPUT", "OUTPUT"):
-            command("iptables", "-w", "-A", way, "-i" if way == "INPUT" else "-o", "near", "-m", "statistic", "--mode",
-                    "random", "--probability", str(share), "-j", "DROP")
+        """That share of the packets, in both directions, where they arrive."""
+        dice = ["-m", "statistic", "--mode", "random", "--probability", str(share)]
+        self.drop(self.prefix, "INPUT", "-i", "far", *dice)
+        self.drop([], "INPUT", "-s", self.address, *dice)
+
+    def heal(self):
+        while self.dropped:
+            command(*self.dropped.pop())
 
 
 class TcpWorker:
