@@ -219,7 +219,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 # The longest first, so that nothing waits for it in the end.
 TESTS := tests/simgpu/suite.sh tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh tests/docker/files.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
-         tests/conformance/conformance.py tests/conformance/gradients.py $(filter-out $(if $(HAVE_GLOO),,%/15-spans-hosts.py),$(sort $(wildcard tests/remote/[0-9]*.py))) tests/load/idle.py tests/load/large.py tests/load/jobs.py \
+         tests/conformance/conformance.py tests/conformance/gradients.py $(filter-out $(if $(HAVE_GLOO),,$(wildcard tests/remote/1[5-9]*.py)),$(sort $(wildcard tests/remote/[0-9]*.py))) tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          $(if $(filter none,$(WEB)),,$(sort $(wildcard tests/browser/[0-9]*.mjs))) \
          tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/behind.py tests/load/flood.py tests/load/scale.py tests/soak/short.py tests/notebook/notebook.py tests/simgpu/planted.sh \

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """gloo.py [--rate GBIT] [--hosts 0,0,1,1] [--ways] [SIZE...] - an all_reduce of float32 among hosts that a veth joins, side by side
-with gloo's own on the same ranks, as root: network namespaces, one a host, all of which it takes away in the end.
+with gloo's own on the same ranks: network namespaces, one a host, of which nothing is left in the end.
 
 Columns: microseconds (of the best tenth of the rounds, which other programs disturb least), and the bytes that the first host's interface moved, by those of the smallest possible.
 --ways: each way of worker/gloo/cost.h instead, whose crossings say what HOP_BYTES is to be.
@@ -14,63 +14,13 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "gloo"))
 import stage
+sys.path.insert(0, os.path.join(HERE, "..", "remote"))
 import numpy as np
+from hosts import command, own_network
+from net import Net
 
 SIZES = (4096, 65536, 1 << 20, 64 << 20)
 WAYS = ("meet", "slices", "chain")
-
-
-def call(*words):
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
-
-
-class Net:
-    """A namespace a host, 10.199.0.N, on one bridge in another."""
-
-    def __init__(self, hosts, rate):
-        self.hosts, self.rate, self.tag = hosts, rate, "tutti-b%d" % os.getpid()
-
-    def __enter__(self):
-        try:
-            self.bridge = self.tag + "-x"
-            call("ip", "netns", "add", self.bridge)
-            call("ip", "-n", self.bridge, "link", "add", "name", "switch", "type", "bridge")
-            call("ip", "-n", self.bridge, "link", "set", "switch", "up")
-            for h in range(self.hosts):
-                self.add(h)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def add(self, h):
-        name = self.name(h)
-        call("ip", "netns", "add", name)
-        call("ip", "-n", name, "link", "add", "v", "type", "veth", "peer", "name", "v%d" % h, "netns", self.bridge)
-        call("ip", "-n", self.bridge, "link", "set", "v%d" % h, "master", "switch", "up")
-        call("ip", "-n", name, "addr", "add", self.address(h) + "/24", "dev", "v")
-        call("ip", "-n", name, "link", "set", "v", "up")
-        call("ip", "-n", name, "link", "set", "lo", "up")
-        for ns, dev in ((name, "v"), (self.bridge, "v%d" % h)) if self.rate else ():
-            call("tc", "-n", ns, "qdisc", "add", "dev", dev, "root", "tbf", "rate", "%ggbit" % self.rate, "burst", "256k", "latency", "50ms")
-
-    def __exit__(self, *what):
-        for name in [self.name(h) for h in range(self.hosts)] + [self.bridge]:
-            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
-
-    def name(self, h):
-        return "%s-%d" % (self.tag, h)
-
-    def address(self, h):
-        return "10.199.0.%d" % (h + 1)
-
-    def inside(self, h):
-        return ["ip", "netns", "exec", self.name(h)]
-
-    def moved(self, h):
-        found = subprocess.run([*self.inside(h), "cat", "/sys/class/net/v/statistics/tx_bytes", "/sys/class/net/v/statistics/rx_bytes"],
-                               capture_output=True, check=True)
-        return sum(map(int, found.stdout.split()))
 
 
 def rounds_of(size):
@@ -83,27 +33,27 @@ def best(took):
 
 def tutti(net, hosts, size, way=""):
     """(microseconds, bytes moved by the first host in a round)."""
-    command = lambda rank, worker: [*net.inside(hosts[rank]), *worker, "--gloo-interface", net.address(hosts[rank])]
+    placed = lambda rank, worker: [*net.hosts[hosts[rank]].prefix, *worker, "--gloo-interface", "far"]
     took, n = [], len(hosts)
-    with stage.Stage(hosts, arena=(n + 2) * size + (1 << 20), environment={"TUTTI_GLOO_WAY": way}, command=command) as s:
+    with stage.Stage(hosts, arena=(n + 2) * size + (1 << 20), environment={"TUTTI_GLOO_WAY": way}, command=placed) as s:
         group = list(range(n))
         inputs = [np.full(size // 4, r, np.float32) for r in group]
         prepared = s.prepare("all_reduce_sum", inputs, "float32", group, {})
         for i in range(rounds_of(size) + 3):
             if i == 3:
-                before = net.moved(0)
+                before = sum(net.hosts[0].moved())
             s.begin([prepared], group)
             s.until(lambda: len(s.answers.get(prepared[0], {})) == n)
             answers = s.answers.pop(prepared[0]).values()
             took.append((max(a["end_ns"] for a in answers) - min(a["start_ns"] for a in answers)) / 1e3)
-        moved = (net.moved(0) - before) / rounds_of(size)
+        moved = (sum(net.hosts[0].moved()) - before) / rounds_of(size)
         assert s.check(prepared, "all_reduce_sum", "float32") is None
     return best(took[3:]), moved
 
 
 def flat(net, hosts, size, program, algorithm):
     with tempfile.TemporaryDirectory() as store:
-        ranks = [subprocess.Popen([*net.inside(h), program, net.address(h), store, str(r), str(len(hosts)), algorithm, str(size),
+        ranks = [subprocess.Popen([*net.hosts[h].prefix, program, net.hosts[h].address, store, str(r), str(len(hosts)), algorithm, str(size),
                                    str(rounds_of(size))], stdout=subprocess.PIPE) for r, h in enumerate(hosts)]
         out = [rank.communicate(timeout=300)[0] for rank in ranks]
     return float(out[0])
@@ -116,11 +66,12 @@ def main():
     parser.add_argument("--ways", action="store_true")
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES)
     o = parser.parse_args()
+    own_network()
     hosts = [int(h) for h in o.hosts.split(",")]
     n = len(set(hosts))
     with Net(n, o.rate) as net, tempfile.TemporaryDirectory() as place:
         program = os.path.join(place, "gloo_flat")
-        call("g++", "-std=c++17", "-O2", os.path.join(HERE, "gloo_flat.cc"), "-o", program, "-lgloo", "-pthread")
+        command("g++", "-std=c++17", "-O2", os.path.join(HERE, "gloo_flat.cc"), "-o", program, "-lgloo", "-pthread")
         print("all_reduce_sum float32, hosts %s, %s" % (o.hosts, "%g Gbit/s" % o.rate if o.rate else "no limit"))
         for size in o.sizes:
             least = 2 * 2 * (n - 1) / n * size

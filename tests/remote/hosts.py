@@ -1,10 +1,11 @@
 """hosts.py - for tests of workers on other hosts: a service, and workers with arenas of their own. A "host" is a directory:
 its workers do not see the server's arena, as on another machine.
 """
-import collections
 import os
+import queue
 import shutil
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -12,9 +13,10 @@ import time
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [TESTS, os.path.join(TESTS, "fault")]
-from tcp_link import NEAR, Far, Ledger, Proxy, TcpService, TcpWorker, alive, own_network, row, until  # noqa: F401
+from tcp_link import NEAR, Far, Ledger, Proxy, TcpService, TcpWorker, alive, command, own_network, row, until  # noqa: F401
 
 MIB = 1 << 20
+SO_ORIGINAL_DST = 80  # linux/netfilter_ipv4.h
 
 
 class Hosts(TcpService):
@@ -60,16 +62,23 @@ class Hosts(TcpService):
         return self.post("/v1/jobs?wait=%s" % wait, {"op": op, "inputs": [i and {"tensor": i} for i in inputs], **parameters})
 
 
+def meant(s):
+    """Where a connection that iptables redirected to us was to go."""
+    _, port, a = struct.unpack("!HH4s8x", s.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16))
+    return socket.inet_ntoa(a), port
+
+
 class Cable:
     """TCP through us, for the workers of one host: connections, in the order in which they came, can be cut, held, or have a
-    byte changed; all are as late as delay says."""
+    byte changed; all are as late as delay says. Where `to` is None each goes to where it was redirected from, with that mark,
+    so that it is not redirected again."""
 
-    def __init__(self, to, delay=0.0):
-        self.to, self.delay, self.lines = to, delay, []
+    def __init__(self, to, delay=0.0, port=0, mark=None):
+        self.to, self.delay, self.mark, self.lines = to, delay, mark, []
         self.rate = None        # bytes a second from the server on a connection
         self.cut_after = None   # bytes from the server on one connection: then it ends, once
         self.flip_after = None  # a byte there is another, once
-        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket = socket.create_server(("127.0.0.1", port), backlog=64)
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
@@ -82,21 +91,32 @@ class Cable:
                 near = self.socket.accept()[0]
             except OSError:
                 return
-            try:
-                far = socket.create_connection(self.to)
-            except OSError:  # the server has ended
-                near.close()
-                continue
-            line = {"sockets": (near, far), "bytes": [0, 0]}
-            self.lines.append(line)
-            for way, (a, b) in enumerate(((near, far), (far, near))):
-                for s in (a, b):
-                    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                queue = collections.deque()
-                threading.Thread(target=self.read, args=(line, way, a, queue), daemon=True).start()
-                threading.Thread(target=self.write, args=(line, b, queue), daemon=True).start()
+            threading.Thread(target=self.join, args=(near,), daemon=True).start()
 
-    def read(self, line, way, a, queue):
+    def connected(self, near):
+        """The other half of the line."""
+        far = socket.socket()
+        if self.mark is not None:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
+        far.connect(self.to or meant(near))
+        return far
+
+    def join(self, near):
+        try:
+            far = self.connected(near)
+        except OSError:  # the server has ended
+            near.close()
+            return
+        line = {"sockets": (near, far), "bytes": [0, 0]}
+        self.lines.append(line)
+        for way, (a, b) in enumerate(((near, far), (far, near))):
+            for s in (a, b):
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            late = queue.SimpleQueue()
+            threading.Thread(target=self.read, args=(line, way, a, late), daemon=True).start()
+            threading.Thread(target=self.write, args=(line, b, late), daemon=True).start()
+
+    def read(self, line, way, a, late):
         while True:
             try:
                 data = a.recv(1 << 16)
@@ -105,19 +125,16 @@ class Cable:
             line["bytes"][way] += len(data)
             if way == 1 and self.flip_after is not None and line["bytes"][1] > self.flip_after:
                 data, self.flip_after = data[:-1] + bytes([data[-1] ^ 1]), None
-            queue.append((time.monotonic() + self.delay, data))
+            late.put((time.monotonic() + self.delay, data))
             if way == 1 and self.cut_after is not None and line["bytes"][1] > self.cut_after:
                 self.cut_after = None
                 self.cut(line)
             if not data:
                 return
 
-    def write(self, line, b, queue):
+    def write(self, line, b, late):
         while True:
-            if not queue:
-                time.sleep(0.0005)
-                continue
-            due, data = queue.popleft()
+            due, data = late.get()
             time.sleep(max(0.0, due - time.monotonic()))
             if self.rate and len(data) > 1000:
                 time.sleep(len(data) / self.rate)
