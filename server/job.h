@@ -206,6 +206,11 @@ void job_rank_done(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint64_t
 void job_rank_failed(uint64_t seq, uint32_t attempt, uint32_t world_rank, const struct err *why);
 void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const char *how);
 
+/* A rank's worker was given up, and its end is not known yet: the attempt comes to nothing, and its
+ * other ranks are stopped meanwhile. It is over when they have answered and that worker has ended.
+ * May be said again. */
+void job_rank_away(struct job *j);
+
 /* A frame that names no live attempt was dropped. */
 void job_count_late(void);
 

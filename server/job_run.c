@@ -316,6 +316,15 @@ void job_staged(struct job *j, const struct err *why)
     attempt_over(j);
 }
 
+void job_rank_away(struct job *j)
+{
+    if (stage_waits(j) && !stage_sends(j))
+        return; /* all have done their part; what comes back may come still */
+    if (!j->cancelling)
+        j->again = true;
+    stop_ranks(j);
+}
+
 /* The job, and the group rank, whose live attempt this answer belongs to; NULL when it is late. */
 static struct job *take_answer(uint64_t seq, uint32_t attempt, uint32_t world_rank, uint32_t *rank)
 {

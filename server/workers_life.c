@@ -83,12 +83,23 @@ int worker_watch_exit(struct worker *w, struct err *e)
     return core_watch_add(&w->exit, EPOLLIN, e);
 }
 
+/* Its end may be long in coming: ranks that work with it need not wait for that. */
+static void free_the_others(struct worker *w)
+{
+    for (struct job_rank_link *part = w->running, *next; part; part = next) {
+        next = part->next_run;
+        job_rank_away(part->job);
+    }
+    scheduler_next();
+}
+
 static void look_at_fence(struct core_timer *t)
 {
     struct worker *w = CORE_OWNER(t, struct worker, fence);
     pid_t pid;
 
     if (w->host ? !worker_has_ended(w) : fence_held(w->info.epoch, &pid)) {
+        free_the_others(w);
         core_timer_set(t, clock_us() + (w->host ? LOOK_STEP_US : FENCE_STEP_US));
         return;
     }

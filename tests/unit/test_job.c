@@ -282,6 +282,33 @@ static void times_of_another_clock_are_put_on_ours(void **state)
     request_free(r);
 }
 
+/* Over a network that may take as long as a lease. */
+static void a_rank_given_up_stops_the_others_before_its_end_is_known(void **state)
+{
+    struct request *r = request(LONG);
+
+    (void)state;
+    submit_sum(r);
+    commit();
+    job_rank_away(on_rank[2]);
+    job_rank_away(on_rank[2]);
+    assert_true(cancels > 0);
+    rank_failed(0, "cancelled");
+    rank_failed(1, "cancelled");
+    rank_done(3);
+    assert_int_equal(listed(), JOB_running);
+    assert_extents(5); /* rank 2 may still write */
+    rank_lost(2);
+    assert_int_equal(listed(), JOB_queued);
+    assert_extents(4);
+    rank_back(2);
+    all_done();
+    commit();
+    assert_answer(r, JOB_succeeded);
+    assert_int_equal(r->wait.job->attempts, 2);
+    request_free(r);
+}
+
 static void a_job_that_kills_its_workers_fails_after_its_last_attempt(void **state)
 {
     struct request *r = request(LONG);
@@ -940,6 +967,7 @@ int main(void)
         T(a_key_of_an_unfinished_job_joins_its_wait),
         T(a_lost_rank_means_another_run_once_all_have_answered),
         T(times_of_another_clock_are_put_on_ours),
+        T(a_rank_given_up_stops_the_others_before_its_end_is_known),
         T(a_job_that_kills_its_workers_fails_after_its_last_attempt),
         T(small_jobs_of_the_same_ranks_run_together),
         T(what_failed_together_runs_again_alone_and_does_not_count),

@@ -211,6 +211,12 @@ void job_rank_lost(uint64_t seq, uint32_t attempt, uint32_t world_rank, const ch
     seen.lost++;
 }
 
+void job_rank_away(struct job *j)
+{
+    (void)j;
+    fail_msg("a worker whose end the kernel does not tell");
+}
+
 void job_staged(struct job *j, const struct err *why)
 {
     (void)j;
