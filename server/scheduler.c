@@ -10,7 +10,7 @@
 #define WORD_BITS 64
 #define WORDS ((PRIORITIES + WORD_BITS - 1) / WORD_BITS)
 
-enum list { LIST_none, LIST_runnable, LIST_blocked, LIST_COUNT };
+enum list { LIST_none, LIST_runnable, LIST_blocked, LIST_parked, LIST_COUNT };
 
 /* The jobs of one priority that need one rank, in the order in which they are to run: by turn, and
  * those of a turn by age. */
@@ -39,6 +39,7 @@ struct queue {
 static struct {
     uint32_t world_size, lanes;
     struct queue *queues; /* a row of lanes a rank */
+    bool *away;           /* by rank: jobs that need it are parked */
     enum job_begun (*begin)(struct job *j);
     struct job *first[LIST_COUNT], *last[LIST_COUNT];
     uint64_t last_order;
@@ -50,9 +51,11 @@ int scheduler_init(uint32_t world_size, uint32_t lanes, enum job_begun (*begin)(
 {
     sched = (typeof(sched)){.world_size = world_size, .lanes = lanes, .begin = begin};
     sched.queues = calloc((size_t)world_size * lanes, sizeof *sched.queues);
-    if (!sched.queues)
-        return err_set(e, ERR_no_memory, "queues of %u ranks", world_size);
-    return 0;
+    sched.away = calloc(world_size, sizeof *sched.away);
+    if (sched.queues && sched.away)
+        return 0;
+    scheduler_fini();
+    return err_set(e, ERR_no_memory, "queues of %u ranks", world_size);
 }
 
 uint32_t scheduler_lanes(void)
@@ -79,11 +82,13 @@ static struct queue *queue_for(const struct job_record *r, uint32_t i)
 void scheduler_fini(void)
 {
     free(sched.queues);
+    free(sched.away);
     sched.queues = NULL;
+    sched.away = NULL;
     sched.world_size = 0;
 }
 
-/* ---- the two lists ---- */
+/* ---- the lists ---- */
 
 static void list_leave(struct job *j)
 {
@@ -181,12 +186,10 @@ static void take_turn(struct job *j, uint32_t at)
     j->place.order = ++sched.last_order;
 }
 
-void scheduler_add(struct job *j)
+static void queues_enter(struct job *j)
 {
     uint32_t at = bucket_of(j);
 
-    assert(core_here() && !j->place.queued && at < PRIORITIES);
-    j->place.queued = true;
     take_turn(j, at);
     j->record->owner->lines[at].queued++;
     for (uint32_t i = 0; i < j->record->n; i++) {
@@ -201,12 +204,10 @@ void scheduler_add(struct job *j)
     }
 }
 
-void scheduler_remove(struct job *j, bool starts)
+static void queues_leave(struct job *j, bool starts)
 {
     uint32_t at = bucket_of(j);
 
-    assert(core_here() && j->place.queued);
-    j->place.queued = false;
     j->record->owner->lines[at].queued--;
     for (uint32_t i = 0; i < j->record->n; i++) {
         struct job_rank_link *link = &j->links[i];
@@ -221,6 +222,78 @@ void scheduler_remove(struct job *j, bool starts)
         find_head(q);
     }
     assert(j->place.offers == 0 && j->place.list == LIST_none);
+}
+
+static bool is_parked(const struct job *j)
+{
+    return j->place.list == LIST_parked;
+}
+
+static bool needs_one_away(const struct job *j)
+{
+    for (uint32_t i = 0; i < j->record->n; i++) {
+        if (sched.away[j->record->ranks[i]])
+            return true;
+    }
+    return false;
+}
+
+void scheduler_add(struct job *j)
+{
+    assert(core_here() && !j->place.queued && bucket_of(j) < PRIORITIES);
+    j->place.queued = true;
+    if (needs_one_away(j))
+        list_enter(j, LIST_parked);
+    else
+        queues_enter(j);
+}
+
+void scheduler_remove(struct job *j, bool starts)
+{
+    assert(core_here() && j->place.queued);
+    j->place.queued = false;
+    if (is_parked(j))
+        list_leave(j);
+    else
+        queues_leave(j, starts);
+}
+
+static void park_all(uint32_t world_rank, uint32_t lane)
+{
+    struct queue *q = queue_of(world_rank, lane);
+
+    for (uint32_t at = 0; at < PRIORITIES; at++) {
+        struct job_rank_link *l;
+
+        while ((l = RB_MIN(bucket, &q->bucket[at]))) {
+            queues_leave(l->job, false);
+            list_enter(l->job, LIST_parked);
+        }
+    }
+}
+
+/* Looks at all that are parked, at every return: that is once an outage. */
+static void unpark(void)
+{
+    for (struct job *j = sched.first[LIST_parked], *next; j; j = next) {
+        next = j->place.next;
+        if (needs_one_away(j))
+            continue;
+        list_leave(j);
+        queues_enter(j);
+    }
+}
+
+void scheduler_away(uint32_t world_rank, bool away)
+{
+    assert(core_here() && world_rank < sched.world_size);
+    if (sched.away[world_rank] == away)
+        return;
+    sched.away[world_rank] = away;
+    if (!away)
+        unpark();
+    for (uint32_t lane = 0; lane < sched.lanes && away; lane++)
+        park_all(world_rank, lane);
 }
 
 void scheduler_rank(uint32_t world_rank, uint32_t lane, bool ready)
@@ -308,7 +381,7 @@ static int check_queue(uint32_t rank, uint32_t lane, struct err *e)
             return err_set(e, ERR_internal, "rank %u: bit %u is wrong", rank, at);
         for (struct job_rank_link *l = RB_MIN(bucket, b); l;
              last = l->job, l = RB_NEXT(bucket, b, l)) {
-            if (!l->job->place.queued || (last && !before(last, l->job)))
+            if (!l->job->place.queued || needs_one_away(l->job) || (last && !before(last, l->job)))
                 return err_set(e, ERR_internal, "rank %u: job %llu is out of order", rank,
                                (unsigned long long)l->job->seq);
             first = first ? first : l->job;

@@ -9,6 +9,9 @@
  * A ready rank *offers* itself to the job at its head. A job with as many offers as ranks can
  * start. So an event costs the ranks it touches, however many jobs are queued.
  *
+ * Jobs that need a rank which is away are parked beside the queues, so that nobody waits behind
+ * them, and come back with it.
+ *
  * All of this once a lane. There is one lane, unless streams may overlap: then each stream has its
  * own, and jobs of different streams run side by side on the same ranks.
  */
@@ -36,6 +39,10 @@ uint32_t scheduler_lane(const struct job_record *r); /* that this job takes */
 
 /* From workers.c: the rank's worker can take a job in this lane, or no longer. */
 void scheduler_rank(uint32_t world_rank, uint32_t lane, bool ready);
+
+/* From workers.c: nobody holds the rank, and it is not ours to say when somebody will; or somebody
+ * does. The scheduler_next that follows may start others. */
+void scheduler_away(uint32_t world_rank, bool away);
 
 /* Are all of its ranks ready in its lane, and wanted by no queued job? */
 bool scheduler_idle(const struct job_record *r);

@@ -44,6 +44,8 @@ void worker_gone(struct worker *w, const char *how)
     log_warn("rank=%u its worker is gone: %s", w->info.rank, how);
     if (w->launched)
         schedule_start(w);
+    else
+        scheduler_away(w->info.rank, true);
     w->ready_us = 0;
     resident_rank_lost(w->info.rank);
     while ((part = w->running)) {
@@ -83,9 +85,10 @@ int worker_watch_exit(struct worker *w, struct err *e)
     return core_watch_add(&w->exit, EPOLLIN, e);
 }
 
-/* Its end may be long in coming: ranks that work with it need not wait for that. */
+/* Its end may be long in coming: nobody who does not need it is to wait for that. */
 static void free_the_others(struct worker *w)
 {
+    scheduler_away(w->info.rank, true);
     for (struct job_rank_link *part = w->running, *next; part; part = next) {
         next = part->next_run;
         job_rank_away(part->job);
@@ -182,6 +185,7 @@ void worker_joined(struct worker *w, struct peer *p)
     log_info("rank=%u joined pid=%d device=%s link=%s epoch=%llu", w->info.rank,
              (int)w->process.pid, w->info.device, w->info.tcp ? "tcp" : "unix",
              (unsigned long long)w->info.epoch);
+    scheduler_away(w->info.rank, false);
     worker_state(w, WORKER_ready);
     if (w->host)
         worker_settled(w);

@@ -152,6 +152,74 @@ static void a_cancelled_job_lets_the_next_one_through(void **state)
     job_gone(wide);
 }
 
+static void jobs_of_a_rank_that_is_away_make_way_and_come_back_to_their_place(void **state)
+{
+    struct job *wide = job_of((uint32_t[]){0, 1}, 2, 0), *behind = job_of((uint32_t[]){0}, 1, 0),
+               *later = job_of((uint32_t[]){1, 0}, 2, 0), *last = job_of((uint32_t[]){0}, 1, 0);
+
+    (void)state;
+    scheduler_rank(0, 0, true);
+    scheduler_add(wide);
+    scheduler_add(behind);
+    scheduler_next();
+    assert_int_equal(started, 0); /* rank 1 may be there in a moment */
+    scheduler_away(1, true);
+    scheduler_next();
+    assert_ptr_equal(running[0], behind);
+    check();
+    scheduler_add(later);
+    end(behind);
+    assert_int_equal(started, 1);
+    assert_true(scheduler_idle(last->record)); /* those that are parked want nothing */
+    scheduler_away(1, false);
+    scheduler_add(last);
+    scheduler_next();
+    assert_int_equal(started, 1); /* it is about to be there: now they wait for it */
+    check();
+    scheduler_rank(1, 0, true);
+    scheduler_next();
+    assert_ptr_equal(running[0], wide);
+    end(wide);
+    assert_ptr_equal(running[0], later);
+    end(later);
+    assert_ptr_equal(running[0], last);
+    end(last);
+}
+
+static void a_job_is_parked_until_the_last_of_its_ranks_is_back(void **state)
+{
+    struct job *j = job_of((uint32_t[]){0, 1, 2}, 3, 0), *gone = job_of((uint32_t[]){1, 2}, 2, 0),
+               *died = job_of((uint32_t[]){0, 2}, 2, 0);
+
+    (void)state;
+    all_ready();
+    scheduler_add(died);
+    scheduler_next();
+    scheduler_add(j);
+    scheduler_add(gone);
+    scheduler_away(2, true);
+    scheduler_away(1, true);
+    scheduler_away(1, true); /* said twice, it is one */
+    scheduler_rank(2, 0, false);
+    running[0] = running[2] = NULL;
+    scheduler_rank(0, 0, true);
+    scheduler_add(died); /* the last to be parked, and the oldest */
+    scheduler_remove(gone, false);
+    scheduler_away(1, false);
+    scheduler_next();
+    check();
+    assert_int_equal(started, 1);
+    scheduler_away(2, false);
+    scheduler_rank(2, 0, true);
+    scheduler_next();
+    check();
+    assert_ptr_equal(running[0], died);
+    end(died);
+    assert_ptr_equal(running[1], j);
+    end(j);
+    job_gone(gone);
+}
+
 static void nothing_starts_while_draining(void **state)
 {
     struct job *j = job_of((uint32_t[]){0}, 1, 0);
@@ -337,6 +405,8 @@ int main(void)
         T(a_job_whose_rank_died_goes_back_to_its_place),
         T(a_job_without_room_waits_and_others_pass_on_other_ranks_only),
         T(a_cancelled_job_lets_the_next_one_through),
+        T(jobs_of_a_rank_that_is_away_make_way_and_come_back_to_their_place),
+        T(a_job_is_parked_until_the_last_of_its_ranks_is_back),
         T(nothing_starts_while_draining),
         T(only_the_next_job_of_the_same_ranks_and_stream_follows),
         T(streams_overlap_where_each_has_its_lane),
