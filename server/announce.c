@@ -10,12 +10,17 @@
 
 void announce(const struct options *o, uint16_t port, const char *own_token)
 {
-    bool v6 = strchr(o->listen_host, ':') != NULL;
+    const char *host = options_reach(o->listen_host);
+    bool v6 = strchr(host, ':') != NULL;
     char url[sizeof o->listen_host + 32];
 
-    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "",
-             o->listen_host, v6 ? "]" : "", port);
+    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "", host,
+             v6 ? "]" : "", port);
     printf("listening on %s\n", url);
+    if (host != o->listen_host) /* no program can connect to a wildcard */
+        printf("(on all addresses of this machine: from another one, write one of them instead of "
+               "%s)\n",
+               host);
     if (own_token[0]) /* in the fragment: no browser sends it, no proxy logs it */
         printf("open %s/#token=%s\n"
                "or send the header Authorization: Bearer %s\n"
@@ -42,7 +47,7 @@ int announce_health(const struct options *o)
 {
     struct err e;
 
-    if (health_ask(o->listen_host, o->listen_port, o->tls_cert[0] != '\0', &e) == 0)
+    if (health_ask(options_reach(o->listen_host), o->listen_port, o->tls_cert[0] != '\0', &e) == 0)
         return 0;
     fprintf(stderr, "tutti-server: %s\n", e.detail);
     return 1;

@@ -5,8 +5,8 @@
 
 #include "server/options.h"
 
-/* "listening on URL", once it can serve. own_token: one that was made for this process alone; "":
- * none. */
+/* "listening on URL", once it can serve; the URL is one that this machine can open. own_token: one
+ * that was made for this process alone; "": none. */
 void announce(const struct options *o, uint16_t port, const char *own_token);
 
 /* --new-token: makes it and says it. Returns the program's exit status. */

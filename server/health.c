@@ -103,10 +103,6 @@ int health_ask(const char *host, uint16_t port, bool tls, struct err *e)
     const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     int fd, rc;
 
-    if (strcmp(host, "0.0.0.0") == 0)
-        host = "127.0.0.1";
-    else if (strcmp(host, "::") == 0)
-        host = "::1";
     fd = dial(host, port, e);
     if (fd < 0)
         return -1;

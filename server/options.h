@@ -43,4 +43,8 @@ struct options {
  * 0. Returns 0, or -1 with ERR_option: a sentence that says what to write instead. */
 int options_read(struct options *o, int argc, char *const argv[], struct err *e);
 
+/* Where this machine itself reaches what listens on host: host, or for a wildcard the loopback. Any
+ * thread. */
+const char *options_reach(const char *host);
+
 #endif

@@ -93,6 +93,11 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+const char *options_reach(const char *host)
+{
+    return strcmp(host, "0.0.0.0") == 0 ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host;
+}
+
 /* Whoever starts it at a terminal is given a token of this process: main.c. */
 static int check_listen(struct options *o, struct err *e)
 {

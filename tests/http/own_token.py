@@ -43,8 +43,8 @@ with tempfile.TemporaryDirectory() as place:
         said = ""
         while "a token of this process" not in said:
             said += os.read(master, 4096).decode()
-        port = int(re.search(r"listening on http://0\.0\.0\.0:(\d+)\r?\n", said).group(1))
-        token = re.search(r"open http://0\.0\.0\.0:%d/#token=(\S+)" % port, said).group(1)
+        port = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)\r?\n\(on all addresses of this machine", said).group(1))
+        token = re.search(r"open http://127\.0\.0\.1:%d/#token=(\S+)" % port, said).group(1)
         assert re.fullmatch(r"admin\.[\w-]{43}", token), token
         assert (status(port), status(port, token + "x"), status(port, token)) == (401, 401, 200)
         assert status(port, path="/v1?token=" + token) == 400
