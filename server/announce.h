@@ -1,9 +1,15 @@
-/* announce.h - what the program says on standard output: where it listens, a token that was made.
- * Main thread. */
+/* announce.h - what the program says to who started it: which ranks it waits for, where it listens,
+ * a token that was made. Main thread. */
 #ifndef TUTTI_SERVER_ANNOUNCE_H
 #define TUTTI_SERVER_ANNOUNCE_H
 
 #include "server/options.h"
+
+#include <stdbool.h>
+
+/* Are all ranks there? To be asked again and again until they are: the log says, ever more seldom,
+ * who is missing and how they come. */
+bool announce_world(const struct options *o);
 
 /* "listening on URL", once it can serve; the URL is one that this machine can open. own_token: one
  * that was made for this process alone; "": none. */

@@ -374,7 +374,7 @@ static int wait_for(bool (*done)(void), uint64_t deadline_us)
 
 static bool all_joined(void)
 {
-    return workers_ready_count() == program.options.world;
+    return announce_world(&program.options);
 }
 
 static int wait_for_signal(void)
