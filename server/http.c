@@ -385,6 +385,18 @@ static int bind_socket(const struct addrinfo *at)
     return bind(listener.fd, at->ai_addr, at->ai_addrlen);
 }
 
+static int cannot_listen(const struct http_options *o, int why, struct err *e)
+{
+    const char *left = strchr(o->host, ':') ? "[" : "", *right = *left ? "]" : "";
+
+    if (why == EADDRINUSE)
+        return err_set(e, ERR_option,
+                       "--listen %s%s%s:%u: another program listens there: give another port, or 0 "
+                       "for a free one",
+                       left, o->host, right, o->port);
+    return err_sys(e, ERR_option, why, "--listen %s%s%s:%u", left, o->host, right, o->port);
+}
+
 int http_bind(const struct http_options *o, struct err *e)
 {
     struct addrinfo *at;
@@ -394,7 +406,7 @@ int http_bind(const struct http_options *o, struct err *e)
         return -1;
     rc = bind_socket(at);
     if (rc != 0)
-        err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
+        cannot_listen(o, errno, e);
     freeaddrinfo(at);
     return rc;
 }
@@ -407,7 +419,7 @@ static int start_daemon(const struct http_options *o, struct err *e)
                      (listener.tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
 
     if (listen(listener.fd, BACKLOG) != 0)
-        return err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
+        return cannot_listen(o, errno, e);
     http_sockets_max = limit - limit / 10;
     errno = 0;
     mhd = MHD_start_daemon(
@@ -424,7 +436,7 @@ static int start_daemon(const struct http_options *o, struct err *e)
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");
     if (!mhd)
-        return err_sys(e, ERR_option, errno, "listen on %s port %u", o->host, o->port);
+        return cannot_listen(o, errno, e);
     return 0;
 }
 

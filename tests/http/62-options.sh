@@ -22,6 +22,7 @@ refuses --workers --workers 9999999
 refuses --retain --retain -1
 refuses --arena-size --arena-size 12Q
 refuses --listen --listen 0.0.0.0:0
+refuses '--listen 192.0.2.1:1: Cannot assign requested address' --listen 192.0.2.1:1 --insecure-no-auth
 refuses --backend --backend smoke
 TUTTI_WORKERS=junk refuses TUTTI_WORKERS --arena-size 16M
 
