@@ -223,6 +223,29 @@ static void warn_if_small(const struct arena *a)
                  a->path);
 }
 
+/* Is there a range of addresses for it? Asked before the file is touched: one that was made longer
+ * than can be mapped, with results in it, would not open with less any more. */
+static int check_size(const char *dir, uint64_t size_bytes, struct err *e)
+{
+    void *base = mmap(NULL, size_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                      0);
+    struct statvfs fs;
+    unsigned long long free_mib;
+
+    if (base != MAP_FAILED) {
+        munmap(base, size_bytes);
+        return 0;
+    }
+    if (statvfs(dir, &fs) != 0 || fs.f_blocks == 0) /* 0: a tmpfs without a limit */
+        return err_set(e, ERR_arena, "--arena-size: %llu bytes are more than this machine can map",
+                       (unsigned long long)size_bytes);
+    free_mib = (unsigned long long)fs.f_bavail * fs.f_frsize >> 20;
+    return err_set(e, ERR_arena,
+                   "--arena-size: %llu bytes are more than this machine can map; %llu MiB are free "
+                   "in %s: write --arena-size %lluM, or less",
+                   (unsigned long long)size_bytes, free_mib, dir, free_mib);
+}
+
 static int map_file(struct arena *a, struct err *e)
 {
     void *base = mmap(NULL, a->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, a->fd, 0);
@@ -261,7 +284,8 @@ int arena_open(struct arena **out, const char *dir, uint64_t size_bytes, uint64_
     }
     if (private_dir_make(dir, ERR_arena, e) != 0 ||
         (durable && durable_check_dir(dir, "--arena-dir", ERR_arena, e) != 0) ||
-        take_lock(a, dir, e) != 0 || open_file(a, size_bytes, expected_nonce, &same, e) != 0 ||
+        take_lock(a, dir, e) != 0 || check_size(dir, size_bytes, e) != 0 ||
+        open_file(a, size_bytes, expected_nonce, &same, e) != 0 ||
         (durable && durable_sync_dir(dir, ERR_arena, e) != 0) || map_file(a, e) != 0)
         goto out;
     warn_if_small(a);

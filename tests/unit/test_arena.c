@@ -170,6 +170,19 @@ static void an_arena_whose_growth_was_cut_short_is_kept(void **state)
     arena_close(a);
 }
 
+/* What it holds must be had again with the right size. */
+static void a_size_that_no_machine_can_map_is_refused_and_changes_nothing(void **state)
+{
+    struct arena *a = must_open(SIZE, 0, false);
+    uint64_t nonce = arena_nonce(a);
+
+    (void)state;
+    arena_close(a);
+    must_refuse(1ull << 58, nonce, "write --arena-size ");
+    a = must_open(SIZE, nonce, true);
+    arena_close(a);
+}
+
 static void an_arena_serves_one_server_at_a_time(void **state)
 {
     struct arena *a = must_open(SIZE, 0, false);
@@ -266,6 +279,7 @@ int main(void)
         TEST(a_truncated_or_missing_file_is_not_kept),
         TEST(a_kept_arena_grows_and_refuses_to_shrink),
         TEST(an_arena_whose_growth_was_cut_short_is_kept),
+        TEST(a_size_that_no_machine_can_map_is_refused_and_changes_nothing),
         TEST(an_arena_serves_one_server_at_a_time),
         TEST(a_directory_that_others_may_enter_is_refused),
         TEST(files_are_for_us_alone),
