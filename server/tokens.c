@@ -262,8 +262,13 @@ int tokens_load(const char *path, uint64_t arena_bytes, struct err *e)
     FILE *f = fopen(path, "re");
     int rc;
 
+    if (!f && errno == ENOENT)
+        return err_set(e, ERR_option,
+                       "--token-file %s: there is no such file; make it with its first token: "
+                       "tutti-server --token-file %s --new-token alice:user",
+                       path, path);
     if (!f)
-        return err_sys(e, ERR_option, errno, "open %s", path);
+        return err_sys(e, ERR_option, errno, "--token-file %s", path);
     rc = read_file(f, &list, arena_bytes, e);
     fclose(f);
     if (rc != 0) {

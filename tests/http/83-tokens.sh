@@ -160,7 +160,7 @@ want='line 5.*is no role' refused --token-file "$here/tokens"
 sed -i '/^carol /d' "$here/tokens"
 chmod 640 "$here/tokens"
 want='chmod 600' refused --token-file "$here/tokens"
-want='No such file' refused --token-file "$here/nothing"
+want='nothing --new-token alice:user' refused --token-file "$here/nothing"
 want='exclude each other' refused --token-file "$here/tokens" --insecure-no-auth
 want='new-token' refused --listen 0.0.0.0:0
 for line in 'bob' 'bob user' 'bob user 12' '9bob user 00' 'bob user 00 jobs' ; do
