@@ -134,11 +134,26 @@ static int migrate_to(struct db *db, int version, struct err *e)
     failpoint("migrate.mid");
     if (db_exec(db, set, e) != 0 || db_exec(db, "COMMIT", e) != 0)
         goto fail;
-    log_info("database: migrated to version %d", version);
     return 0;
 fail:
     sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
     return -1;
+}
+
+/* A line a version for who upgrades; a new database has gone through none. */
+static int migrate(struct db *db, int version, struct err *e)
+{
+    bool is_new = version == 0;
+
+    while (version < NEWEST) {
+        if (migrate_to(db, ++version, e) != 0)
+            return -1;
+        if (!is_new)
+            log_info("database: migrated to version %d", version);
+    }
+    if (is_new)
+        log_info("database: made, version %d", NEWEST);
+    return 0;
 }
 
 static int use_wal(struct db *db, struct err *e)
@@ -197,8 +212,7 @@ int schema_migrate(struct db *db, const char *path, bool clean, struct err *e)
         return -1;
     if (use_wal(db, e) != 0)
         return err_context(e, "%s", path);
-    while (version < NEWEST)
-        if (migrate_to(db, (int)++version, e) != 0)
-            return err_context(e, "%s", path);
+    if (migrate(db, (int)version, e) != 0)
+        return err_context(e, "%s", path);
     return copy_log(db, e);
 }

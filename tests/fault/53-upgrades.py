@@ -3,6 +3,7 @@
 middle of a migration; one of a newer build is refused."""
 import glob
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -65,6 +66,7 @@ def age(path, old):
 
 def upgrade(old, killed):
     """From the old build's to ours, with a kill in each migration when killed."""
+    migrated = ["migrated to version %d" % v for v in range(old + 1, NEWEST + 1)]
     with Service(workers=2) as service:
         ledger = Ledger(service)
         upload = ledger.keep(service.post("/v1/tensors", [[1, 2], [3, 4]]).json["tensor"])
@@ -91,6 +93,8 @@ def upgrade(old, killed):
         ledger.retry()
         ledger.close()
         assert version(service) == NEWEST
+        said = re.findall(r"database: (.*)", service.log())
+        assert said[0] == "made, version %d" % NEWEST and (killed or said[1:] == migrated), said
 
 
 def newer():
