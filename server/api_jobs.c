@@ -28,7 +28,7 @@ int job_failed_reply(struct request *rq, const struct job_record *r)
     if (after > 0)
         reply_header(rq, "Retry-After", "%d", after);
     problem_write(&rq->reply.text, e, id_format('j', &r->id, id));
-    return reply_text(rq, err_status(e->code), PROBLEM_MEDIA);
+    return reply_document(rq, err_status(e->code), PROBLEM_MEDIA);
 }
 
 void job_location(struct request *rq, const struct job_record *r)

@@ -117,6 +117,7 @@ static int json_write(const struct codec_out *what, struct parts *out, struct er
     }
     if (what->stacked)
         text_end_array(&text);
+    text_raw(&text, "\n", 1);
     *out = (struct parts){.part = calloc(1, sizeof *out->part), .heap = text.data};
     if (text.failed || !out->part) {
         parts_fini(out);

@@ -100,6 +100,9 @@ uint32_t http_waits(void); /* any thread */
 
 /* Replies. Each returns HANDLED. */
 int reply_text(struct request *rq, int status, const char *content_type); /* sends rq->reply.text */
+int reply_document(
+    struct request *rq, int status,
+    const char *content_type); /* the same, which is JSON, with a newline behind it */
 int reply_json(struct request *rq, int status); /* the same as application/json */
 int reply_parts(struct request *rq, int status,
                 const char *content_type); /* sends rq->reply.parts */

@@ -18,9 +18,16 @@ int reply_text(struct request *rq, int status, const char *content_type)
     return HANDLED;
 }
 
+/* A terminal's prompt stands on a line of its own, and files of answers can be joined. */
+int reply_document(struct request *rq, int status, const char *content_type)
+{
+    text_raw(&rq->reply.text, "\n", 1);
+    return reply_text(rq, status, content_type);
+}
+
 int reply_json(struct request *rq, int status)
 {
-    return reply_text(rq, status, "application/json");
+    return reply_document(rq, status, "application/json");
 }
 
 int reply_parts(struct request *rq, int status, const char *content_type)
@@ -225,7 +232,7 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
     parts_fini(&r->parts);
     keep_problem_headers(r);
     problem_write(&r->text, e, NULL);
-    reply_text(&c->rq, err_status(e->code), PROBLEM_MEDIA);
+    reply_document(&c->rq, err_status(e->code), PROBLEM_MEDIA);
     if (after > 0)
         reply_header(&c->rq, "Retry-After", "%d", after);
     r->close |= close;

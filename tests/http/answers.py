@@ -161,6 +161,8 @@ def check_body(document, exchange, content):
             wrong = document.complaint(media["schema"], json.loads(exchange.body))
             if wrong:
                 yield wrong
+            if not exchange.body.endswith(b"\n"):
+                yield "its body does not end as a line does"
     except ValueError as e:
         yield "its body is no %s: %s" % (exchange.media, e)
 

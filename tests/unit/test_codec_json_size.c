@@ -155,11 +155,11 @@ static void outputs_are_objects_and_null_where_a_rank_has_nothing(void **state)
 
     (void)state;
     expect_json(&(struct codec_out){.n = 1, .t = all},
-                "{\"dtype\":\"int8\",\"shape\":[1,2],\"data\":[[1,2]]}");
+                "{\"dtype\":\"int8\",\"shape\":[1,2],\"data\":[[1,2]]}\n");
     expect_json(&(struct codec_out){.n = 3, .t = all, .stacked = true},
                 "[{\"dtype\":\"int8\",\"shape\":[1,2],\"data\":[[1,2]]},null,"
-                "{\"dtype\":\"bool\",\"shape\":[],\"data\":true}]");
-    expect_json(&(struct codec_out){.n = 1, .t = none}, "null");
+                "{\"dtype\":\"bool\",\"shape\":[],\"data\":true}]\n");
+    expect_json(&(struct codec_out){.n = 1, .t = none}, "null\n");
     tensor_unref(a);
     tensor_unref(b);
 }
