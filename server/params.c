@@ -135,6 +135,12 @@ static int out_of_range(const struct row *r, const char *value, struct err *e)
                    value, (long long)r->min, (long long)r->max);
 }
 
+static int too_long(const struct row *r, size_t len, size_t most, struct err *e)
+{
+    return err_set(e, ERR_parameter_range, "%s is too long: it has %zu bytes, and may have %zu",
+                   r->name, len, most);
+}
+
 static bool is_integer(const char *s)
 {
     s += *s == '-';
@@ -179,8 +185,7 @@ static int read_seconds(struct params *p, const struct row *r, const char *value
 static int read_text(struct params *p, const struct row *r, const char *value, struct err *e)
 {
     if (strlen(value) > (size_t)r->max)
-        return err_set(e, ERR_parameter_range, "%s has at most %lld bytes", r->name,
-                       (long long)r->max);
+        return too_long(r, strlen(value), (size_t)r->max, e);
     for (const char *c = value; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return err_set(e, ERR_parameter_range, "%s has a control character", r->name);
@@ -371,10 +376,10 @@ static int value_text(struct params *p, const struct row *r, const struct json_s
             return wrong_kind(r, v, "a number", e);
     }
     if (kind == JSON_STRING) {
-        if (json_string(v, text, size) < 0)
-            return err_set(e, ERR_parameter_range, "%s is too long", r->name);
+        if (json_string(v, text, size) < 0) /* as it is written, with its escapes */
+            return too_long(r, v->len - 2, r->type == TYPE_TEXT ? (size_t)r->max : size - 1, e);
     } else if (v->len >= size) {
-        return err_set(e, ERR_parameter_range, "%s is too long", r->name);
+        return too_long(r, v->len, size - 1, e);
     } else {
         memcpy(text, v->at, v->len);
         text[v->len] = '\0';

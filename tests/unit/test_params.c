@@ -357,7 +357,7 @@ static void members_have_their_json_type(void **state)
 
 static void members_have_the_same_ranges(void **state)
 {
-    char text[32], label[300];
+    char text[32], label[700];
 
     (void)state;
     for (int id = 0; id < PARAM_COUNT; id++) {
@@ -370,6 +370,10 @@ static void members_have_the_same_ranges(void **state)
     }
     snprintf(label, sizeof label, "\"%0257d\"", 0);
     assert_int_equal(alone_member("label", label), ERR_parameter_range);
+    assert_string_equal(e.detail, "label is too long: it has 257 bytes, and may have 256");
+    snprintf(label, sizeof label, "\"%0600d\"", 0);
+    assert_int_equal(alone_member("label", label), ERR_parameter_range);
+    assert_string_equal(e.detail, "label is too long: it has 600 bytes, and may have 256");
     assert_int_equal(alone_member("label", "\"a\\nb\""), ERR_parameter_range);
     assert_int_equal(alone_member("label", "\"\\u00e9\""), ERR_none);
     assert_string_equal(params_text(p, PARAM_label), "\xc3\xa9");
