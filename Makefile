@@ -28,7 +28,7 @@ SCHEMA := chunk clock dtype error failpoint frame frame_io handshake layout log 
 SERVER := announce health reaper options options_defaults options_values \
           auth body guard http http_head http_reply http_tls http_watch json negotiate params problem routes \
           text \
-          codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow npy_header \
+          codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow nearest npy_header \
           number \
           api_backward api_batch api_calls api_docs api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_metrics api_outputs api_refs api_reproduce \
           api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \

@@ -176,8 +176,8 @@ static int listed(struct request *rq, struct err *e)
 static int read_filter(const struct request *rq, struct listing *l, struct err *e)
 {
     const struct params *p = rq->params;
-    const char *op = params_text(p, PARAM_op), *state = params_text(p, PARAM_state),
-               *label = params_text(p, PARAM_label), *after = params_text(p, PARAM_after);
+    const char *state = params_text(p, PARAM_state), *label = params_text(p, PARAM_label),
+               *after = params_text(p, PARAM_after);
 
     l->limit = (uint32_t)params_int(p, PARAM_limit, LIMIT_PAGE_DEFAULT);
     l->filter.terminal_only = true;
@@ -187,8 +187,8 @@ static int read_filter(const struct request *rq, struct listing *l, struct err *
     l->filter.group = params_has(p, PARAM_group) ? l->group : NULL;
     if (l->filter.group && p->group.n > 0)
         return err_set(e, ERR_group_invalid, "a list is filtered by a group's name");
-    if (op && !(l->filter.op = op_find(op, strlen(op))))
-        return err_set(e, ERR_op_unknown, "%s is no operation; there are: %s", op, op_names());
+    if (params_op(p, &l->filter.op, e) != 0)
+        return -1;
     if (state && job_state_find(state, strlen(state), &l->state) != 0)
         return err_set(e, ERR_parameter_range,
                        "state is waiting, queued, running, succeeded, failed or cancelled");

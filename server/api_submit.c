@@ -49,16 +49,11 @@ int submit_read_members(struct request *rq, unsigned where, const char *name,
 
 static int find_op(const struct params *p, const struct op **out, struct err *e)
 {
-    const char *name = params_text(p, PARAM_op);
-
-    if (!name) {
-        err_set(e, ERR_missing_parameter, "say which operation: op is one of %s", op_names());
+    if (params_op(p, out, e) != 0)
         return err_pointer(e, "/op");
-    }
-    *out = op_find(name, strlen(name));
     if (*out)
         return 0;
-    err_set(e, ERR_op_unknown, "%s is no operation; there are: %s", name, op_names());
+    err_set(e, ERR_missing_parameter, "say which operation: op is one of %s", op_names());
     return err_pointer(e, "/op");
 }
 

@@ -1,6 +1,7 @@
 /* params.c - query and JSON members to typed values, over params.def. */
 #include "server/params.h"
 #include "server/codec.h"
+#include "server/nearest.h"
 #include "server/number.h"
 
 #include <math.h>
@@ -70,47 +71,17 @@ bool params_taken(unsigned where, enum param_id id)
 
 /* ---- unknown names ---- */
 
-/* Levenshtein distance of short words. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[40];
-    size_t n = strlen(b);
-
-    if (n >= 40 || strlen(a) >= 40)
-        return 40;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        unsigned corner = row[0];
-
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= n; j++) {
-            unsigned best = corner + (a[i - 1] != b[j - 1]);
-
-            corner = row[j];
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-        }
-    }
-    return row[n];
-}
-
 static int unknown(unsigned where, const char *name, struct err *e)
 {
-    const char *nearest = NULL;
-    unsigned best = 3;
+    struct nearest near;
 
-    for (int i = 0; i < PARAM_COUNT; i++) {
-        unsigned d = distance(name, rows[i].name);
-
-        if (rows[i].where & where && d < best && d < strlen(name)) {
-            best = d;
-            nearest = rows[i].name;
-        }
-    }
-    if (nearest)
+    nearest_init(&near, name);
+    for (int i = 0; i < PARAM_COUNT; i++)
+        if (rows[i].where & where)
+            nearest_try(&near, rows[i].name);
+    if (near.best)
         return err_set(e, ERR_unknown_parameter,
-                       "there is no parameter %.64s here; did you mean %s?", name, nearest);
+                       "there is no parameter %.64s here; did you mean %s?", name, near.best);
     return err_set(e, ERR_unknown_parameter, "there is no parameter %.64s here", name);
 }
 
@@ -473,6 +444,23 @@ uint64_t params_us(const struct params *p, enum param_id id, uint64_t fallback_u
 const char *params_text(const struct params *p, enum param_id id)
 {
     return params_has(p, id) ? p->text[id] : NULL;
+}
+
+int params_op(const struct params *p, const struct op **out, struct err *e)
+{
+    const char *name = params_text(p, PARAM_op);
+    struct nearest near;
+
+    *out = name ? op_find(name, strlen(name)) : NULL;
+    if (*out || !name)
+        return 0;
+    nearest_init(&near, name);
+    for (int i = 0; i < OP_COUNT; i++)
+        nearest_try(&near, ops[i].name);
+    if (near.best)
+        return err_set(e, ERR_op_unknown, "%s is no operation; did you mean %s? There are: %s",
+                       name, near.best, op_names());
+    return err_set(e, ERR_op_unknown, "%s is no operation; there are: %s", name, op_names());
 }
 
 void params_print_taken(unsigned where)

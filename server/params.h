@@ -5,6 +5,7 @@
 #include "schema/dtype.h"
 #include "schema/error.h"
 #include "schema/limits.h"
+#include "schema/op.h"
 #include "schema/shape.h"
 #include "server/id.h"
 #include "server/json.h"
@@ -92,6 +93,10 @@ int params_from_json(struct params *p, unsigned where, const struct json_member 
 int64_t params_int(const struct params *p, enum param_id id, int64_t fallback);
 uint64_t params_us(const struct params *p, enum param_id id, uint64_t fallback_us);
 const char *params_text(const struct params *p, enum param_id id); /* NULL when absent */
+
+/* The operation that op names, NULL when it is absent. Returns 0, or -1 with ERR_op_unknown, which
+ * suggests the nearest. */
+int params_op(const struct params *p, const struct op **out, struct err *e);
 
 /* The table, for --print-tables: "param op TEXT query,body ..." a line. */
 void params_print_table(void);

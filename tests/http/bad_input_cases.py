@@ -228,7 +228,7 @@ case(43, "limit=x", 400, "bad_parameter", send=get("/v1/jobs?limit=x"))
 case(43, "after=junk", 422, "bad_cursor", send=get("/v1/jobs?after=junk"))
 case(43, "after=junk of groups", 422, "bad_cursor", send=get("/v1/groups?after=%21%21"))
 case(44, "no op", 422, "missing_parameter", says="all_to_all", send=job({"inputs": [1, 2, 3, 4]}))
-case(44, "unknown op", 422, "op_unknown", says="all_to_all", send=job({**SUM, "op": "all_reduce"}))
+case(44, "unknown op", 422, "op_unknown", says="did you mean all_reduce_sum?", send=job({**SUM, "op": "all_reduce"}))
 case(44, "op not a string", 400, "bad_parameter", send=job({**SUM, "op": 3}))
 case(45, "no such group", 404, "group_unknown", send=job({**SUM, "group": "nobody"}))
 for group in ([0, 0], [0, 4], [], [1.5], ["0"], [-1], [0, 99999999999]):

@@ -394,6 +394,7 @@ static void unknown_names_suggest_the_nearest(void **state)
         assert_non_null(strstr(e.detail, wrong[i].nearest));
     }
     assert_int_equal(alone("nothing_like_it", "1"), ERR_unknown_parameter);
+    assert_null(strstr(e.detail, "did you mean"));
     assert_int_equal(alone("", ""), ERR_unknown_parameter);
 }
 
