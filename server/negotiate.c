@@ -48,6 +48,8 @@ static bool foreign_charset(const char *parameters)
     return strncasecmp(charset, "utf-8", 5) != 0 && strncasecmp(charset, "utf8", 4) != 0;
 }
 
+#define FORM_MEDIA "application/x-www-form-urlencoded" /* what curl says unless it is told */
+
 int negotiate_in(const char *content_type, unsigned mask, enum format *out, struct err *e)
 {
     char taken[200];
@@ -63,6 +65,11 @@ int negotiate_in(const char *content_type, unsigned mask, enum format *out, stru
         return 0;
     }
     list(mask, false, taken, sizeof taken);
+    if (same(type, len, FORM_MEDIA) && mask >> FORMAT_json & 1)
+        return err_set(e, ERR_unsupported_media,
+                       FORM_MEDIA ", as curl -d calls it, is not taken: add -H 'Content-Type: "
+                                  "application/json'; what is taken is %s",
+                       taken);
     if (len == 0)
         return err_set(e, ERR_unsupported_media, "say what the body is: Content-Type is one of %s",
                        taken);
@@ -182,6 +189,9 @@ int negotiate_lines_in(const char *content_type, struct err *e)
                    ? err_set(e, ERR_unsupported_media, "JSON is UTF-8 here")
                    : 0;
     }
+    if (same(type, len, FORM_MEDIA))
+        return err_set(e, ERR_unsupported_media,
+                       "a batch is a JSON document a line: add -H 'Content-Type: " LINES_MEDIA "'");
     return err_set(e, ERR_unsupported_media,
                    "a batch is a JSON document a line: Content-Type is " LINES_MEDIA "%s%.*s",
                    len ? ", not " : "", (int)(len < 64 ? len : 64), type);

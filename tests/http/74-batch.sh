@@ -120,6 +120,9 @@ expect '.[0].outputs[0].data' '[3]'
 # What is no batch.
 post /v1/jobs:batch '{"op": "all_reduce_sum", "inputs": [[1], [2]]}'
 expect_problem 415 unsupported_media
+request POST /v1/jobs:batch -d '{"op": "barrier"}'
+expect_problem 415 unsupported_media
+expect_in "add -H 'Content-Type: application/x-ndjson'"
 request POST /v1/jobs:batch -H 'Content-Type: application/x-ndjson' -H 'Accept: application/x-npy' --data-binary '{}'
 expect_problem 406 not_acceptable
 request POST /v1/jobs:batch -H 'Content-Type: application/x-ndjson' --data-binary '  '

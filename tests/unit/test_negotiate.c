@@ -59,6 +59,8 @@ static void a_content_type_that_is_not_taken_is_told_what_is(void **state)
     assert_non_null(strstr(e.detail, "text/plain"));
     for (int i = 0; i < FORMAT_COUNT; i++)
         assert_non_null(strstr(e.detail, codec_of((enum format)i)->media));
+    assert_int_equal(negotiate_in("application/x-www-form-urlencoded", ALL, &f, &e), -1);
+    assert_non_null(strstr(e.detail, "-H 'Content-Type: application/json'"));
     assert_int_equal(negotiate_in("application/x-npy", 1u << FORMAT_json, &f, &e), -1);
     assert_null(strstr(e.detail, "one of application/x-npy"));
 }
