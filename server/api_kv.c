@@ -240,6 +240,17 @@ static void client_gone(struct request *rq)
     kv_wait_drop(&((struct kv_request *)rq->state)->wait);
 }
 
+static int no_value(const struct request *rq, struct err *e)
+{
+    uint64_t wait_us = params_us(rq->params, PARAM_wait, 0);
+
+    if (wait_us > 0)
+        return err_set(e, ERR_key_unknown, "the key %s got no value within the %.6g s of wait",
+                       rq->args[1], (double)wait_us / 1e6);
+    return err_set(e, ERR_key_unknown, "the key %s has no value; to wait for one, add ?wait=60",
+                   rq->args[1]);
+}
+
 /* There is no value yet: waits, and then `again`; or the time is over. */
 static int wait_for(struct kv_request *k, int (*again)(struct request *, struct err *),
                     struct err *e)
@@ -247,7 +258,7 @@ static int wait_for(struct kv_request *k, int (*again)(struct request *, struct 
     struct request *rq = k->rq;
 
     if (k->deadline_us <= clock_us())
-        return err_set(e, ERR_key_unknown, "the key %s has no value", rq->args[1]);
+        return no_value(rq, e);
     if (kv_draining())
         return err_set(e, ERR_draining, "the service stops before the key has a value");
     if (http_take_wait(rq, e) != 0)

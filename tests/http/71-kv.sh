@@ -34,6 +34,7 @@ expect_status 204
 get "$kv/nothing"
 expect_status 404
 expect .code '"key_unknown"'
+expect .detail '"the key nothing has no value; to wait for one, add ?wait=60"'
 
 # Compare and set.
 put name 3 -H "If-Match: $first"
@@ -97,6 +98,7 @@ wait "$pid1" "$pid2"
     fail 'not exactly one got it'
 get "$kv/never?wait=1"
 expect_status 404
+expect .detail '"the key never got no value within the 1 s of wait"'
 
 # A waiting caller that vanishes leaves nothing: its connection goes, and a value stays for another.
 before=$(curl -sS "$url/v1/metrics" | jq .connections.open)
