@@ -4,6 +4,7 @@
 #include "server/static.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define HTML "text/html; charset=utf-8"
@@ -167,6 +168,28 @@ int api_error_page(struct request *rq, struct err *e)
     return page_reply(rq, HTML);
 }
 
+static int by_status_and_name(const void *a, const void *b)
+{
+    enum err_code x = *(const enum err_code *)a, y = *(const enum err_code *)b;
+    int order = err_status(x) - err_status(y);
+
+    return order ? order : strcmp(err_name(x), err_name(y));
+}
+
+/* A reader has one or the other in hand. */
+static void list_write(struct text *t)
+{
+    enum err_code code[ERR_COUNT];
+    size_t n = 0;
+
+    for (int c = ERR_none + 1; c < ERR_COUNT; c++)
+        code[n++] = (enum err_code)c;
+    qsort(code, n, sizeof code[0], by_status_and_name);
+    for (size_t i = 0; i < n; i++)
+        text_format(t, "<tr><td>%d<td><a href=\"errors/%s\">%s</a><td>%s\n", err_status(code[i]),
+                    err_name(code[i]), err_name(code[i]), err_title(code[i]));
+}
+
 int api_error_list(struct request *rq, struct err *e)
 {
     struct text *t = &rq->reply.text;
@@ -180,10 +203,7 @@ int api_error_list(struct request *rq, struct err *e)
            "what to change.</p>\n"
            "<table>\n<tr><th scope=\"col\">Status<th scope=\"col\">Code<th scope=\"col\">"
            "Title\n");
-    for (int c = ERR_none + 1; c < ERR_COUNT; c++)
-        text_format(t, "<tr><td>%d<td><a href=\"errors/%s\">%s</a><td>%s\n",
-                    err_status((enum err_code)c), err_name((enum err_code)c),
-                    err_name((enum err_code)c), err_title((enum err_code)c));
+    list_write(t);
     text_format(t, "</table>\n</main>\n</html>\n");
     return page_reply(rq, HTML);
 }

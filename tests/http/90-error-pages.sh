@@ -83,6 +83,9 @@ expect_status 200
 while read -r code; do
     expect_in "<a href=\"errors/$code\">$code</a>"
 done <"$here/codes"
+sed -n 's|^<tr><td>\([0-9]*\)<td><a href="errors/\([a-z_]*\)".*|\1 \2|p' "$here/body" >"$here/listed"
+[ "$(wc -l <"$here/listed")" -eq "$(wc -l <"$here/codes")" ] || fail 'each code is a row'
+LC_ALL=C sort -c "$here/listed" || fail 'the rows should be by status, and then by name'
 for nothing in none Internal ''; do
     get "/docs/errors/$nothing"
     expect_problem 404 not_found
