@@ -126,7 +126,7 @@ def test_barrier_and_bcast(world):
 
 def test_missing_ranks_and_mismatches(world):
     begun = time.monotonic()
-    with raises(tutti.RanksMissing, "ranks 2, 3 never came", code="ranks_missing", ranks=[2, 3], status=504) as caught:
+    with raises(tutti.RanksMissing, "ranks 2, 3 never came", "group.rank(r, rejoin=True)", code="ranks_missing", ranks=[2, 3], status=504) as caught:
         ranks_call(lambda r: world.rank(r).all_reduce_sum(r, timeout=1), (0, 1))
     assert isinstance(caught[0], TimeoutError) and caught[0].job.startswith("j_") and time.monotonic() - begun < 10
     for r in (2, 3):  # whoever comes late hears the same

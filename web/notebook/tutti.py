@@ -208,7 +208,11 @@ class JobFailed(Error):
 
 
 class RanksMissing(JobFailed, TimeoutError):
-    """`ranks` never called within the timeout."""
+    """`ranks` never called within the timeout. One that was started again has made fewer calls than the others: its
+    `group.rank(r, rejoin=True)` goes on where they are."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; a notebook that was started again joins in with group.rank(r, rejoin=True)"
 
 
 class Mismatch(JobFailed, ValueError):
