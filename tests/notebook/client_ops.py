@@ -154,8 +154,12 @@ def test_what_is_no_tensor(world):
         world.all_reduce_sum([1, 2, 3])
     with raises(TypeError, "one input for each of the 4 ranks"):
         world.all_reduce_sum(5)
-    with raises(TypeError):
+    with raises(TypeError, "all_reduce_sum() got an unexpected keyword argument 'no_such_option'"):
         world.all_reduce_sum([1] * 4, no_such_option=1)
+    with raises(TypeError, "all_gather() got an unexpected keyword argument 'axes'; did you mean axis?"):
+        world.all_gather([[1]] * 4, axes=0)
+    with raises(TypeError, "all_reduce_max() got an unexpected keyword argument 'time_out'; did you mean timeout?"):
+        world.rank(0).all_reduce_max(1, time_out=2)
 
 
 def test_operations_by_name(world):

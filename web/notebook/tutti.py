@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import collections.abc
 import concurrent.futures
+import difflib
 import hashlib
 import html
 import http.client
@@ -1775,7 +1776,9 @@ class Group(_Collectives[Outputs]):
 
     def _run(self, op: Op, inputs: Any, group: GroupLike, parameters: Dict[str, Any], *, dtype: Any = None,
              stream: Optional[int] = None, timeout: Optional[float] = None, priority: Optional[int] = None,
-             label: Optional[str] = None, resident: bool = False, keep: bool = True, async_: bool = False) -> Any:
+             label: Optional[str] = None, resident: bool = False, keep: bool = True, async_: bool = False, **unknown: Any) -> Any:
+        if unknown:
+            raise _not_taken(op, parameters, unknown)
         if group is not None:
             return self.service._group(group, self)._run(
                 op, inputs, None, parameters, dtype=dtype, stream=stream, timeout=timeout, priority=priority, label=label,
@@ -1827,6 +1830,13 @@ class Group(_Collectives[Outputs]):
 
 
 _OPTIONS = ("dtype", "stream", "timeout", "priority", "label", "resident", "keep", "async_")
+
+
+def _not_taken(op: Op, parameters: Iterable[str], unknown: Iterable[str]) -> TypeError:
+    """As Python says it, of the function that was called."""
+    name = next(iter(unknown))
+    near = difflib.get_close_matches(name, [*parameters, "group", *_OPTIONS], 1)
+    return TypeError(f"{op.name}() got an unexpected keyword argument {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 class Rank:
@@ -1939,7 +1949,9 @@ class Rank:
 
     def _run(self, op: Op, inp: Any, group: GroupLike, parameters: Dict[str, Any], *, dtype: Any = None,
              stream: Optional[int] = None, timeout: Optional[float] = None, priority: Optional[int] = None,
-             label: Optional[str] = None, resident: bool = False, keep: bool = True, async_: bool = False) -> Any:
+             label: Optional[str] = None, resident: bool = False, keep: bool = True, async_: bool = False, **unknown: Any) -> Any:
+        if unknown:
+            raise _not_taken(op, parameters, unknown)
         own = self if group is None else self._within(group)
         name = None if dtype is None else dtype_name(dtype)
 
