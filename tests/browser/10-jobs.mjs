@@ -123,6 +123,25 @@ await fact("a label that is HTML is shown as it was written, and nothing of it r
     equal(parsers.map(([name]) => name), [], "files that parse text as HTML or code");
 });
 
+await fact("a label of any length stays in its place, and is there whole", async () => {
+    const label = "W".repeat(256), long = await s.ask("POST", "/v1/jobs?wait=10", {op: "all_gather", label, inputs: [[1], [2], [3], [4]]});
+    const {width, height} = page.viewportSize();
+
+    for (const wide of [width, 800, 390]) {
+        await page.setViewportSize({width: wide, height});
+        for (const hash of ["#/jobs", `#/jobs/${long.id}`]) {
+            await go(page, hash);
+            const chip = page.locator(".label", {hasText: label}).first();
+            await chip.waitFor();
+            const over = await chip.evaluate((el) => el.getBoundingClientRect().right - el.parentElement.getBoundingClientRect().right);
+            assert(over <= 0.5, `it is ${over} pixels over at ${wide}, ${hash}`);
+            const {title, cut} = await chip.evaluate((el) => ({title: el.title, cut: el.scrollWidth > el.clientWidth}));
+            assert(title === label || !cut, `it cannot be read to its end at ${wide}, ${hash}`);
+        }
+    }
+    await page.setViewportSize({width, height});
+});
+
 await fact("filters and search find a job among thousands, page by page", async () => {
     const lines = Array.from({length: 2500}, (_, i) => JSON.stringify({op: i % 2 ? "all_reduce_max" : "broadcast", label: i === 3 ? "needle in the hay" : `many ${i}`, inputs: [[1], [2], [3], [4]]}));
     const answer = await fetch(`${s.url}/v1/jobs:batch?wait=60`, {method: "POST", headers: {"Content-Type": "application/x-ndjson"}, body: lines.join("\n")});

@@ -19,7 +19,7 @@ function outcome(job) {
 function row(job) {
     return h("tr", {key: job.id, class: `job is-${job.state}`},
         h("td", {class: "cell-op"}, h("a", {href: href(["jobs", job.id]), "data-rove": true, "data-job": job.id}, opName(job.op)),
-          job.label ? h("span", {class: "label"}, job.label) : null, job.attempts > 1 ? h("span", {class: "tag is-warn"}, `run ${job.attempts}`) : null),
+          job.label ? h("span", {class: "label", title: job.label}, job.label) : null, job.attempts > 1 ? h("span", {class: "tag is-warn"}, `run ${job.attempts}`) : null),
         h("td", {class: "cell-state"}, pill(job.state)),
         h("td", {class: "cell-group"}, job.group ?? `ranks ${list(job.ranks.slice(0, 4))}${job.ranks.length > 4 ? " …" : ""}`,
           job.owner ? h("span", {class: "quiet"}, ` of ${job.owner}`) : null),

@@ -50,7 +50,7 @@ function waiter(job) {
 
     return h("li", {key: job.id, class: "waiter"},
         h("div", null, h("a", {href: href(["jobs", job.id])}, job.op), h("span", {class: "quiet"}, ` on ${job.group ?? job.ranks.join(", ")}`),
-          job.label ? h("span", {class: "label"}, job.label) : null),
+          job.label ? h("span", {class: "label", title: job.label}, job.label) : null),
         h("p", {class: "rank-line"}, job.ranks.slice(0, 32).map((_, r) => rankChip(r, job.missing?.includes(r) ? "is-missing" : came.has(r) ? "" : "is-idle"))),
         h("p", {class: "waiter-says"}, job.missing?.length
             ? [h("strong", {class: "is-warn"}, `Rank${job.missing.length > 1 ? "s" : ""} ${missingNames(job).slice(0, 8).join(", ")} missing`), ` for ${duration(since(job.timeline.received_at, now()) * 1000)}`]
