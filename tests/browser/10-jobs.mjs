@@ -142,6 +142,18 @@ await fact("a label of any length stays in its place, and is there whole", async
     await page.setViewportSize({width, height});
 });
 
+await fact("a job that moves nothing has no rates", async () => {
+    const barrier = await s.ask("POST", "/v1/jobs?wait=10", {op: "barrier"});
+
+    await go(page, "#/jobs");
+    equal(await rowOf(page, barrier.id).locator(".cell-outcome").textContent(), "–", "its outcome");
+    await go(page, `#/jobs/${barrier.id}`);
+    await page.locator("h1").getByText("succeeded").waitFor();
+    equal(await page.getByText("GB/s").count(), 0, "rates");
+    await go(page, `#/jobs/${job.id}`);
+    await page.getByText("algbw, busbw").waitFor();
+});
+
 await fact("filters and search find a job among thousands, page by page", async () => {
     const lines = Array.from({length: 2500}, (_, i) => JSON.stringify({op: i % 2 ? "all_reduce_max" : "broadcast", label: i === 3 ? "needle in the hay" : `many ${i}`, inputs: [[1], [2], [3], [4]]}));
     const answer = await fetch(`${s.url}/v1/jobs:batch?wait=60`, {method: "POST", headers: {"Content-Type": "application/x-ndjson"}, body: lines.join("\n")});

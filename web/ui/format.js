@@ -57,6 +57,11 @@ export function rate(GBps) {
     return size >= 0.1 || size === 0 ? `${digits(GBps)} GB/s` : size >= 1e-4 ? `${digits(GBps * 1e3)} MB/s` : `${digits(GBps * 1e6)} kB/s`;
 }
 
+/* Of a job: one that moves no bytes has none. */
+export function jobRate(GBps) {
+    return GBps ? rate(GBps) : NOTHING;
+}
+
 export function perSecond(x) {
     return known(x) ? `${x > 0 && x < 10 ? digits(x) : count(Math.round(x))}/s` : NOTHING;
 }

@@ -2,7 +2,7 @@
 import {announce, invalidate} from "../app.js";
 import {ask, getExact, post, remove} from "../api.js";
 import {h} from "../dom.js";
-import {clock, count, list, plural, rate, shape} from "../format.js";
+import {clock, count, jobRate, list, plural, rate, shape} from "../format.js";
 import {card, code, confirmThen, copyButton, facts, head, loading, missingNames, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
 import {bodyOf, remembered, rememberBody} from "../remember.js";
 import {go, href, route} from "../router.js";
@@ -177,7 +177,7 @@ function summary(job) {
         job.waits_for?.length ? ["Takes from", job.waits_for.map((id) => h("a", {key: id, href: href(["jobs", id])}, id))] : null,
         ["Received", clock(job.timeline.received_at)],
         job.attempts !== 1 ? ["Runs begun", count(job.attempts)] : null,
-        job.state === "succeeded" ? ["algbw, busbw", `${rate(job.algbw_GBps)}, ${rate(job.busbw_GBps)}`] : null,
+        job.algbw_GBps ? ["algbw, busbw", `${rate(job.algbw_GBps)}, ${jobRate(job.busbw_GBps)}`] : null,
     ]));
 }
 

@@ -1,6 +1,6 @@
 /* jobtable.js - jobs as rows: one stop of the Tab key, arrows from row to row. */
 import {h, memo} from "../dom.js";
-import {duration, list, rate} from "../format.js";
+import {duration, jobRate, list} from "../format.js";
 import {opName, pill, rankChip, roving, rovingOne, when} from "../parts.js";
 import {href} from "../router.js";
 
@@ -13,7 +13,7 @@ function outcome(job) {
         return h("span", {class: "quiet"}, `waits for ${job.waits_for.length} ${job.waits_for.length === 1 ? "job" : "jobs"}`);
     if (job.error)
         return h("code", {class: "is-bad"}, job.error.code);
-    return h("span", {class: "number"}, rate(job.busbw_GBps));
+    return h("span", {class: "number"}, jobRate(job.busbw_GBps));
 }
 
 function row(job) {

@@ -1,6 +1,6 @@
 /* metrics.js - how fast it goes, over time: as long as this page has been open. */
 import {h} from "../dom.js";
-import {bytes, count, duration, perSecond, rate} from "../format.js";
+import {bytes, count, duration, jobRate, perSecond, rate} from "../format.js";
 import {card, facts, head, opName} from "../parts.js";
 import {plot} from "../plot.js";
 import {samples} from "../samples.js";
@@ -36,7 +36,7 @@ function byOperation() {
     const cells = ([name, o]) => {
         const t = o.recent_latency?.total;
 
-        return [opName(name), count(o.succeeded), count(o.failed + o.cancelled), perSecond(o.jobs_per_s?.last_10s), rate(o.algbw_GBps), rate(o.busbw_GBps),
+        return [opName(name), count(o.succeeded), count(o.failed + o.cancelled), perSecond(o.jobs_per_s?.last_10s), jobRate(o.algbw_GBps), jobRate(o.busbw_GBps),
                 duration(t?.p50_us), duration(t?.p90_us), duration(t?.p99_us)];
     };
 
