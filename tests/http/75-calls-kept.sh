@@ -11,13 +11,6 @@ together() {
     for rank in 0 1 2; do answer $rank 200 .output.data '[3]'; done
 }
 
-# count ROWS: how many there are. Of a copy: whoever looks at a database and closes it takes its log away.
-count() {
-    cp "$data_dir"/tutti.db* "$here/"
-    /usr/bin/python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM " + sys.argv[2]).fetchone()[0])' \
-        "$here/tutti.db" "$1"
-}
-
 # late RANK STATUS CODE [KEY]: its call hears of the job that it did not come to
 late() {
     request POST "$calls/$1/calls" -H 'Content-Type: application/json' -d "$sum" ${4:+-H "Idempotency-Key: $4"}

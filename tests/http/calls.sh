@@ -17,6 +17,13 @@ calls_over() {
     callers=
 }
 
+# count ROWS: how many there are. Of a copy: whoever looks at a database and closes it takes its log away.
+count() {
+    cp "$data_dir"/tutti.db* "$here/"
+    /usr/bin/python3 -c 'import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM " + sys.argv[2]).fetchone()[0])' \
+        "$here/tutti.db" "$1"
+}
+
 # answer RANK STATUS JQ WANT: what it was, when it has come
 answer() {
     status=$(cat "$here/status$1")
