@@ -100,7 +100,7 @@ static void each_op_gets_the_outputs_of_its_row(void **state)
 static void
 a_wait_of_zero_is_answered_when_recorded_and_a_deadline_with_the_present_state(void **state)
 {
-    struct request *r = request(0), *later = request(20000);
+    struct request *r = request(0), *later = request(500000);
     struct id id;
 
     (void)state;
