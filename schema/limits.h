@@ -49,9 +49,10 @@
 #define LIMIT_PEER_BYTES_PER_S 1024
 #define LIMIT_DISCARD_BYTES (64ull << 20) /* of a refused body read on before closing */
 #define LIMIT_DISCARD_MS 10000
-#define LIMIT_CONNECTIONS 4096 /* fewer if RLIMIT_NOFILE says so */
-#define LIMIT_WAITS_RESERVE 64 /* connections that no waiting request may take */
-#define LIMIT_PAGE 500         /* rows of a list */
+#define LIMIT_CONNECTIONS 4096      /* fewer if RLIMIT_NOFILE says so */
+#define LIMIT_CONNECTIONS_UNIX 1024 /* beside them, on the Unix socket; likewise */
+#define LIMIT_WAITS_RESERVE 64      /* connections that no waiting request may take */
+#define LIMIT_PAGE 500              /* rows of a list */
 #define LIMIT_PAGE_DEFAULT 50
 #define LIMIT_GIVEN_BYTES 4096         /* of a job's inputs together, to be kept past its end */
 #define LIMIT_TRACE_JOBS 64            /* named one by one */

@@ -83,21 +83,25 @@ void announce(const struct options *o, uint16_t port, const char *own_token)
 {
     const char *host = options_reach(o->listen_host);
     bool v6 = strchr(host, ':') != NULL;
-    char url[sizeof o->listen_host + 32];
+    char url[sizeof o->listen_path + 32];
 
-    snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "", host,
-             v6 ? "]" : "", port);
+    if (!host[0])
+        snprintf(url, sizeof url, "unix:%s", o->listen_path);
+    else
+        snprintf(url, sizeof url, "http%s://%s%s%s:%u", o->tls_cert[0] ? "s" : "", v6 ? "[" : "",
+                 host, v6 ? "]" : "", port);
     printf("listening on %s\n", url);
     if (host != o->listen_host) /* no program can connect to a wildcard */
         printf("(on all addresses of this machine: from another one, write one of them instead of "
                "%s)\n",
                host);
-    if (own_token[0]) /* in the fragment: no browser sends it, no proxy logs it */
-        printf("open %s/#token=%s\n"
-               "or send the header Authorization: Bearer %s\n"
+    if (own_token[0] && host[0]) /* in the fragment: no browser sends it, no proxy logs it */
+        printf("open %s/#token=%s\nor ", url, own_token);
+    if (own_token[0])
+        printf("send the header Authorization: Bearer %s\n"
                "(a token of this process; make lasting ones with --token-file FILE --new-token "
                "NAME:ROLE)\n",
-               url, own_token, own_token);
+               own_token);
     fflush(stdout);
 }
 
@@ -120,7 +124,8 @@ int announce_health(const struct options *o)
 {
     struct err e;
 
-    if (health_ask(options_reach(o->listen_host), o->listen_port, o->tls_cert[0] != '\0', &e) == 0)
+    if (health_ask(options_reach(o->listen_host), o->listen_port, o->listen_path,
+                   o->tls_cert[0] != '\0', &e) == 0)
         return 0;
     fprintf(stderr, "tutti-server: %s\n", e.detail);
     return 1;

@@ -159,6 +159,7 @@ struct api_facts {
     const char *version, *backend;
     uint64_t started_us; /* wall */
     uint64_t begun_us;   /* clock_us(), which does not jump */
+    struct id instance;  /* of this process, and of no other */
     uint64_t retain_us;  /* of uploads and results */
     bool tls;            /* it is asked over TLS */
 };

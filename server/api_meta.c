@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct api_facts api_facts;
 
@@ -103,6 +104,12 @@ static void account_write(struct text *t, const struct visitor *v)
     text_end_object(t);
 }
 
+/* Clients look by it whether they have found the same service in another way. */
+static const char *instance(char text[ID_TEXT])
+{
+    return id_format('i', &api_facts.instance, text);
+}
+
 int api_v1(struct request *rq, struct err *e)
 {
     static const char *const links[][2] = {
@@ -111,12 +118,16 @@ int api_v1(struct request *rq, struct err *e)
         {"docs", "docs"},
     };
     struct text *t = &rq->reply.text;
+    char id[ID_TEXT];
 
     (void)e;
     text_object(t, NULL);
     text_string(t, "name", "tutti");
     text_string(t, "version", api_facts.version);
     text_string(t, "backend", strcmp(api_facts.backend, "auto") == 0 ? "shm" : api_facts.backend);
+    text_string(t, "instance", instance(id));
+    text_uint(t, "uid", geteuid());
+    text_string(t, "unix_socket", http_path()[0] ? http_path() : NULL);
     text_uint(t, "world_size", group_world_size());
     text_bool(t, "durable", durable);
     text_time(t, "started_at", api_facts.started_us);
@@ -133,7 +144,10 @@ int api_v1(struct request *rq, struct err *e)
 
 int api_healthz(struct request *rq, struct err *e)
 {
+    char id[ID_TEXT];
+
     (void)e;
+    reply_header(rq, "Tutti-Instance", "%s", instance(id));
     text_raw(&rq->reply.text, "ok\n", 3);
     return reply_text(rq, 200, "text/plain; charset=utf-8");
 }

@@ -8,12 +8,13 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define SLOTS 1024
 #define WINDOW_US (LIMIT_AUTH_WINDOW_S * 1000000ull)
 
-/* Wrong tokens of one address. Two addresses may share a slot: then the later one's count begins
- * anew, which forgives, and never accuses. */
+/* Wrong tokens of one address, or of one user of this machine. Two addresses may share a slot: then
+ * the later one's count begins anew, which forgives, and never accuses. */
 struct failures {
     uint64_t address; /* 0: none */
     uint64_t since_us;
@@ -24,11 +25,14 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct failures slots[SLOTS]; /* under lock */
 
 /* An IPv6 host has a /64 to itself. */
-static uint64_t address_of(const struct sockaddr *from)
+static uint64_t address_of(const struct origin *origin)
 {
+    const struct sockaddr *from = origin->address;
     uint64_t key = 0;
 
-    if (from && from->sa_family == AF_INET) {
+    if (origin->local)
+        key = 2ull << 32 | origin->uid;
+    else if (from && from->sa_family == AF_INET) {
         const struct sockaddr_in *v4 = (const void *)from;
 
         key = 1ull << 32 | v4->sin_addr.s_addr;
@@ -43,7 +47,7 @@ static uint64_t address_of(const struct sockaddr *from)
 }
 
 /* One more. Returns whether they are too many. */
-static bool count_failure(const struct sockaddr *from)
+static bool count_failure(const struct origin *from)
 {
     uint64_t address = address_of(from), now = clock_us();
     struct failures *f = &slots[(address * 0x9e3779b97f4a7c15ull) >> 54 & (SLOTS - 1)];
@@ -86,7 +90,7 @@ static const char *bearer(const char *authorization)
 
 /* Whoever sends none, or another scheme's, is told the same as whoever sends a wrong one, but only
  * wrong ones are counted. */
-static int find(const char *authorization, const struct sockaddr *from, struct visitor *out,
+static int find(const char *authorization, const struct origin *from, struct visitor *out,
                 struct err *e)
 {
     const char *text = bearer(authorization);
@@ -95,18 +99,26 @@ static int find(const char *authorization, const struct sockaddr *from, struct v
         return 0;
     if (text && *text && e->code == ERR_unauthorized && count_failure(from))
         return err_set(e, ERR_too_many_failures,
-                       "%u wrong tokens came from this address within a minute; the right one is "
+                       "%u wrong tokens came from this %s within a minute; the right one is "
                        "still taken",
-                       LIMIT_AUTH_FAILURES);
+                       LIMIT_AUTH_FAILURES, from->local ? "user" : "address");
     return -1;
 }
 
-int auth_visitor(const char *authorization, const struct sockaddr *from, bool open, bool changes,
+static int refuse_stranger(const struct origin *from, struct err *e)
+{
+    return err_set(e, ERR_forbidden,
+                   "this socket is for user %u, as whom the service runs, and you are user %u: use "
+                   "the port, or start the service with --token-file, and bring a token",
+                   (unsigned)geteuid(), (unsigned)from->uid);
+}
+
+int auth_visitor(const char *authorization, const struct origin *from, bool open, bool changes,
                  struct visitor *out, struct err *e)
 {
     *out = (struct visitor){.account = account_everybody(), .role = ROLE_admin};
     if (!tokens_wanted())
-        return 0;
+        return from->stranger && !open ? refuse_stranger(from, e) : 0;
     out->role = ROLE_read;
     if (open)
         return 0;

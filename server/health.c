@@ -8,14 +8,41 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define PATIENCE_S 3
 
+static int patient_socket(int family)
+{
+    const struct timeval patience = {.tv_sec = PATIENCE_S};
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect too */
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    }
+    return fd;
+}
+
+static int dial_path(const char *path, struct err *e)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = patient_socket(AF_UNIX);
+
+    if (fd < 0)
+        return err_sys(e, ERR_link, errno, "make a socket");
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    if (connect(fd, (const struct sockaddr *)&at, sizeof at) == 0)
+        return fd;
+    err_sys(e, ERR_link, errno, "connect to unix:%s", path);
+    close(fd);
+    return -1;
+}
+
 static int dial(const char *host, uint16_t port, struct err *e)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    const struct timeval patience = {.tv_sec = PATIENCE_S};
     struct addrinfo *found;
     char service[8];
     int fd, why, rc;
@@ -24,11 +51,7 @@ static int dial(const char *host, uint16_t port, struct err *e)
     rc = getaddrinfo(host, service, &hints, &found);
     if (rc != 0)
         return err_set(e, ERR_option, "%s: %s", host, gai_strerror(rc));
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* of connect too */
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    }
+    fd = patient_socket(found->ai_family);
     rc = fd < 0 ? -1 : connect(fd, found->ai_addr, found->ai_addrlen);
     why = errno;
     freeaddrinfo(found);
@@ -98,12 +121,12 @@ out:
     return rc;
 }
 
-int health_ask(const char *host, uint16_t port, bool tls, struct err *e)
+int health_ask(const char *host, uint16_t port, const char *path, bool tls, struct err *e)
 {
     const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     int fd, rc;
 
-    fd = dial(host, port, e);
+    fd = host[0] ? dial(host, port, e) : dial_path(path, e);
     if (fd < 0)
         return -1;
     rc = tls ? ask_tls(fd, request, e) : ask_plain(fd, request, e);

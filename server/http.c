@@ -1,4 +1,4 @@
-/* http.c - libmicrohttpd: the daemon, and a request from its first call to its answer. */
+/* http.c - libmicrohttpd: the daemons, and a request from its first call to its answer. */
 #include "server/http.h"
 #include "schema/clock.h"
 #include "schema/failpoint.h"
@@ -11,14 +11,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define STOP_MS 5000
@@ -30,60 +29,31 @@
 #define POLL_US 1000
 
 atomic_bool http_quiescing;
-atomic_uint http_sockets;
-uint32_t http_sockets_max;
 
-static struct MHD_Daemon *mhd;
-static struct {
-    int fd, family;
-    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
-} listener = {.fd = -1, .tls = {{.option = MHD_OPTION_END}}}; /* fd: the daemon's from its start */
-static atomic_uint requests;                                  /* being handled */
-static atomic_uint suspended;                                 /* of these */
-static atomic_uint within;                                    /* threads that handle one now */
-static atomic_bool closing;                                   /* and no more may */
-static atomic_uint waits; /* of these, that hold a place to wait */
+#define NO_TLS                       \
+    {                                \
+        {                            \
+            .option = MHD_OPTION_END \
+        }                            \
+    }
+static struct http_door port = {.fd = -1, .tls = NO_TLS};
+static struct http_door local = {.fd = -1, .tls = NO_TLS, .family = AF_UNIX};
+static char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
+static atomic_uint requests;  /* being handled */
+static atomic_uint suspended; /* of these */
+static atomic_uint within;    /* threads that handle one now */
+static atomic_bool closing;   /* and no more may */
+
+const char *http_path(void)
+{
+    return path;
+}
 
 void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow)
 {
     *too_slow = atomic_load(&http_too_slow);
-    *open = atomic_load(&http_sockets);
-    *most = http_sockets_max;
-}
-
-uint32_t http_waits(void)
-{
-    return atomic_load(&waits);
-}
-
-int http_take_wait(struct request *rq, struct err *e)
-{
-    uint32_t most = http_sockets_max > 2 * LIMIT_WAITS_RESERVE
-                        ? http_sockets_max - LIMIT_WAITS_RESERVE
-                        : http_sockets_max / 2;
-
-    if (rq->holds_wait)
-        return 0;
-    if (account_take(rq->visitor.account, USE_waits, 1, e) != 0)
-        return -1;
-    if (atomic_fetch_add(&waits, 1) >= most) {
-        atomic_fetch_sub(&waits, 1);
-        account_give_back(rq->visitor.account, USE_waits, 1);
-        return err_set(e, ERR_too_many_waits,
-                       "%u requests wait, and no more can: ask without wait, and again later",
-                       most);
-    }
-    rq->holds_wait = true;
-    return 0;
-}
-
-static void give_wait_back(struct request *rq)
-{
-    if (!rq->holds_wait)
-        return;
-    rq->holds_wait = false;
-    atomic_fetch_sub(&waits, 1);
-    account_give_back(rq->visitor.account, USE_waits, 1);
+    *open = atomic_load(&port.open) + atomic_load(&local.open);
+    *most = port.most + local.most;
 }
 
 const char *request_header(const struct request *rq, const char *name)
@@ -93,23 +63,34 @@ const char *request_header(const struct request *rq, const char *name)
 
 /* ---- life of sockets and requests ---- */
 
+/* Whose process is at the other end, as the kernel says. */
+static uid_t peer_uid(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 ? who.uid : (uid_t)-1;
+}
+
 static void on_socket(void *cls, struct MHD_Connection *con, void **context,
                       enum MHD_ConnectionNotificationCode code)
 {
     struct http_socket *s = *context;
 
-    (void)cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         s = calloc(1, sizeof *s);
         *context = s;
         if (!s)
             return;
         s->fd = MHD_get_connection_info(con, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        s->beyond = atomic_fetch_add(&http_sockets, 1) >= http_sockets_max;
+        s->door = cls;
+        s->beyond = atomic_fetch_add(&s->door->open, 1) >= s->door->most;
+        if (s->door->family == AF_UNIX)
+            s->uid = peer_uid(s->fd);
         watch_socket_opened(s);
     } else if (s) {
         watch_socket_closed(s);
-        atomic_fetch_sub(&http_sockets, 1);
+        atomic_fetch_sub(&s->door->open, 1);
         free(s);
         *context = NULL;
     }
@@ -154,15 +135,16 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **context,
 
     (void)cls;
     (void)con;
-    (void)code;
     *context = NULL;
     if (!c)
         return;
+    if (code == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED)
+        atomic_fetch_add(&http_too_slow, 1);
     if (c->socket)
         watch_answered(c->socket, NULL);
     if (c->rq.state_free)
         c->rq.state_free(c->rq.state);
-    give_wait_back(&c->rq);
+    http_give_wait_back(&c->rq);
     body_fini(&c->rq.body);
     if (c->rq.jobs)
         c->rq.jobs->free(c->rq.jobs);
@@ -216,7 +198,7 @@ static enum MHD_Result settle(struct http_connection *c, int rc, const struct er
 {
     if (rc == SUSPENDED)
         return MHD_YES;
-    give_wait_back(&c->rq); /* before the answer: its reader's next request may wait */
+    http_give_wait_back(&c->rq); /* before the answer: its reader's next request may wait */
     return rc == HANDLED ? reply_queue(c) : reply_problem(c, e, false);
 }
 
@@ -344,12 +326,13 @@ static void on_log(void *cls, const char *fmt, va_list args)
     log_debug("http: %s", line);
 }
 
-/* ---- the daemon ---- */
+/* ---- the daemons ---- */
 
+/* In all, for both doors. */
 static uint32_t connection_limit(void)
 {
     struct rlimit files;
-    uint64_t limit = LIMIT_CONNECTIONS;
+    uint64_t limit = LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_UNIX;
 
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < limit + RESERVED_DESCRIPTORS)
         limit = files.rlim_cur > 2 * RESERVED_DESCRIPTORS ? files.rlim_cur - RESERVED_DESCRIPTORS
@@ -357,120 +340,145 @@ static uint32_t connection_limit(void)
     return (uint32_t)limit;
 }
 
-static int find_address(const struct http_options *o, struct addrinfo **out, struct err *e)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    char port[8];
-    int rc;
-
-    snprintf(port, sizeof port, "%u", o->port);
-    rc = getaddrinfo(o->host, port, &hints, out);
-    if (rc != 0)
-        return err_set(e, ERR_option, "--listen %s: %s", o->host, gai_strerror(rc));
-    return 0;
-}
-
-/* As libmicrohttpd would: a port in TIME_WAIT may be taken, [::] is IPv6 alone. */
-static int bind_socket(const struct addrinfo *at)
-{
-    const int on = 1;
-
-    listener.family = at->ai_family;
-    listener.fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listener.fd < 0 || setsockopt(listener.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0)
-        return -1;
-    if (at->ai_family == AF_INET6 &&
-        setsockopt(listener.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) != 0)
-        return -1;
-    return bind(listener.fd, at->ai_addr, at->ai_addrlen);
-}
-
-static int cannot_listen(const struct http_options *o, int why, struct err *e)
-{
-    const char *left = strchr(o->host, ':') ? "[" : "", *right = *left ? "]" : "";
-
-    if (why == EADDRINUSE)
-        return err_set(e, ERR_option,
-                       "--listen %s%s%s:%u: another program listens there: give another port, or 0 "
-                       "for a free one",
-                       left, o->host, right, o->port);
-    return err_sys(e, ERR_option, why, "--listen %s%s%s:%u", left, o->host, right, o->port);
-}
-
 int http_bind(const struct http_options *o, struct err *e)
 {
-    struct addrinfo *at;
-    int rc;
-
-    if (http_tls_read(o, listener.tls, e) != 0 || find_address(o, &at, e) != 0)
+    if (!o->host || !o->host[0])
+        return 0;
+    if (http_tls_read(o, port.tls, e) != 0)
         return -1;
-    rc = bind_socket(at);
-    if (rc != 0)
-        cannot_listen(o, errno, e);
-    freeaddrinfo(at);
-    return rc;
+    return listen_port(o, &port.fd, &port.family, e);
 }
 
-static int start_daemon(const struct http_options *o, struct err *e)
+/* Until libmicrohttpd closes a connection on which nothing moves. Of a Unix socket the kernel
+ * counts no bytes that the client took, as http_watch.c wants it; here one who takes nothing of its
+ * answer is found by that nothing can be sent, hence the shorter time. */
+static unsigned idle_s(const struct http_door *d)
 {
-    uint32_t limit = connection_limit();
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_ERROR_LOG | (listener.family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
-                     (listener.tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
+    return (d->family == AF_UNIX ? LIMIT_ANSWER_GRACE_MS : LIMIT_IDLE_MS) / 1000u;
+}
 
-    if (listen(listener.fd, BACKLOG) != 0)
-        return cannot_listen(o, errno, e);
-    http_sockets_max = limit - limit / 10;
+static int not_begun(const struct http_door *d, const struct http_options *o, int why,
+                     struct err *e)
+{
+    return d->family == AF_UNIX ? err_sys(e, ERR_option, why, "listen on unix:%s", o->path)
+                                : listen_refused(o, why, e);
+}
+
+static int start_daemon(struct http_door *d, const struct http_options *o, uint32_t limit,
+                        struct err *e)
+{
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_ERROR_LOG | (d->family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
+                     (d->tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
+
+    if (listen(d->fd, BACKLOG) != 0)
+        return not_begun(d, o, errno, e);
+    d->most = limit - limit / 10;
     errno = 0;
-    mhd = MHD_start_daemon(
+    d->mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, listener.fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
+        MHD_OPTION_LISTEN_SOCKET, d->fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        LIMIT_IDLE_MS / 1000u, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-        on_socket, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL, MHD_OPTION_ARRAY, listener.tls,
-        MHD_OPTION_END);
-    http_tls_free(listener.tls); /* the daemon has made its own of them */
-    if (!mhd && errno == 0)
+        idle_s(d), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_socket, d,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target,
+        NULL, MHD_OPTION_ARRAY, d->tls, MHD_OPTION_END);
+    http_tls_free(d->tls); /* the daemon has made its own of them */
+    if (!d->mhd && errno == 0)
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");
-    if (!mhd)
-        return cannot_listen(o, errno, e);
-    return 0;
+    return d->mhd ? 0 : not_begun(d, o, errno, e);
 }
 
-int http_start(const struct http_options *o, uint16_t *port, struct err *e)
+static int start_port(const struct http_options *o, uint32_t limit, uint16_t *number, struct err *e)
 {
     const union MHD_DaemonInfo *info;
 
+    if (port.fd < 0)
+        return 0;
+    if (start_daemon(&port, o, limit, e) != 0)
+        return -1;
+    info = MHD_get_daemon_info(port.mhd, MHD_DAEMON_INFO_BIND_PORT);
+    *number = info ? info->port : o->port;
+    return 0;
+}
+
+static int open_path(const struct http_options *o, uint32_t limit, struct err *e)
+{
+    local.anybody = o->path_anybody;
+    if (listen_path(o, &local.fd, e) == 0 && start_daemon(&local, o, limit, e) == 0) {
+        snprintf(path, sizeof path, "%s", o->path);
+        return 0;
+    }
+    if (local.fd >= 0)
+        close(local.fd);
+    local.fd = -1;
+    listen_path_remove();
+    return -1;
+}
+
+/* One that nobody has asked for is for speed alone. */
+static int start_path(const struct http_options *o, uint32_t limit, struct err *e)
+{
+    if (!o->path || !o->path[0])
+        return 0;
+    if (open_path(o, limit, e) == 0)
+        log_info("requests from this machine may come to unix:%s, too", o->path);
+    else if (o->path_wanted)
+        return -1;
+    else
+        log_warn("no Unix socket: %s", e->detail);
+    return 0;
+}
+
+int http_start(const struct http_options *o, uint16_t *number, struct err *e)
+{
+    uint32_t limit = connection_limit(), few = o->path && o->path[0] ? limit / 5 : 0;
+
     if (watch_start(e) != 0)
         return -1;
-    if (start_daemon(o, e) != 0) {
-        watch_stop();
-        return -1;
-    }
-    info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_BIND_PORT);
-    *port = info ? info->port : o->port;
-    return 0;
+    few = few < LIMIT_CONNECTIONS_UNIX ? few : LIMIT_CONNECTIONS_UNIX;
+    limit = limit - few < LIMIT_CONNECTIONS ? limit - few : LIMIT_CONNECTIONS;
+    if (start_port(o, limit, number, e) == 0 && start_path(o, few, e) == 0)
+        return 0;
+    if (port.mhd)
+        MHD_stop_daemon(port.mhd);
+    port.mhd = NULL;
+    watch_stop();
+    return -1;
 }
 
 /* MHD_quiesce_daemon (0.9.75) says that it begins, and aborts when a thread of the pool has then
  * taken the listening socket out of its own epoll set. So the socket goes, from all sets at once,
  * and something that never has an event takes over its number, which MHD closes at the end. */
-void http_quiesce(void)
+static void close_door(const struct http_door *d)
 {
-    const union MHD_DaemonInfo *info;
     int quiet;
 
-    if (atomic_exchange(&http_quiescing, true) || !mhd)
+    if (!d->mhd)
         return;
-    info = MHD_get_daemon_info(mhd, MHD_DAEMON_INFO_LISTEN_FD);
     quiet = eventfd(0, EFD_CLOEXEC);
-    if (!info || quiet < 0 || dup3(quiet, info->listen_fd, O_CLOEXEC) < 0)
-        log_warn("the port stays open till the end");
+    if (quiet < 0 || dup3(quiet, d->fd, O_CLOEXEC) < 0)
+        log_warn("the %s stays open till the end", d->family == AF_UNIX ? "socket" : "port");
     if (quiet >= 0)
         close(quiet);
+}
+
+void http_quiesce(void)
+{
+    if (atomic_exchange(&http_quiescing, true))
+        return;
+    close_door(&port);
+    close_door(&local);
+    listen_path_remove();
+}
+
+static void stop_daemon(struct http_door *d)
+{
+    if (d->mhd)
+        MHD_stop_daemon(d->mhd);
+    d->mhd = NULL;
+    d->fd = -1;
 }
 
 void http_stop(void)
@@ -491,7 +499,7 @@ void http_stop(void)
         log_error("%u requests are still suspended: exiting", atomic_load(&suspended));
         _exit(EXIT_FAILURE);
     }
-    MHD_stop_daemon(mhd);
-    mhd = NULL;
+    stop_daemon(&port);
+    stop_daemon(&local);
     watch_stop();
 }

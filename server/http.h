@@ -121,19 +121,27 @@ void reply_header(struct request *rq, const char *name, const char *fmt, ...)
     "'none'"
 
 struct http_options {
-    const char *host;
-    uint16_t port; /* 0: a free one */
-    uint32_t threads;
-    const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP */
+    const char *host; /* NULL or "": no port */
+    uint16_t port;    /* 0: a free one */
+    const char *path; /* of a Unix socket; NULL or "": none */
+    uint32_t path_mode;
+    bool path_wanted;  /* it was asked for: without it the service does not start */
+    bool path_anybody; /* whoever may open it comes in, also where no token is asked for */
+    uint32_t threads;  /* for each */
+    const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP; of the port alone */
 };
 
 /* Main thread. First takes the port and reads certificate and key, which may need root; then, from
- * when it can be served, listens on it. Each returns 0, or -1 with ERR_option. */
+ * when it can be served, listens on it, and makes the Unix socket, as the user who serves. Each
+ * returns 0, or -1 with ERR_option. */
 int http_bind(const struct http_options *o, struct err *e);
 int http_start(const struct http_options *o, uint16_t *port, struct err *e);
 
-/* Any thread: connections that are open, up to how many requests are served, and how many were
- * closed because their clients were too slow. */
+/* Any thread: where the Unix socket is; "": there is none. */
+const char *http_path(void);
+
+/* Any thread: connections that are open at the port and the socket, up to how many requests are
+ * served, and how many were closed because their clients were too slow. */
 void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow);
 
 /* No new connections; keep-alive connections close after their next answer. */

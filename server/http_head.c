@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 /* ---- headers ---- */
 
@@ -172,24 +174,40 @@ static int find_route(struct request *rq, const char *path, struct err *e)
 /* Whoever came when there was room is served, also while there is none. */
 static int check_load(const struct http_connection *c, struct err *e)
 {
-    if (!c->socket->beyond || atomic_load(&http_sockets) <= http_sockets_max ||
+    const struct http_door *d = c->socket->door;
+
+    if (!c->socket->beyond || atomic_load(&d->open) <= d->most ||
         strcmp(c->rq.route->pattern, "/healthz") == 0)
         return 0;
-    return err_set(e, ERR_overloaded, "%u connections are open; try again later", http_sockets_max);
+    return err_set(e, ERR_overloaded, "%u connections are open; try again later", d->most);
+}
+
+/* Where a request comes from. */
+static struct origin origin_of(const struct http_connection *c)
+{
+    const struct http_door *d = c->socket->door;
+    const union MHD_ConnectionInfo *info;
+
+    if (d->family == AF_UNIX)
+        return (struct origin){.local = true,
+                               .uid = c->socket->uid,
+                               .stranger = !d->anybody && c->socket->uid != 0 &&
+                                           c->socket->uid != geteuid()};
+    info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return (struct origin){.address = info ? info->client_addr : NULL};
 }
 
 /* RFC 6750: whoever is refused for want of a token is told which kind. */
 static int read_visitor(struct http_connection *c, const char *query, struct err *e)
 {
     struct request *rq = &c->rq;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    struct origin from = origin_of(c);
     bool changes = rq->method != METHOD_GET && rq->method != METHOD_HEAD;
 
     if (query && auth_query(query, e) != 0)
         return -1;
-    if (auth_visitor(request_header(rq, "Authorization"), info ? info->client_addr : NULL,
-                     rq->route->open, changes, &rq->visitor, e) == 0)
+    if (auth_visitor(request_header(rq, "Authorization"), &from, rq->route->open, changes,
+                     &rq->visitor, e) == 0)
         return 0;
     if (e->code == ERR_unauthorized)
         reply_header(rq, "WWW-Authenticate", "Bearer realm=\"tutti\"");

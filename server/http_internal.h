@@ -7,6 +7,9 @@
 
 #include <microhttpd.h>
 #include <stdatomic.h>
+#include <sys/types.h>
+
+#define HTTP_TLS_OPTIONS 4
 
 enum phase {
     PHASE_HEAD,    /* nothing was looked at */
@@ -17,9 +20,23 @@ enum phase {
     PHASE_ANSWERED,
 };
 
+/* Where clients come in: each has a daemon and places of its own, so that a crowd before the one
+ * leaves the other open. */
+struct http_door {
+    int fd; /* -1: it is not there; from its start on the daemon's */
+    int family;
+    bool anybody; /* AF_UNIX: users other than ours may come without a token, too */
+    struct MHD_OptionItem tls[HTTP_TLS_OPTIONS];
+    struct MHD_Daemon *mhd;
+    atomic_uint open; /* sockets */
+    uint32_t most;    /* that are served; beyond are told to come later */
+};
+
 /* A socket, from accept to close. Under the watch's lock. */
 struct http_socket {
     int fd;
+    struct http_door *door;
+    uid_t uid; /* AF_UNIX: whose process is at the other end */
     uint32_t generation;
     struct http_socket *next, **prev;
     uint64_t since_us;               /* clock_us(): accepted, or answered */
@@ -66,6 +83,9 @@ bool watch_disarm(struct http_connection *c);
 bool http_enter(void);
 void http_leave(void);
 
+/* http_waits.c: what http_take_wait took; accepts that it took nothing. */
+void http_give_wait_back(struct request *rq);
+
 /* http_reply.c: queues rq->reply, or the problem that e describes. */
 enum MHD_Result reply_queue(struct http_connection *c);
 enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bool close);
@@ -74,16 +94,21 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
  */
 int head_read(struct http_connection *c, const char *method, const char *version, struct err *e);
 
+/* http_listen.c: sockets that are bound, and not listened on yet; *fd is the caller's, also on
+ * failure. Each returns 0, or -1 with ERR_option. */
+int listen_port(const struct http_options *o, int *fd, int *family, struct err *e);
+int listen_path(const struct http_options *o, int *fd, struct err *e);
+/* Why o's port cannot be listened on, by that errno. Returns -1 with ERR_option. */
+int listen_refused(const struct http_options *o, int why, struct err *e);
+void listen_path_remove(void); /* the socket's file, unless it is another's by now */
+
 /* http_tls.c: certificate and key as options for the daemon, the first MHD_OPTION_END for plain
  * HTTP. Returns 0, or -1 with ERR_option that names the file. */
-#define HTTP_TLS_OPTIONS 4
 int http_tls_read(const struct http_options *o, struct MHD_OptionItem out[HTTP_TLS_OPTIONS],
                   struct err *e);
 void http_tls_free(struct MHD_OptionItem tls[HTTP_TLS_OPTIONS]);
 
 extern atomic_bool http_quiescing;
-extern atomic_uint http_sockets; /* open */
-extern uint32_t http_sockets_max;
 extern atomic_uint_least64_t http_too_slow; /* shut by the watch */
 
 #endif

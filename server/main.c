@@ -14,6 +14,7 @@
 #include "server/kv.h"
 #include "server/launch.h"
 #include "server/options.h"
+#include "server/options_parts.h"
 #include "server/reaper.h"
 #include "server/recovery.h"
 #include "server/resident.h"
@@ -61,27 +62,9 @@ static struct {
 
 /* ---- the steps ---- */
 
-static uint32_t http_threads(void)
-{
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-    return cores < 2 ? 2 : cores > 8 ? 8 : (uint32_t)cores;
-}
-
-static struct http_options http_options(void)
-{
-    const struct options *o = &program.options;
-
-    return (struct http_options){.host = o->listen_host,
-                                 .port = o->listen_port,
-                                 .threads = http_threads(),
-                                 .tls_cert = o->tls_cert,
-                                 .tls_key = o->tls_key};
-}
-
 static int start_port(struct err *e)
 {
-    struct http_options h = http_options();
+    struct http_options h = options_http(&program.options);
 
     return http_bind(&h, e);
 }
@@ -113,24 +96,9 @@ static void stop_tokens(void)
     account_fini();
 }
 
-static struct sandbox_options sandbox_options(void)
-{
-    const struct options *o = &program.options;
-
-    return (struct sandbox_options){
-        .data_dir = o->data_dir,
-        .arena_dir = o->arena_dir,
-        .worker_listen = o->worker_listen,
-        .worker_tcp = o->worker_host[0] != '\0',
-        .token_file = o->token_file,
-        .launches = o->workers > 0,
-        .workers_dial = o->workers > 0 && (o->worker_host[0] || strcmp(o->backend, "gloo") == 0),
-        .gpus = strcmp(o->backend, "nccl") == 0};
-}
-
 static int start_sandbox(struct err *e)
 {
-    struct sandbox_options o = sandbox_options();
+    struct sandbox_options o = options_sandbox(&program.options);
 
     return sandbox_start(&o, e);
 }
@@ -138,7 +106,7 @@ static int start_sandbox(struct err *e)
 /* Every thread runs: from here the server only serves. */
 static int start_serving(struct err *e)
 {
-    struct sandbox_options o = sandbox_options();
+    struct sandbox_options o = options_sandbox(&program.options);
 
     (void)e;
     sandbox_serve(&o);
@@ -260,16 +228,18 @@ static int start_retention(struct err *e)
 static int start_http(struct err *e)
 {
     const struct options *o = &program.options;
-    struct http_options h = http_options();
+    struct http_options h = options_http(o);
 
     api_facts = (struct api_facts){.version = TUTTI_VERSION,
                                    .backend = o->backend,
                                    .started_us = clock_wall_us(),
                                    .begun_us = clock_us(),
+                                   .instance = id_new(),
                                    .retain_us = o->retain_us,
                                    .tls = o->tls_cert[0] != '\0'};
     static_init();
-    guard_init(o->listen_host, o->allowed_hosts, o->allowed_origins);
+    guard_init(o->listen_host[0] ? o->listen_host : "localhost", o->allowed_hosts,
+               o->allowed_origins);
     return http_start(&h, &program.port, e);
 }
 

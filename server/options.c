@@ -20,12 +20,14 @@ struct row {
 
 /* clang-format off */
 static const struct row rows[] = {
-    {"listen", "HOST:PORT", "127.0.0.1:8080", option_listen, "Address of the HTTP service; port 0 takes a free one."},
+    {"listen", "HOST:PORT|unix:PATH", "127.0.0.1:8080", option_listen, "Address of the HTTP service; port 0 takes a free one. unix:PATH beside it, or alone: a socket for this machine; may be repeated, or stand behind a comma."},
+    {"listen-mode", "0600|0660|0666", "0600", option_listen_mode, "Who may connect to that socket: our user, our group, or everybody."},
+    {"no-unix", NULL, NULL, option_no_unix, "Make no such socket; by default there is one in the data directory."},
     {"workers", "auto|N|0", "auto", option_workers, "Workers to start here; auto is one a GPU, or else one a core, at least 2."},
     {"world", "N", NULL, option_world, "Ranks in all, when workers of others will join too; default: the workers started here."},
     {"backend", "auto|shm|nccl|gloo", "auto", option_backend, "How ranks exchange bytes: nccl takes a GPU a rank, gloo goes over TCP; auto is nccl where there are GPUs, else shm."},
     {"overlap", NULL, NULL, option_overlap, "Let jobs of different streams run side by side on the same ranks."},
-    {"data-dir", "DIR", NULL, option_data_dir, "Database and worker socket; default: $XDG_STATE_HOME/tutti or ~/.local/state/tutti."},
+    {"data-dir", "DIR", NULL, option_data_dir, "Database and sockets; default: $XDG_STATE_HOME/tutti or ~/.local/state/tutti."},
     {"durable", NULL, NULL, option_durable, "Survive a loss of power: tensors on disk too, and everything flushed before it is acknowledged."},
     {"arena-dir", "DIR", NULL, option_arena_dir, "Tensor bytes, on tmpfs; default: a directory of its own in /dev/shm, or with --durable the data directory."},
     {"arena-size", "SIZE", NULL, option_arena_size, "Most tensor bytes at once, as 512M or 4G; default: 4G, or half of what is free."},

@@ -10,12 +10,16 @@
 #include <stdint.h>
 
 struct options {
-    char listen_host[256];
+    char listen_host[256]; /* "": no port, the Unix socket alone */
     uint16_t listen_port;
-    uint32_t workers; /* to launch */
-    uint32_t world;   /* ranks; defaults to workers */
-    char backend[16]; /* "shm" or "nccl" */
-    bool gpus;        /* each worker started here has one */
+    char listen_path[4096]; /* of the Unix socket; "": none */
+    bool listen_path_given; /* and not where it lies by default */
+    uint32_t listen_mode;   /* of that socket: 0600, 0660, 0666 */
+    bool no_unix;           /* no such socket */
+    uint32_t workers;       /* to launch */
+    uint32_t world;         /* ranks; defaults to workers */
+    char backend[16];       /* "shm" or "nccl" */
+    bool gpus;              /* each worker started here has one */
     char data_dir[4096];
     char arena_dir[4096];
     uint64_t arena_size_bytes;

@@ -98,19 +98,42 @@ const char *options_reach(const char *host)
     return strcmp(host, "0.0.0.0") == 0 ? "127.0.0.1" : strcmp(host, "::") == 0 ? "::1" : host;
 }
 
-/* Whoever starts it at a terminal is given a token of this process: main.c. */
-static int check_listen(struct options *o, struct err *e)
+static int check_together(const struct options *o, struct err *e)
 {
     if ((o->tls_cert[0] != '\0') != (o->tls_key[0] != '\0'))
         return err_set(e, ERR_option, "--tls-cert and --tls-key go together: give both");
+    if (o->tls_cert[0] && !o->listen_host[0])
+        return err_set(e, ERR_option,
+                       "--tls-cert: TLS is for a port, and there is none: add --listen HOST:PORT");
     if (o->token_file[0] && o->insecure_no_auth)
         return err_set(e, ERR_option,
                        "--token-file and --insecure-no-auth exclude each other: leave one out");
-    if (is_loopback(o->listen_host) || o->insecure_no_auth || o->token_file[0])
+    if (o->no_unix && o->listen_path_given)
+        return err_set(e, ERR_option,
+                       "--no-unix and --listen unix:%s exclude each other: leave one out",
+                       o->listen_path);
+    return 0;
+}
+
+/* Whoever starts it at a terminal is given a token of this process: main.c. */
+static int check_listen(struct options *o, struct err *e)
+{
+    bool beyond = o->listen_host[0] && !is_loopback(o->listen_host);
+
+    if (check_together(o, e) != 0)
+        return -1;
+    if ((!beyond && !(o->listen_mode & 077)) || o->insecure_no_auth || o->token_file[0])
         return 0;
     o->own_token = isatty(STDOUT_FILENO);
     if (o->own_token)
         return 0;
+    if (!beyond)
+        return err_set(e, ERR_option,
+                       "--listen-mode %04o: other users could connect, and nobody is asked who "
+                       "they are; write 0600, or make a token (--token-file FILE --new-token "
+                       "alice:user) and add --token-file FILE, or --insecure-no-auth if that is "
+                       "meant",
+                       (unsigned)o->listen_mode);
     return err_set(e, ERR_option,
                    "--listen %s: other machines can reach it, and nobody is asked who they are; "
                    "listen on 127.0.0.1, or make a token (--token-file FILE --new-token "
@@ -257,6 +280,28 @@ static int complete_worker_listen(struct options *o, struct err *e)
                    "unix:PATH");
 }
 
+/* As with the workers' socket; but where its name would be too long, the port is enough. */
+static int complete_listen_path(struct options *o, struct err *e)
+{
+    const size_t room = sizeof((struct sockaddr_un *)NULL)->sun_path;
+
+    if (o->no_unix)
+        return 0;
+    if (o->listen_path_given) {
+        if (make_absolute(o->listen_path, sizeof o->listen_path, e) != 0)
+            return -1;
+        if (strlen(o->listen_path) < room)
+            return 0;
+        return err_set(e, ERR_option,
+                       "--listen unix:%s is longer than the %zu bytes of a socket's name",
+                       o->listen_path, room - 1);
+    }
+    if (put(o->listen_path, room, e, "%s/http.sock", o->data_dir) != 0 &&
+        put(o->listen_path, room, e, "%s/http.sock", o->arena_dir) != 0)
+        o->listen_path[0] = '\0';
+    return 0;
+}
+
 int options_complete(struct options *o, struct err *e)
 {
     if (o->new_token[0]) /* it serves nothing */
@@ -267,7 +312,7 @@ int options_complete(struct options *o, struct err *e)
         return 0;
     if (complete_backend(o, e) != 0 || check_durable(o, e) != 0 || complete_world(o, e) != 0 ||
         check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
-        complete_arena_size(o, e) != 0)
+        complete_arena_size(o, e) != 0 || complete_listen_path(o, e) != 0)
         return -1;
     return complete_worker_listen(o, e);
 }

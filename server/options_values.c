@@ -60,9 +60,46 @@ static int read_address(char *to, size_t size, uint16_t *to_port, const char *te
     return 0;
 }
 
+static int read_listen(struct options *o, const char *text, struct err *e)
+{
+    if (strncmp(text, "unix:", 5) != 0)
+        return read_address(o->listen_host, sizeof o->listen_host, &o->listen_port, text, e);
+    if (text[5] == '\0')
+        return err_set(e, ERR_option, "\"%.60s\": write unix:PATH", text);
+    o->listen_path_given = true;
+    return copy_text(o->listen_path, sizeof o->listen_path, text + 5, e);
+}
+
 int option_listen(struct options *o, const char *text, struct err *e)
 {
-    return read_address(o->listen_host, sizeof o->listen_host, &o->listen_port, text, e);
+    char one[sizeof o->listen_path];
+
+    for (const char *at = text;; at++) {
+        size_t len = strcspn(at, ",");
+
+        if (len >= sizeof one)
+            return err_set(e, ERR_option, "\"%.60s\" is too long", at);
+        memcpy(one, at, len);
+        one[len] = '\0';
+        if (read_listen(o, one, e) != 0)
+            return -1;
+        at += len;
+        if (*at == '\0')
+            return 0;
+    }
+}
+
+int option_listen_mode(struct options *o, const char *text, struct err *e)
+{
+    static const char *const known[] = {"0600", "0660", "0666"};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(text, known[i]) == 0) {
+            o->listen_mode = (uint32_t)strtoul(text, NULL, 8);
+            return 0;
+        }
+    }
+    return err_set(e, ERR_option, "\"%.60s\": write 0600, 0660 or 0666", text);
 }
 
 int option_workers(struct options *o, const char *text, struct err *e)
@@ -216,6 +253,11 @@ static int read_switch(bool *out, const char *text, struct err *e)
         return err_set(e, ERR_option, "\"%.60s\": write 1 or 0", text);
     *out = strcmp(text, "1") == 0;
     return 0;
+}
+
+int option_no_unix(struct options *o, const char *text, struct err *e)
+{
+    return read_switch(&o->no_unix, text, e);
 }
 
 int option_insecure(struct options *o, const char *text, struct err *e)

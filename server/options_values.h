@@ -9,6 +9,8 @@
 
 #define OPTION(name) int option_##name(struct options *o, const char *text, struct err *e)
 OPTION(listen);
+OPTION(listen_mode);
+OPTION(no_unix);
 OPTION(workers);
 OPTION(world);
 OPTION(backend);

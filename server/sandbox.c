@@ -41,14 +41,17 @@ static const char *socket_dir(const char *address, char *dir, size_t size)
 
 static void confine_files(const struct sandbox_options *o)
 {
-    char dir[PATH_MAX], token_dir[PATH_MAX];
+    char dir[PATH_MAX], http_dir[PATH_MAX], token_dir[PATH_MAX];
     const char *sockets = socket_dir(o->worker_listen, dir, sizeof dir);
+    const char *http = o->http_path[0] ? directory_of(o->http_path, http_dir, sizeof http_dir)
+                                       : NULL;
     const char *tokens = o->token_file[0] ? directory_of(o->token_file, token_dir, sizeof token_dir)
                                           : NULL;
     const struct landlock_place places[] = {
         {o->data_dir, LANDLOCK_WRITES},
         {o->arena_dir, LANDLOCK_WRITES},
         {sockets ? sockets : o->data_dir, LANDLOCK_WRITES},
+        {http ? http : o->data_dir, LANDLOCK_WRITES},
         {tokens ? tokens : o->data_dir,
          LANDLOCK_READS}, /* whoever edits the file renames another */
         {"/dev/null", LANDLOCK_WRITES},

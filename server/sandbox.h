@@ -11,6 +11,7 @@ struct sandbox_options {
     const char *data_dir, *arena_dir;
     const char *worker_listen; /* "unix:PATH" */
     bool worker_tcp;           /* and at a port */
+    const char *http_path;     /* of the Unix socket for requests; "": none */
     const char *token_file;    /* is read again; "": none */
     bool launches;             /* workers, which inherit all of it */
     bool workers_dial;         /* which connect to each other, and to workers elsewhere */
@@ -18,7 +19,7 @@ struct sandbox_options {
 };
 
 /* Before any thread starts, when the port is bound: makes the two directories; from then on nothing
- * is written outside them and the socket's, no connection goes out but with workers_dial, and what
+ * is written outside them and the sockets', no connection goes out but with workers_dial, and what
  * stands in schema/denied.def is refused. With gpus files are not limited; without launches reading
  * is, too. Returns 0, or -1 with the code of the directory that cannot be made. */
 int sandbox_start(const struct sandbox_options *o, struct err *e);

@@ -102,6 +102,52 @@ static void every_value_is_understood(void **state)
     assert_int_equal(o.data_dir[0], '/'); /* made absolute */
 }
 
+static void the_unix_socket_is_beside_the_port_or_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(READ_NONE(), 0);
+    assert_string_equal(o.listen_path, "/home/somebody/.local/state/tutti/http.sock");
+    assert_false(o.listen_path_given);
+    assert_int_equal(o.listen_mode, 0600);
+    assert_int_equal(READ("--listen", "127.0.0.1:1", "--listen", "unix:/run/h"), 0);
+    assert_string_equal(o.listen_host, "127.0.0.1");
+    assert_string_equal(o.listen_path, "/run/h");
+    assert_int_equal(READ("--listen", "unix:/run/h,[::1]:2"), 0);
+    assert_string_equal(o.listen_host, "::1");
+    assert_int_equal(o.listen_port, 2);
+    assert_string_equal(o.listen_path, "/run/h");
+    assert_int_equal(READ("--listen", "unix:h"), 0);
+    assert_string_equal(o.listen_host, "");
+    assert_int_equal(o.listen_path[0], '/'); /* made absolute */
+    assert_int_equal(READ("--no-unix"), 0);
+    assert_string_equal(o.listen_path, "");
+    setenv("TUTTI_LISTEN", "127.0.0.1:3,unix:/run/t", 1);
+    assert_int_equal(READ_NONE(), 0);
+    assert_int_equal(o.listen_port, 3);
+    assert_string_equal(o.listen_path, "/run/t");
+    assert_int_equal(READ("--listen", "127.0.0.1:4,"), -1);
+    assert_non_null(strstr(e.detail, "HOST:PORT"));
+    assert_int_equal(READ("--listen-mode", "0666"), -1);
+    assert_int_equal(READ("--listen-mode", "0666", "--token-file", "/run/t"), 0);
+    assert_int_equal(o.listen_mode, 0666);
+}
+
+/* The name of a socket has 107 bytes: where both directories' are too long, the port is enough. */
+static void a_socket_by_default_is_where_its_name_fits(void **state)
+{
+    char data[128] = "/data", arena[128] = "/arena";
+
+    (void)state;
+    memset(data + 5, 'd', 100);
+    assert_int_equal(READ("--data-dir", data, "--arena-dir", "/a", "--arena-size", "1M"), 0);
+    assert_string_equal(o.listen_path, "/a/http.sock");
+    memset(arena + 6, 'a', 100);
+    assert_int_equal(READ("--data-dir", data, "--arena-dir", arena, "--arena-size", "1M",
+                          "--worker-listen", "unix:/w"),
+                     0);
+    assert_string_equal(o.listen_path, "");
+}
+
 static void durable_tensors_lie_beside_the_database(void **state)
 {
     (void)state;
@@ -279,6 +325,8 @@ int main(void)
         T(the_defaults_are_those_of_the_readme),
         T(an_option_beats_its_twin_and_the_twin_the_default),
         T(every_value_is_understood),
+        T(the_unix_socket_is_beside_the_port_or_alone),
+        T(a_socket_by_default_is_where_its_name_fits),
         T(durable_tensors_lie_beside_the_database),
         T(sizes_are_powers_of_1024_from_1m_up),
         T(a_refusal_names_the_option_and_what_to_write),

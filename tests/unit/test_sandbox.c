@@ -230,6 +230,7 @@ static struct sandbox_options options(bool launches, bool gpus)
     snprintf(arena, sizeof arena, "%s/arena", top);
     snprintf(sockets, sizeof sockets, "unix:%s/data/worker.sock", top);
     return (struct sandbox_options){.token_file = "",
+                                    .http_path = "",
                                     .data_dir = data,
                                     .arena_dir = arena,
                                     .worker_listen = sockets,
