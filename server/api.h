@@ -85,12 +85,22 @@ void worker_doc_write(struct text *out, const struct worker_info *w);
 /* A tensor's document, to which data is added when data is set. */
 void tensor_doc_write(struct text *out, struct tensor *t, bool data);
 
-/* Can this job's outputs be shown as JSON data? data as below. Returns 0, or -1 with
- * ERR_not_acceptable. */
-int job_doc_check(const struct job_record *r, int data, struct err *e);
+/* What a document shows of a job's outputs. */
+struct shown {
+    int data;    /* their elements: 1 always, 0 never, -1 by size */
+    bool unique; /* and of one that several ranks have once, with the first of them */
+};
+#define SHOWN_NOT ((struct shown){0})
 
-/* Outputs of a succeeded job as the document's array. data: 1 always, 0 never, -1 by size. */
-void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data);
+/* ?data= and ?outputs=. Returns 0, or -1 with ERR_parameter_range. api_outputs.c. */
+int shown_read(const struct request *rq, struct shown *out, struct err *e);
+
+/* Can this job's outputs be shown as JSON data? Returns 0, or -1 with ERR_not_acceptable. */
+int job_doc_check(const struct job_record *r, struct shown shown, struct err *e);
+
+/* Outputs of a succeeded job as the document's array. */
+void outputs_doc_write(struct text *out, const char *name, const struct job_record *r,
+                       struct shown shown);
 
 /* ETag, Vary and Cache-Control of a tensor in a format; tag gets the ETag. api_tensors.c. */
 #define ETAG_TEXT (ID_TEXT + 20)
@@ -112,8 +122,9 @@ void bytes_headers(struct request *rq, enum dtype d, const struct shape *s, uint
  * ERR_not_acceptable. api_outputs.c. */
 int outputs_format(const struct request *rq, enum format *f, struct err *e);
 
-/* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all.
- * Returns HANDLED, or -1. api_outputs.c. */
+/* The outputs themselves as the answer, in a binary format. rank: one group rank, or -1 for all, of
+ * which with ?outputs=unique each is sent once, and Tutti-Outputs says which is whose. Returns
+ * HANDLED, or -1. api_outputs.c. */
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,
                   struct err *e);
 
@@ -151,8 +162,8 @@ void tensor_forget(struct tensor *t, bool row_stays);
 /* A group's short name, and its account as the member `owner` when it has one. job_doc.c. */
 void group_name_write(struct text *out, const char *name, const char *full);
 
-/* A job document as API.md shows it, outputs' data by the request's `data` parameter. job_doc.c. */
-void job_doc_write(struct text *out, const struct job_record *r, int data /* 1, 0, -1: by size */);
+/* A job document as API.md shows it. job_doc.c. */
+void job_doc_write(struct text *out, const struct job_record *r, struct shown shown);
 
 /* What the service is, for api_meta. Set once before http_start. */
 struct api_facts {

@@ -113,6 +113,7 @@ static struct job_submission *read_line(struct batch *b, uint32_t i, struct err 
 {
     struct request *one = b->one;
     struct job_submission *s;
+    struct shown shown;
 
     *one->params = *b->rq->params; /* the query is everybody's */
     one->jobs = b->rq->jobs;
@@ -126,7 +127,7 @@ static struct job_submission *read_line(struct batch *b, uint32_t i, struct err 
         submission_free(s);
         return NULL;
     }
-    if (s && job_doc_check(s->record, (int)params_int(b->rq->params, PARAM_data, -1), e) != 0) {
+    if (s && (shown_read(b->rq, &shown, e) != 0 || job_doc_check(s->record, shown, e) != 0)) {
         submission_free(s);
         s = NULL;
     }
@@ -158,7 +159,8 @@ static int read_lines(struct batch *b, struct err *e)
 /* ---- the answer ---- */
 
 /* Returns true when the line is over: there will be no more to say of it. */
-static bool answer_line(struct text *t, const struct line *l, int data, uint64_t *elements)
+static bool answer_line(struct text *t, const struct line *l, struct shown shown,
+                        uint64_t *elements)
 {
     const struct job_record *r = l->wait.job;
 
@@ -167,7 +169,7 @@ static bool answer_line(struct text *t, const struct line *l, int data, uint64_t
         return true;
     }
     *elements += r->n * json_tensor_elements(&r->out_shape);
-    job_doc_write(t, r, *elements <= LIMIT_JSON_ELEMENTS ? data : 0);
+    job_doc_write(t, r, *elements <= LIMIT_JSON_ELEMENTS ? shown : SHOWN_NOT);
     return job_state_terminal(r->state);
 }
 
@@ -189,7 +191,8 @@ static int settle(struct request *rq, struct batch *b, int data, struct err *e)
 static int answered(struct request *rq, struct err *e)
 {
     struct batch *b = rq->state;
-    int data = (int)params_int(rq->params, PARAM_data, -1), rc = settle(rq, b, data, e);
+    struct shown shown;
+    int rc = shown_read(rq, &shown, e) != 0 ? -1 : settle(rq, b, shown.data, e);
     struct text *t = &rq->reply.text;
     uint64_t elements = 0;
     bool over = true;
@@ -197,7 +200,7 @@ static int answered(struct request *rq, struct err *e)
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; i < b->n; i++) {
-        over &= answer_line(t, &b->line[i], data, &elements);
+        over &= answer_line(t, &b->line[i], shown, &elements);
         text_raw(t, "\n", 1);
         t->comma = false;
     }

@@ -104,7 +104,7 @@ static int called(struct request *rq, struct err *e)
     reply_header(rq, "Tutti-Job", "%s", id);
     if (job_state_terminal(w->job->state))
         return job_failed_reply(rq, w->job);
-    job_doc_write(&rq->reply.text, w->job, 0);
+    job_doc_write(&rq->reply.text, w->job, SHOWN_NOT);
     job_location(rq, w->job);
     return reply_json(rq, 202);
 }

@@ -72,7 +72,7 @@ static void show(void *arg, const struct event *x)
 
     begin_event(&s->text, names[x->kind], x->number);
     if (x->kind == EVENT_job)
-        job_doc_write(&s->text, x->job, 0);
+        job_doc_write(&s->text, x->job, SHOWN_NOT);
     else if (x->kind == EVENT_worker)
         worker_doc_write(&s->text, x->worker);
     else
@@ -248,7 +248,7 @@ static int job_found(struct request *rq, struct err *e)
     if (job_settle(&s->wait, &s->wait.id, e) != 0)
         return -1;
     begin_event(&s->text, "job", s->reader.next - 1);
-    job_doc_write(&s->text, s->wait.job, 0);
+    job_doc_write(&s->text, s->wait.job, SHOWN_NOT);
     end_event(&s->text);
     s->ends = job_state_terminal(s->wait.job->state);
     return begin(rq);

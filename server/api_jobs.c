@@ -8,11 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int show_data(const struct request *rq)
-{
-    return (int)params_int(rq->params, PARAM_data, -1);
-}
-
 int job_failed_reply(struct request *rq, const struct job_record *r)
 {
     char id[ID_TEXT];
@@ -44,11 +39,14 @@ void job_location(struct request *rq, const struct job_record *r)
 int job_reply(struct request *rq, const struct job_record *r, bool submitted, struct err *e)
 {
     char id[ID_TEXT];
+    struct shown shown;
     enum format f;
     bool done = job_state_terminal(r->state);
     bool binary = submitted && done && outputs_format(rq, &f, e) == 0 && f != FORMAT_json;
 
-    if (done && (binary || show_data(rq) > 0)) {
+    if (shown_read(rq, &shown, e) != 0)
+        return -1;
+    if (done && (binary || shown.data > 0)) {
         int rc = outputs_bring(rq, r, -1, e);
 
         if (rc != 0)
@@ -60,9 +58,9 @@ int job_reply(struct request *rq, const struct job_record *r, bool submitted, st
         return job_failed_reply(rq, r);
     if (binary)
         return outputs_reply(rq, r, -1, f, e);
-    if (job_doc_check(r, show_data(rq), e) != 0)
+    if (job_doc_check(r, shown, e) != 0)
         return -1;
-    job_doc_write(&rq->reply.text, r, show_data(rq));
+    job_doc_write(&rq->reply.text, r, shown);
     if (submitted && !done) {
         job_location(rq, r);
         return reply_json(rq, 202);
@@ -90,13 +88,16 @@ void submission_free(struct job_submission *s)
 static int check_answer(const struct request *rq, const struct job_record *r, enum format f,
                         struct err *e)
 {
-    bool as_uint16;
+    struct shown shown;
+    bool as_uint16, stack = f == FORMAT_npy || f == FORMAT_raw;
 
-    if (view_read(rq, &as_uint16, e) != 0)
+    if (view_read(rq, &as_uint16, e) != 0 || shown_read(rq, &shown, e) != 0)
         return -1;
+    if (f == FORMAT_json)
+        return job_doc_check(r, shown, e);
     if (f == FORMAT_npy && viewed(r->dtype, as_uint16) == DTYPE_bfloat16)
         return err_set(e, ERR_not_acceptable, NPY_BFLOAT16);
-    for (uint32_t i = 0; (f == FORMAT_npy || f == FORMAT_raw) && i < r->n; i++) {
+    for (uint32_t i = 0; stack && !shown.unique && i < r->n; i++) {
         if (!record_gets(r, i))
             return err_set(e, ERR_not_acceptable,
                            "%s gives rank %u no output, so the outputs are no %s stack; ask for "
@@ -143,7 +144,6 @@ static int check_submission(const struct request *rq, struct job_submission *s, 
     enum format f;
 
     if (outputs_format(rq, &f, e) != 0 || check_answer(rq, s->record, f, e) != 0 ||
-        (f == FORMAT_json && job_doc_check(s->record, show_data(rq), e) != 0) ||
         submit_read_own_key(rq, s->key, e) != 0)
         return -1;
     return s->key[0] ? submit_digest(s->record, s->inputs, s->digest, e) : 0;

@@ -166,7 +166,7 @@ static int listed(struct request *rq, struct err *e)
     text_object(t, NULL);
     text_array(t, "jobs");
     for (uint32_t i = 0; i < l->n && i < l->limit; i++)
-        job_doc_write(t, l->rows[i], 0);
+        job_doc_write(t, l->rows[i], SHOWN_NOT);
     text_end_array(t);
     text_string(t, "next", l->n > l->limit ? id_format('j', &l->rows[l->limit - 1]->id, id) : NULL);
     text_end_object(t);

@@ -35,6 +35,18 @@ int view_read(const struct request *rq, bool *as_uint16, struct err *e)
     return err_set(e, ERR_parameter_range, "view is uint16, not %s", view);
 }
 
+int shown_read(const struct request *rq, struct shown *out, struct err *e)
+{
+    const char *outputs = params_text(rq->params, PARAM_outputs);
+
+    *out = (struct shown){.data = (int)params_int(rq->params, PARAM_data, -1),
+                          .unique = outputs && strcmp(outputs, "unique") == 0};
+    if (!outputs || out->unique || strcmp(outputs, "each") == 0)
+        return 0;
+    err_set(e, ERR_parameter_range, "outputs is unique or each, not %s", outputs);
+    return err_pointer(e, "/outputs");
+}
+
 enum dtype viewed(enum dtype d, bool as_uint16)
 {
     return d == DTYPE_bfloat16 && as_uint16 ? DTYPE_uint16 : d;
@@ -55,6 +67,51 @@ void bytes_headers(struct request *rq, enum dtype d, const struct shape *s, uint
     reply_header(rq, "Content-Disposition", "attachment");
 }
 
+/* Keeps each tensor of t once, in the order of the first ranks that have them, and says in map
+ * which of them is whose: "0,0,1,-". Returns how many there are. */
+static uint32_t make_unique(struct tensor **t, uint32_t n, struct text *map)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct tensor *own = t[i];
+        uint32_t at = 0;
+
+        t[i] = NULL;
+        while (own && at < kept && t[at] != own)
+            at++;
+        if (own && at == kept)
+            t[kept++] = own;
+        else
+            tensor_unref(own);
+        text_raw(map, ",", i > 0);
+        if (own)
+            text_format(map, "%u", at);
+        else
+            text_format(map, "-");
+    }
+    return kept;
+}
+
+/* What of the outputs is sent. */
+static int choose(struct request *rq, struct codec_out *what, struct tensor **t, enum format f,
+                  struct err *e)
+{
+    struct shown shown;
+
+    if (view_read(rq, &what->as_uint16, e) != 0 || shown_read(rq, &shown, e) != 0)
+        return -1;
+    if (!shown.unique || !what->stacked)
+        return 0;
+    what->n = make_unique(t, what->n, &rq->reply.outputs);
+    what->map = rq->reply.outputs.data;
+    if (rq->reply.outputs.failed)
+        return err_set(e, ERR_no_memory, "the outputs");
+    if (what->n == 0 && f != FORMAT_safetensors)
+        return err_set(e, ERR_not_acceptable, "no rank has an output; ask for safetensors or json");
+    return 0;
+}
+
 int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, enum format f,
                   struct err *e)
 {
@@ -65,10 +122,10 @@ int outputs_reply(struct request *rq, const struct job_record *r, int64_t rank, 
 
     if (!t)
         return err_set(e, ERR_no_memory, "the outputs");
-    if (view_read(rq, &what.as_uint16, e) != 0 || find_tensors(r, from, n, t, e) != 0 ||
+    if (find_tensors(r, from, n, t, e) != 0 || choose(rq, &what, t, f, e) != 0 ||
         codec_of(f)->write(&what, &rq->reply.parts, e) != 0)
         goto out;
-    bytes_headers(rq, viewed(r->dtype, what.as_uint16), &r->out_shape, rank < 0 ? r->n : 0);
+    bytes_headers(rq, viewed(r->dtype, what.as_uint16), &r->out_shape, rank < 0 ? what.n : 0);
     if (rank >= 0) /* a tensor never changes */
         etag_header(rq, t[0], f);
     reply_parts(rq, 200, codec_of(f)->media);
@@ -145,10 +202,12 @@ static int check_there(const struct job_record *r, struct err *e)
 static int all_found(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
+    struct shown shown;
     enum format f;
     int rc;
 
-    if (finished_record(rq, e) != 0 || outputs_format(rq, &f, e) != 0)
+    if (finished_record(rq, e) != 0 || outputs_format(rq, &f, e) != 0 ||
+        shown_read(rq, &shown, e) != 0)
         return -1;
     rc = reads_data(rq, f) ? outputs_bring(rq, w->job, -1, e) : 0;
     if (rc != 0)
@@ -156,12 +215,10 @@ static int all_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, -1, f, e);
-    if (check_there(w->job, e) != 0 ||
-        job_doc_check(w->job, (int)params_int(rq->params, PARAM_data, -1), e) != 0)
+    if (check_there(w->job, e) != 0 || job_doc_check(w->job, shown, e) != 0)
         return -1;
     text_object(&rq->reply.text, NULL);
-    outputs_doc_write(&rq->reply.text, "outputs", w->job,
-                      (int)params_int(rq->params, PARAM_data, -1));
+    outputs_doc_write(&rq->reply.text, "outputs", w->job, shown);
     text_end_object(&rq->reply.text);
     return reply_json(rq, 200);
 }
@@ -184,11 +241,12 @@ static int one_found(struct request *rq, struct err *e)
 {
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     uint32_t rank = 0;
+    struct shown shown;
     enum format f;
     int rc;
 
     if (finished_record(rq, e) != 0 || read_rank(rq, w->job, &rank, e) != 0 ||
-        outputs_format(rq, &f, e) != 0)
+        outputs_format(rq, &f, e) != 0 || shown_read(rq, &shown, e) != 0)
         return -1;
     rc = reads_data(rq, f) ? outputs_bring(rq, w->job, rank, e) : 0;
     if (rc != 0)
@@ -196,8 +254,7 @@ static int one_found(struct request *rq, struct err *e)
     job_header(rq, w->job);
     if (f != FORMAT_json)
         return outputs_reply(rq, w->job, rank, f, e);
-    if (check_there(w->job, e) != 0 ||
-        job_doc_check(w->job, (int)params_int(rq->params, PARAM_data, -1), e) != 0)
+    if (check_there(w->job, e) != 0 || job_doc_check(w->job, shown, e) != 0)
         return -1;
     output_doc_write(
         &rq->reply.text, w->job, rank,

@@ -62,8 +62,8 @@ void parts_fini(struct parts *p); /* accepts zeroed memory */
 struct codec_out {
     uint32_t n;
     struct tensor *const *t; /* NULL where a rank has nothing */
-    bool stacked;            /* all ranks along a new axis 0; else n is 1 */
-    bool as_uint16;          /* bfloat16 as its bits */
+    const char *map;         /* "0,0,-": which of t each rank has; NULL: its own */
+    bool stacked, as_uint16; /* along a new axis 0, else n is 1; bfloat16 as its bits */
 };
 
 struct codec {

@@ -340,6 +340,11 @@ static int st_write(const struct codec_out *what, struct parts *out, struct err 
     text_init(&head);
     text_raw(&head, "\0\0\0\0\0\0\0\0", 8);
     text_object(&head, NULL);
+    if (what->map) {
+        text_object(&head, "__metadata__");
+        text_string(&head, "outputs", what->map);
+        text_end_object(&head);
+    }
     for (uint32_t i = 0; i < what->n; i++) {
         const struct tensor *t = what->t[i];
         char name[12];

@@ -149,6 +149,7 @@ static void on_completed(void *cls, struct MHD_Connection *con, void **context,
     if (c->rq.jobs)
         c->rq.jobs->free(c->rq.jobs);
     text_fini(&c->rq.reply.text);
+    text_fini(&c->rq.reply.outputs);
     parts_fini(&c->rq.reply.parts);
     free(c->rq.params);
     free(c->target);

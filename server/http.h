@@ -53,7 +53,8 @@ struct reply {
         char name[32];
         char value[REPLY_HEADER_BYTES];
     } headers[12];
-    bool close; /* Connection: close */
+    struct text outputs; /* the value of Tutti-Outputs, of any length; empty: no such header */
+    bool close;          /* Connection: close */
 };
 
 struct request {
@@ -125,9 +126,8 @@ struct http_options {
     uint16_t port;    /* 0: a free one */
     const char *path; /* of a Unix socket; NULL or "": none */
     uint32_t path_mode;
-    bool path_wanted;  /* it was asked for: without it the service does not start */
-    bool path_anybody; /* whoever may open it comes in, also where no token is asked for */
-    uint32_t threads;  /* for each */
+    bool path_wanted, path_anybody; /* no start without it; who opens it comes in without a token */
+    uint32_t threads;               /* for each */
     const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP; of the port alone */
 };
 

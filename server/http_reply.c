@@ -181,6 +181,8 @@ static bool add_headers(struct MHD_Response *response, const struct reply *r)
 
     for (uint32_t i = 0; i < r->n_headers; i++)
         all &= add(response, r->headers[i].name, r->headers[i].value);
+    if (r->outputs.len > 0)
+        all &= add(response, "Tutti-Outputs", r->outputs.data);
     if (!says(r, "Cache-Control"))
         all &= add(response, "Cache-Control", "no-store");
     if (r->close || atomic_load(&http_quiescing))
@@ -229,6 +231,7 @@ enum MHD_Result reply_problem(struct http_connection *c, const struct err *e, bo
     metrics_refused(e->code);
     r->stream = NULL;
     text_fini(&r->text);
+    text_fini(&r->outputs);
     parts_fini(&r->parts);
     keep_problem_headers(r);
     problem_write(&r->text, e, NULL);

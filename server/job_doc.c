@@ -38,29 +38,44 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
     text_end_object(out);
 }
 
-/* Of all ranks together. */
-static uint64_t output_elements(const struct job_record *r)
+/* Has no rank before it the same output? */
+static bool is_first(const struct job_record *r, uint32_t rank)
+{
+    for (uint32_t i = 0; i < rank; i++) {
+        if (id_equal(&r->outputs[i], &r->outputs[rank]))
+            return false;
+    }
+    return true;
+}
+
+/* Of all ranks together, or, where each is shown once, of as many as will differ. */
+static uint64_t output_elements(const struct job_record *r, bool unique)
 {
     uint64_t outputs = 0;
 
     for (uint32_t i = 0; i < r->n; i++)
         outputs += record_gets(r, i);
+    if (unique && record_shares_output(r) && outputs > 0)
+        outputs = 1;
     return outputs * json_tensor_elements(&r->out_shape);
 }
 
-static bool shows_data(const struct job_record *r, int data)
+static bool shows_data(const struct job_record *r, struct shown shown)
 {
-    return data >= 0 ? data > 0 : output_elements(r) <= LIMIT_INLINE_ELEMENTS;
+    return shown.data >= 0 ? shown.data > 0
+                           : output_elements(r, shown.unique) <= LIMIT_INLINE_ELEMENTS;
 }
 
-int job_doc_check(const struct job_record *r, int data, struct err *e)
+int job_doc_check(const struct job_record *r, struct shown shown, struct err *e)
 {
-    if (data < 1 || output_elements(r) <= LIMIT_JSON_ELEMENTS)
+    uint64_t elements = output_elements(r, shown.unique);
+
+    if (shown.data < 1 || elements <= LIMIT_JSON_ELEMENTS)
         return 0;
     return err_set(e, ERR_not_acceptable,
                    "the outputs have %llu elements, and JSON shows at most %u; ask for npy, "
                    "safetensors or raw",
-                   (unsigned long long)output_elements(r), LIMIT_JSON_ELEMENTS);
+                   (unsigned long long)elements, LIMIT_JSON_ELEMENTS);
 }
 
 /* A tensor that is gone (deleted, or past its time) shows without data. */
@@ -81,7 +96,8 @@ void output_doc_write(struct text *out, const struct job_record *r, uint32_t ran
     tensor_unref(t);
 }
 
-void outputs_doc_write(struct text *out, const char *name, const struct job_record *r, int data)
+void outputs_doc_write(struct text *out, const char *name, const struct job_record *r,
+                       struct shown shown)
 {
     bool show;
 
@@ -89,13 +105,13 @@ void outputs_doc_write(struct text *out, const char *name, const struct job_reco
         text_null(out, name);
         return;
     }
-    show = shows_data(r, data);
+    show = shows_data(r, shown);
     text_array(out, name);
     for (uint32_t i = 0; i < r->n; i++) {
         if (id_is_zero(&r->outputs[i]))
             text_null(out, NULL);
         else
-            output_doc_write(out, r, i, show);
+            output_doc_write(out, r, i, show && (!shown.unique || is_first(r, i)));
     }
     text_end_array(out);
 }
@@ -220,7 +236,7 @@ void group_name_write(struct text *out, const char *name, const char *full)
         text_string(out, "owner", account);
 }
 
-void job_doc_write(struct text *out, const struct job_record *r, int data)
+void job_doc_write(struct text *out, const struct job_record *r, struct shown shown)
 {
     text_object(out, NULL);
     id_write(out, "id", 'j', &r->id);
@@ -247,7 +263,7 @@ void job_doc_write(struct text *out, const struct job_record *r, int data)
     text_int(out, "priority", r->priority);
     text_uint(out, "stream", r->stream);
     text_bool(out, "resident", r->resident);
-    outputs_doc_write(out, "outputs", r, data);
+    outputs_doc_write(out, "outputs", r, shown);
     timeline_write(out, r);
     rate(out, "algbw_GBps", r->state == JOB_succeeded, record_algbw(r));
     rate(out, "busbw_GBps", r->state == JOB_succeeded, record_busbw(r));
