@@ -76,7 +76,7 @@ def test_bars(service):
 
 def test_a_bar_that_begins_anew(service):
     line = Line(service)
-    world = tutti.connect(line.url, progress=True).world
+    world = tutti.connect(line.url, progress=True, unix=False).world
     Bar.all, line.drop_answers = [], 1
     with Seen(Bar):
         world.broadcast(np.ones(1 << 20, "f4"))

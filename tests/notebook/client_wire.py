@@ -25,7 +25,6 @@ from service import BUILD, Service, until
 class Line:
     """A TCP proxy before the service. `drop_answers` of its next connections end when an answer begins; `cut` of them
     after so many bytes of a request."""
-
     def __init__(self, service):
         self.to = (service.host, service.port)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -209,7 +208,7 @@ def test_later(service, world):
 
 
 def test_a_service_that_is_killed_and_started_again(service, world):
-    with Service(workers=4) as own:
+    with Service(workers=4, options=["--no-unix"]) as own:
         port = own.port
         far = tutti.connect(url_of(own)).world
         assert far.all_reduce_sum([1] * 4) == [4] * 4
@@ -292,7 +291,7 @@ def test_tokens(service, world):
                                   capture_output=True, check=True, text=True).stdout.strip()
 
         alice, reader = new("alice:user"), new("bob:read")
-        with Service(workers=2, options=["--token-file", tokens]) as own:
+        with Service(workers=2, options=["--token-file", tokens, "--no-unix"]) as own:
             url = url_of(own)
             for far in (tutti.connect(url, alice), tutti.connect(url + "/#token=" + alice)):
                 assert far.world.all_reduce_sum([1, 2]) == [3, 3] and far.doc["account"]["name"] == "alice"
@@ -435,7 +434,7 @@ def test_long_waits_are_asked_for_again(service, world):
 
 
 def main():
-    with Service(workers=4, arena="512M") as service:
+    with Service(workers=4, arena="512M", options=["--no-unix"]) as service:
         status = run_facts(globals(), service, tutti.connect(url_of(service)).world)
         service.hang_up()
         return status

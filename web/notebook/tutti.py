@@ -27,6 +27,7 @@ import math
 import os
 import queue
 import random
+import re
 import select
 import socket
 import ssl
@@ -115,6 +116,8 @@ _METERED_BYTES = 16 << 20  # transfers that get a bar
 _INLINE_ELEMENTS = 1024  # arrays that a batch carries as JSON
 _SLICE_S = 50.0  # of one wait: below the patience of usual proxies
 _WATCHED_S = 1.0  # the same, where somebody is told who is missing
+_NEAR_S = 5.0  # until a Unix socket counts as one that nobody serves
+_NEAR_BYTES = 1 << 20  # that wait in it to be taken; the system may give less
 _SLACK_S = 30.0  # beyond a wait, until the connection counts as dead
 
 
@@ -624,24 +627,67 @@ def _header(value: str) -> str:
     return value
 
 
+class _Near(NamedTuple):
+    """A Unix socket of this machine, by which requests go faster."""
+
+    path: str
+    uid: int = -1  # who listens there, by its own word over TCP
+    instance: str = ""  # and which process that is; "": it is what the URL names, whoever it is
+
+
+class _NearConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        try:
+            # The sender's room is all that there is, and each wait for some is a turn of both ends.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _NEAR_BYTES)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def listener(self) -> int:
+        """The user who listens, by the kernel's word."""
+        return cast(int, struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+
+
+def _instance(connection: http.client.HTTPConnection) -> Optional[str]:
+    """Which process answers there; None where it is none that can be kept. Says no token."""
+    connection.request("GET", "/healthz")
+    response = connection.getresponse()
+    response.read()
+    return None if response.status != 200 or response.will_close else response.getheader("Tutti-Instance")
+
+
 class _Wire:
     """Requests on a keep-alive connection for each thread, and again when one breaks. Any thread; also after a fork."""
 
     def __init__(self, url: str, token: Optional[str], verify: Union[bool, str], retry_for: float) -> None:
-        parts = urllib.parse.urlsplit(url if "://" in url else "http://" + url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no URL of a service: give http://HOST:PORT, or https")
+        parts = urllib.parse.urlsplit(url if "://" in url or url.startswith("unix:") else "http://" + url)
+        self.near: Optional[_Near] = None
+        if parts.scheme == "unix" and parts.path and not parts.netloc and hasattr(socket, "AF_UNIX"):
+            self.near = _Near(os.path.abspath(parts.path))
+            parts = urllib.parse.SplitResult("http", "localhost", "", "", parts.fragment)
+        elif parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is no URL of a service: give http://HOST:PORT, or https, or unix:/PATH")
         fragment = urllib.parse.parse_qs(parts.fragment)
         token = token or next(iter(fragment.get("token", [])), None) or os.environ.get("TUTTI_TOKEN")
-        self.scheme, self.host, self.retry_for = parts.scheme, parts.hostname, retry_for
+        self.scheme, self.host, self.retry_for = parts.scheme, parts.hostname or "", retry_for
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.prefix = parts.path.rstrip("/")
         self.url = urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], self.prefix, "", ""))
+        if self.near is not None:
+            self.url = "unix:" + self.near.path
         self.head = f"Host: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: tutti-python/{__version__}\r\nAccept-Encoding: identity"
         if token:
             self.head += f"\r\nAuthorization: Bearer {_header(token.strip())}"
         self.context = _tls(verify) if parts.scheme == "https" else None
-        self.proxy = None if urllib.request.proxy_bypass(self.host) else urllib.request.getproxies().get(parts.scheme)
+        self.proxy = None if self.near or urllib.request.proxy_bypass(self.host) else urllib.request.getproxies().get(parts.scheme)
         self.target = (f"http://{parts.netloc}" if self.proxy and parts.scheme == "http" else "") + self.prefix
         self.local, self.generation = threading.local(), 0
         _in_child(self.forked)
@@ -661,9 +707,7 @@ class _Wire:
             held = None
         if held is None:
             try:
-                connection = self.fresh()
-                connection.timeout = timeout
-                connection.connect()
+                connection = self.connected(timeout)
             except (OSError, http.client.HTTPException) as error:
                 raise _Unsent from error
             held = self.local.held = _Held(connection, self.generation)
@@ -672,6 +716,51 @@ class _Wire:
             held.sock.settimeout(timeout)
             held.timeout = timeout
         return held.sock
+
+    def connected(self, timeout: float) -> http.client.HTTPConnection:
+        near = self.near
+        connection = self.reach(near, timeout) if near is not None and near.instance else None
+        if connection is None:
+            connection = self.fresh() if near is None or near.instance else _NearConnection(near.path)
+            connection.timeout = timeout
+            connection.connect()
+        return connection
+
+    def approach(self, doc: Mapping[str, Any]) -> None:
+        """Goes over the Unix socket from now on, where the service at the URL, which is on this machine, says that it has one,
+        we may connect to it, and it is the same service's. Else, and whenever that ends, over TCP."""
+        path, uid, instance = doc.get("unix_socket"), doc.get("uid"), doc.get("instance")
+        here = self.host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){3}", self.host)
+        if not (here and isinstance(path, str) and isinstance(uid, int) and isinstance(instance, str)):
+            return
+        if self.near or self.proxy or self.prefix or not hasattr(socket, "SO_PEERCRED"):
+            return
+        near = _Near(path, uid, instance)
+        connection = self.reach(near, _SLACK_S)
+        if connection is not None:
+            self.drop()
+            self.near, self.local.held = near, _Held(connection, self.generation)
+
+    def reach(self, near: _Near, timeout: float) -> Optional[http.client.HTTPConnection]:
+        """A connection over the socket, or None where it is not the service that the URL names. One that was started anew
+        may be; then the port says so."""
+        connection, port = _NearConnection(near.path), self.fresh()
+        connection.timeout = port.timeout = _NEAR_S
+        try:
+            connection.connect()
+            found = _instance(connection) if connection.listener() == near.uid else None
+            if found is not None and found != near.instance and _instance(port) == found:
+                self.near = near = near._replace(instance=found)
+            if found == near.instance:
+                connection.timeout = timeout
+                connection.sock.settimeout(timeout)
+                return connection
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            port.close()
+        connection.close()
+        return None
 
     def fresh(self) -> http.client.HTTPConnection:
         host, port = self.host, self.port
@@ -2333,11 +2422,12 @@ class Service:
     """
 
     def __init__(self, url: str, token: Optional[str], verify: Union[bool, str], retry_for: float,
-                 progress: Optional[bool]) -> None:
+                 progress: Optional[bool], unix: bool = True) -> None:
         self._wire = _Wire(url, token, verify, retry_for)
         self._side = _Wire(url, token, verify, retry_for)  # a second connection, to look while the first one waits
         self._progress, self._followers = _watched() if progress is None else progress, _Followers()
         self._groups: Dict[str, Group] = {}
+        self._unix = unix
         self.url = self._wire.url
 
     def _hello(self, retry_for: float) -> None:
@@ -2355,6 +2445,9 @@ class Service:
         self.dtypes: List[str] = doc["dtypes"]
         self.limits: Dict[str, Any] = doc["limits"]
         self.world = Group(self, "world", range(doc["world_size"]))
+        if self._unix:
+            self._wire.approach(doc)
+            self._side.near = self._wire.near
 
     def __repr__(self) -> str:
         return f"<tutti.Service {self.url}: {_ranks(self.world.ranks)}, {self.backend}, version {self.version}>"
@@ -2535,20 +2628,21 @@ def _likes(likes: Sequence[Optional[_Like]]) -> List[_Like]:
 
 
 def connect(url: Optional[str] = None, token: Optional[str] = None, *, verify: Union[bool, str] = True, wait: float = 0.0,
-            retry_for: float = 60.0, progress: Optional[bool] = None) -> Service:
+            retry_for: float = 60.0, progress: Optional[bool] = None, unix: bool = True) -> Service:
     """Connects to a service.
 
     url        http://HOST:PORT or https, with a path where it stands behind a proxy; also the link with #token=... that the
-               server prints. Default: $TUTTI_URL, or http://127.0.0.1:8080
+               server prints; or unix:/PATH, its Unix socket. Default: $TUTTI_URL, or http://127.0.0.1:8080
     token      NAME.SECRET, where the service wants one. Default: the one in the URL, or $TUTTI_TOKEN
     verify     of https: True, a file of certificates that are trusted, or False
     wait       seconds to wait for a service that is not there yet
     retry_for  seconds to go on trying when a connection breaks or the service says later; nothing is run twice
     progress   bars for large bodies and who is missing in long waits. None: in notebooks and interactive terminals
+    unix       a service on the loopback that has a Unix socket is asked over that, which is faster; False: never
 
     Raises ConnectionFailed where nobody answers, Unauthorized where the token is wrong.
     """
-    service = Service(url or os.environ.get("TUTTI_URL") or "http://127.0.0.1:8080", token, verify, retry_for, progress)
+    service = Service(url or os.environ.get("TUTTI_URL") or "http://127.0.0.1:8080", token, verify, retry_for, progress, unix)
     service._hello(wait)
     return service
 
