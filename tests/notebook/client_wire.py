@@ -25,6 +25,8 @@ from service import BUILD, Service, until
 class Line:
     """A TCP proxy before the service. `drop_answers` of its next connections end when an answer begins; `cut` of them
     after so many bytes of a request."""
+    answered = 0  # bytes
+
     def __init__(self, service):
         self.to = (service.host, service.port)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -63,6 +65,7 @@ class Line:
                         self.cut_answer_at = None
                         return
                     passed += len(data)
+                    self.answered += len(data)
                     client.sendall(data)
 
     def close(self):
@@ -125,6 +128,24 @@ def problem(status, code, **headers):
 
 def jobs_of(world, label):
     return [j.state for j in world.service.jobs(label=label)]
+
+
+def test_what_all_ranks_share_crosses_once(service, world):
+    line = Line(service)
+    far = tutti.connect(line.url, progress=False).world
+    for count in (3000, 300000):  # in the answer to the request, and fetched by itself
+        before = line.answered
+        got = far.all_reduce_sum([np.full(count, r, "f4") for r in range(4)])
+        assert 4 * count <= line.answered - before < 4 * count + 6000, line.answered - before
+        got[0][:] = -1
+        assert all((x == 6).all() and x.flags.writeable for x in got[1:]), "each rank's is its own"
+    with far.batch() as b:
+        many = [b.all_reduce_sum([np.ones(1000, "i4")] * 4) for _ in range(5)]
+    before = line.answered
+    assert many[4].outputs()[3].tolist() == [4] * 1000 and line.answered == before, "it has come with the batch"
+    assert [x is None for x in far.reduce_max([np.ones(3)] * 4)] == [False, True, True, True]
+    assert [x is None for x in far.remote_send(np.ones(3), 1, 3)] == [True, True, True, False]
+    line.close()
 
 
 def test_an_answer_that_is_lost_runs_nothing_twice(service, world):

@@ -1013,7 +1013,10 @@ class Promise(_Reference):
 
 
 class Outputs(List[Any]):
-    """One output per group rank, None where a rank gets nothing. `job` is the job that made them."""
+    """One output per group rank, None where a rank gets nothing. `job` is the job that made them.
+
+    An output that all ranks share crosses the wire once; each still has an array of its own, which may be written to.
+    """
 
     def __init__(self, values: Iterable[Any], job: Job) -> None:
         super().__init__(values)
@@ -1260,12 +1263,16 @@ class _PendingJob(_Pending[Outputs]):
             return _Document(_as_json(response))
         body = response.read()  # small: what is large comes tensor by tensor
         data = 8 + int.from_bytes(body[:8], "little")
-        found: Dict[int, Array] = {}
-        for name, row in json.loads(body[8:data]).items():
-            begin, end = row["data_offsets"]
+        head = json.loads(body[8:data])
+        values: List[Any] = []
+        for like, name in zip(self.likes, head["__metadata__"]["outputs"].split(",")):  # whose each tensor is
+            if name == "-":
+                values.append(None)
+                continue
+            begin, end = head[name]["data_offsets"]
             flat = np.frombuffer(body, np.uint8, end - begin, data + begin).copy()
-            found[int(name)] = self.likes[int(name)].wrap(flat, _FROM_SAFETENSORS[row["dtype"]], tuple(row["shape"]))
-        return Outputs([found.get(r) for r in range(len(self.likes))], Job(self.service, self.job_id or "", self.likes))
+            values.append(like.wrap(flat, _FROM_SAFETENSORS[head[name]["dtype"]], tuple(head[name]["shape"])))
+        return Outputs(values, Job(self.service, self.job_id or "", self.likes))
 
     def fetch(self, doc: Mapping[str, Any], shown: bool) -> Outputs:
         job = Job(self.service, doc["id"], self.likes, doc)
@@ -2237,7 +2244,7 @@ class Batch(_Collectives[BatchJob]):
             return
         service = self._group.service
         body = [b"\n".join(self._lines) + b"\n"]
-        request = _Request("POST", "/v1/jobs:batch", {"Content-Type": "application/x-ndjson"}, body, key=True)
+        request = _Request("POST", "/v1/jobs:batch?outputs=unique", {"Content-Type": "application/x-ndjson"}, body, key=True)
         for job, doc in zip(self.jobs, _PendingBatch(service, request, []).run(False)):
             if "code" in doc:
                 job._error = _error(doc)
@@ -2616,8 +2623,7 @@ class Service:
             kind, small = "application/vnd.safetensors", sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES
         small = small and not handles
         headers = {"Content-Type": kind, "Accept": "application/vnd.safetensors" if small else "application/json"}
-        if not small:
-            query = dict(query, data=0)
+        query = dict(query, outputs="unique") if small else dict(query, data=0)
         return _Request("POST", _query(path, **query), headers, body, key=True), likes
 
 
