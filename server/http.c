@@ -358,13 +358,6 @@ static unsigned idle_s(const struct http_door *d)
     return (d->family == AF_UNIX ? LIMIT_ANSWER_GRACE_MS : LIMIT_IDLE_MS) / 1000u;
 }
 
-static int not_begun(const struct http_door *d, const struct http_options *o, int why,
-                     struct err *e)
-{
-    return d->family == AF_UNIX ? err_sys(e, ERR_option, why, "listen on unix:%s", o->path)
-                                : listen_refused(o, why, e);
-}
-
 static int start_daemon(struct http_door *d, const struct http_options *o, uint32_t limit,
                         struct err *e)
 {
@@ -373,7 +366,7 @@ static int start_daemon(struct http_door *d, const struct http_options *o, uint3
                      (d->tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
 
     if (listen(d->fd, BACKLOG) != 0)
-        return not_begun(d, o, errno, e);
+        return listen_refused(o, d->family, errno, e);
     d->most = limit - limit / 10;
     errno = 0;
     d->mhd = MHD_start_daemon(
@@ -388,7 +381,7 @@ static int start_daemon(struct http_door *d, const struct http_options *o, uint3
     if (!d->mhd && errno == 0)
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");
-    return d->mhd ? 0 : not_begun(d, o, errno, e);
+    return d->mhd ? 0 : listen_refused(o, d->family, errno, e);
 }
 
 static int start_port(const struct http_options *o, uint32_t limit, uint16_t *number, struct err *e)

@@ -98,8 +98,9 @@ int head_read(struct http_connection *c, const char *method, const char *version
  * failure. Each returns 0, or -1 with ERR_option. */
 int listen_port(const struct http_options *o, int *fd, int *family, struct err *e);
 int listen_path(const struct http_options *o, int *fd, struct err *e);
-/* Why o's port cannot be listened on, by that errno. Returns -1 with ERR_option. */
-int listen_refused(const struct http_options *o, int why, struct err *e);
+/* Why o's port, or its Unix socket, cannot be listened on, by that errno. Returns -1 with
+ * ERR_option. */
+int listen_refused(const struct http_options *o, int family, int why, struct err *e);
 void listen_path_remove(void); /* the socket's file, unless it is another's by now */
 
 /* http_tls.c: certificate and key as options for the daemon, the first MHD_OPTION_END for plain

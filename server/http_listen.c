@@ -46,10 +46,12 @@ static int bind_socket(int fd, const struct addrinfo *at)
     return bind(fd, at->ai_addr, at->ai_addrlen);
 }
 
-int listen_refused(const struct http_options *o, int why, struct err *e)
+int listen_refused(const struct http_options *o, int family, int why, struct err *e)
 {
-    const char *left = strchr(o->host, ':') ? "[" : "", *right = *left ? "]" : "";
+    const char *left = family == AF_INET6 ? "[" : "", *right = *left ? "]" : "";
 
+    if (family == AF_UNIX)
+        return err_sys(e, ERR_option, why, "listen on unix:%s", o->path);
     if (why == EADDRINUSE)
         return err_set(e, ERR_option,
                        "--listen %s%s%s:%u: another program listens there: give another port, or 0 "
@@ -70,7 +72,7 @@ int listen_port(const struct http_options *o, int *fd, int *family, struct err *
     if (*fd >= 0)
         rc = bind_socket(*fd, at);
     if (rc != 0)
-        listen_refused(o, errno, e);
+        listen_refused(o, *family, errno, e);
     freeaddrinfo(at);
     return rc;
 }
