@@ -53,7 +53,7 @@ struct reply {
         char name[32];
         char value[REPLY_HEADER_BYTES];
     } headers[12];
-    struct text outputs; /* the value of Tutti-Outputs, of any length; empty: no such header */
+    struct text outputs; /* Tutti-Outputs, of any length; empty: no such header */
     bool close;          /* Connection: close */
 };
 
@@ -131,21 +131,18 @@ struct http_options {
     const char *tls_cert, *tls_key; /* files in PEM; "": plain HTTP; of the port alone */
 };
 
-/* Main thread. First takes the port and reads certificate and key, which may need root; then, from
- * when it can be served, listens on it, and makes the Unix socket, as the user who serves. Each
- * returns 0, or -1 with ERR_option. */
+/* Main thread. First takes the port, reads certificate and key, which may need root; then, as the
+ * user who serves, listens on it, and makes the Unix socket. 0, or -1 with ERR_option. */
 int http_bind(const struct http_options *o, struct err *e);
 int http_start(const struct http_options *o, uint16_t *port, struct err *e);
 
-/* Any thread: where the Unix socket is; "": there is none. */
-const char *http_path(void);
+const char *http_path(void); /* of the Unix socket; "": there is none. Any thread. */
 
 /* Any thread: connections that are open at the port and the socket, up to how many requests are
  * served, and how many were closed because their clients were too slow. */
 void http_connections(uint32_t *open, uint32_t *most, uint64_t *too_slow);
 
-/* No new connections; keep-alive connections close after their next answer. */
-void http_quiesce(void);
+void http_quiesce(void); /* no new connections; those that are kept close after their next answer */
 
 /* Main thread: waits for requests to end (all waits must have been woken), stops the daemon. */
 void http_stop(void);
