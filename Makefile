@@ -266,6 +266,12 @@ bench: deps
 	@BUILD=$(BUILD) tests/bench/run.sh
 	@BUILD=$(BUILD) tests/bench/client.py
 
+# Among hosts: beside gloo and Open MPI, over network namespaces; as root.
+bench-hosts: deps
+	@tests/deps.sh test bench
+	@$(BUILD_ALL) all
+	@BUILD=$(BUILD) tests/bench/hosts.py $(ARGS)
+
 # The images of docker/Dockerfile, by whatever Docker is here; worker-cuda takes NCCL out of NVIDIA's image.
 DOCKER ?= docker
 IMAGES ?= server worker-cpu worker-cuda
@@ -370,5 +376,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps web wheel demo test docker docker-test run bad-input bench check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web wheel demo test docker docker-test run bad-input bench bench-hosts check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
 .SECONDARY:

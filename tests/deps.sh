@@ -1,6 +1,6 @@
 #!/bin/sh
-# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, torch, browser, metrics, lint, fuzz, valgrind,
-# docker, rocm that are missing; silent and without network when none is. A package that would start a service of its own is not
+# deps.sh SET... - installs the Debian packages of the sets build, demo, wheel, test, bench, torch, browser, metrics, lint, fuzz,
+# valgrind, docker, rocm that are missing; silent and without network when none is. A package that would start a service of its own is not
 # installed, but unpacked into build/unpacked.
 set -eu
 
@@ -14,6 +14,7 @@ for set; do
     browser) packages="$packages chromium fonts-liberation" services="$services nginx" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml python3-jsonschema"
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
+    bench) packages="$packages openmpi-bin libopenmpi-dev iproute2 util-linux python3-numpy" ;;
     torch) packages="$packages python3-torch" ;;
     wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy"

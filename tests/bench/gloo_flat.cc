@@ -1,17 +1,15 @@
-// gloo_flat.cc - a rank of gloo's own all_reduce, without tutti: for gloo.py, which compares the
-// two.
+// gloo_flat.cc - a rank of gloo's own all_reduce, without tutti: for hosts.py, which measures both
+// in turns.
 //
-// gloo_flat ADDRESS STORE RANK RANKS ring|bcube BYTES ROUNDS: the ranks meet in the directory
-// STORE; rank 0 prints the microseconds of a round, of the best tenth.
+// gloo_flat SOCKET ADDRESS STORE RANK RANKS ring|bcube: the ranks meet in the directory STORE.
+#include "tests/bench/turns.h"
+
 #include <gloo/allreduce.h>
 #include <gloo/barrier.h>
 #include <gloo/rendezvous/context.h>
 #include <gloo/rendezvous/file_store.h>
 #include <gloo/transport/tcp/device.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -26,40 +24,63 @@ static void sum(void *out, const void *a, const void *b, size_t n)
         o[i] = x[i] + y[i];
 }
 
-int main(int argc, char *argv[])
+using Algorithm = gloo::AllreduceOptions::Algorithm;
+
+// One untimed round, then so many, each after a barrier.
+static std::vector<uint64_t> rounds(const std::shared_ptr<gloo::rendezvous::Context> &context,
+                                    std::vector<float> &in, std::vector<float> &out,
+                                    Algorithm algorithm, uint64_t rounds)
 {
-    if (argc != 8)
-        return 2;
-    int rank = std::atoi(argv[3]), ranks = std::atoi(argv[4]), rounds = std::atoi(argv[7]);
-    size_t n = std::strtoull(argv[6], nullptr, 10) / sizeof(float);
-    std::vector<float> in(n, static_cast<float>(rank)), out(n);
-    std::vector<double> took;
+    std::vector<uint64_t> times;
 
-    std::shared_ptr<gloo::transport::Device> device = gloo::transport::tcp::CreateDevice(
-        gloo::transport::tcp::attr(argv[1]));
-    gloo::rendezvous::FileStore store(argv[2]);
-    auto context = std::make_shared<gloo::rendezvous::Context>(rank, ranks);
-
-    context->connectFullMesh(store, device);
-    for (int i = 0; i < rounds + 3; i++) {
+    for (uint64_t i = 0; i <= rounds; i++) {
         gloo::AllreduceOptions options(context);
         gloo::BarrierOptions meet(context);
 
-        options.setAlgorithm(std::strcmp(argv[5], "ring") == 0
-                                 ? gloo::AllreduceOptions::Algorithm::RING
-                                 : gloo::AllreduceOptions::Algorithm::BCUBE);
-        options.setInput(in.data(), n);
-        options.setOutput(out.data(), n);
+        options.setAlgorithm(algorithm);
+        options.setInput(in.data(), in.size());
+        options.setOutput(out.data(), out.size());
         options.setReduceFunction(sum);
         gloo::barrier(meet);
-        auto begun = std::chrono::steady_clock::now();
+        uint64_t begun = turns_now();
         gloo::allreduce(options);
-        std::chrono::duration<double, std::micro> us = std::chrono::steady_clock::now() - begun;
-        if (i >= 3)
-            took.push_back(us.count());
+        if (i == 0)
+            continue;
+        times.push_back(begun);
+        times.push_back(turns_now());
     }
-    std::sort(took.begin(), took.end());
-    if (rank == 0)
-        std::printf("%.1f\n", took[took.size() / 10]);
-    return 0;
+    return times;
+}
+
+int main(int argc, char *argv[])
+{
+    if (argc != 7)
+        return 2;
+    uint32_t rank = static_cast<uint32_t>(std::atoi(argv[4]));
+    uint32_t ranks = static_cast<uint32_t>(std::atoi(argv[5]));
+    Algorithm algorithm = std::strcmp(argv[6], "ring") == 0 ? Algorithm::RING : Algorithm::BCUBE;
+    std::vector<float> in, out;
+
+    std::shared_ptr<gloo::transport::Device> device = gloo::transport::tcp::CreateDevice(
+        gloo::transport::tcp::attr(argv[2]));
+    gloo::rendezvous::FileStore store(argv[3]);
+    auto context = std::make_shared<gloo::rendezvous::Context>(static_cast<int>(rank),
+                                                               static_cast<int>(ranks));
+
+    context->connectFullMesh(store, device);
+    int fd = turns_open(argv[1], rank);
+    for (;;) {
+        struct turn t = turns_wait(fd);
+
+        if (t.bytes == 0)
+            return 0;
+        if (in.size() != t.bytes / sizeof(float)) {
+            in = std::vector<float>(t.bytes / sizeof(float));
+            for (size_t i = 0; i < in.size(); i++)
+                in[i] = turns_value(rank, i);
+        }
+        out.assign(in.size(), -1);
+        std::vector<uint64_t> times = rounds(context, in, out, algorithm, t.rounds);
+        turns_tell(fd, turns_wrong(out.data(), out.size(), ranks), times.data(), t.rounds);
+    }
 }

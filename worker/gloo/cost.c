@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A hop costs as much as so many bytes on the busiest host's link: tests/bench/gloo.py measures
+/* A hop costs as much as so many bytes on the busiest host's link: tests/bench/hosts.py measures
  * from which size on one way beats the other. */
 #define HOP_BYTES 40960.0
 

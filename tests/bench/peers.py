@@ -1,0 +1,170 @@
+"""peers.py - who does an all_reduce of float32 among hosts, told turn by turn how many rounds of which size: tutti's workers,
+gloo's own algorithms, Open MPI. All are there at the same time, and sleep while it is another's turn."""
+import os
+import shlex
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(HERE, "..", "gloo"))
+import stage
+import numpy as np
+
+OP = "all_reduce_sum"
+
+# Open MPI's ways to do it, one of which is the best for a size and a network: nobody knows which before it is tried.
+TUNED = ("--mca", "coll_tuned_use_dynamic_rules", "1", "--mca", "coll_tuned_allreduce_algorithm")
+MPI = {
+    "default": (),
+    "han": ("--mca", "coll_han_priority", "100"),
+    "doubling": (*TUNED, "3"),
+    "ring": (*TUNED, "4"),
+    "segmented": (*TUNED, "5", "--mca", "coll_tuned_allreduce_algorithm_segmentsize", "262144"),
+    "rabenseifner": (*TUNED, "6"),
+}
+# TCP between hosts, shared memory within one; as root, in containers without a CPU each: so whoever waits yields.
+MPI_ALWAYS = ("--allow-run-as-root", "--bind-to", "none", "--mca", "pml", "ob1", "--mca", "btl", "tcp,self,vader", "--mca",
+              "btl_tcp_if_include", "far", "--mca", "oob_tcp_if_include", "far", "--mca", "mpi_yield_when_idle", "1")
+
+
+def inside(net, host):
+    """What is put before a program of that host. As machines do, hosts have CPUs of their own while there are enough: else it is
+    luck which ranks share one, for as long as they live."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return ["taskset", "-c", ",".join(map(str, cpus[host % len(cpus)::len(net.hosts)])), *net.hosts[host].prefix]
+
+
+class Turns:
+    """Processes of turns.h. spans: of each round, from the first rank's begin to the last one's end, in microseconds."""
+
+    def __init__(self, ranks, name):
+        self.ranks, self.name, self.processes, self.sockets = ranks, name, [], {}
+
+    def __enter__(self):
+        self.place = tempfile.TemporaryDirectory()
+        path = os.path.join(self.place.name, "turns")
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(path)
+            door.listen(self.ranks)
+            door.settimeout(60)
+            try:
+                self.start(path)
+                for _ in range(self.ranks):
+                    s, _ = door.accept()
+                    s.settimeout(300)
+                    self.sockets[struct.unpack("=I", s.recv(4, socket.MSG_WAITALL))[0]] = s
+            except BaseException:
+                self.__exit__(*sys.exc_info())
+                raise
+        return self
+
+    def __exit__(self, *what):
+        for s in self.sockets.values():
+            try:
+                s.sendall(struct.pack("=QQ", 0, 0))
+            except OSError:
+                pass  # its rank is gone, which wait says
+        for p in self.processes:
+            if what[0] is not None:
+                p.terminate()
+            try:
+                status = p.wait(30)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                status = p.wait()
+            if what[0] is None and status != 0:
+                raise AssertionError("%s has left with status %d" % (self.name, status))
+        for s in self.sockets.values():
+            s.close()
+        self.place.cleanup()
+
+    def turn(self, size, rounds):
+        for s in self.sockets.values():
+            s.sendall(struct.pack("=QQ", size, rounds))
+        times = []
+        for s in self.sockets.values():
+            wrong, = struct.unpack("=Q", s.recv(8, socket.MSG_WAITALL))
+            assert wrong == 0, "%s: %d elements of %d bytes are wrong" % (self.name, wrong, size)
+            times.append(struct.unpack("=%dQ" % (2 * rounds), s.recv(16 * rounds, socket.MSG_WAITALL)))
+        return [(max(t[2 * i + 1] for t in times) - min(t[2 * i] for t in times)) / 1e3 for i in range(rounds)]
+
+
+class Gloo(Turns):
+    """gloo's own all_reduce, every rank by itself."""
+
+    def __init__(self, net, hosts, program, algorithm):
+        super().__init__(len(hosts), "gloo " + algorithm)
+        self.net, self.hosts, self.program, self.algorithm = net, hosts, program, algorithm
+
+    def start(self, path):
+        store = os.path.join(self.place.name, "store")
+        os.mkdir(store)
+        for r, h in enumerate(self.hosts):
+            self.processes.append(subprocess.Popen([*inside(self.net, h), self.program, path, self.net.hosts[h].address, store, str(r),
+                                                    str(len(self.hosts)), self.algorithm], stdin=subprocess.DEVNULL))
+
+
+class Mpi(Turns):
+    """Open MPI, which sees hosts: each namespace has a name of its own."""
+
+    def __init__(self, net, hosts, program, way):
+        super().__init__(len(hosts), "Open MPI " + way)
+        self.net, self.hosts, self.program, self.way = net, hosts, program, way
+
+    def start(self, path):
+        agent = os.path.join(self.place.name, "agent")  # what is ssh elsewhere
+        with open(agent, "w") as f:
+            f.write("#!/bin/sh\ncase $1 in\n")
+            for h in set(self.hosts):
+                f.write("host%d) in='%s' ;;\n" % (h, " ".join(inside(self.net, h))))
+            f.write("esac\nexec $in unshare --uts sh -c 'hostname \"$1\"; shift; exec sh -c \"$*\"' sh \"$@\"\n")
+        os.chmod(agent, 0o700)
+        slots = ",".join("host%d:%d" % (h, self.hosts.count(h)) for h in dict.fromkeys(self.hosts))
+        mpirun = ["mpirun", *MPI_ALWAYS, "--mca", "plm_rsh_agent", agent, "--host", slots, *MPI[self.way], self.program, path]
+        self.processes.append(subprocess.Popen([agent, "host%d" % self.hosts[0], *map(shlex.quote, mpirun)], stdin=subprocess.DEVNULL,
+                                               env={**os.environ, "TMPDIR": self.place.name}))
+
+
+class Tutti:
+    """Workers of a build, each host with an arena of its own, told by frames as the server would."""
+
+    def __init__(self, net, hosts, sizes, build=stage.BUILD, way=""):
+        command = lambda rank, worker: [*inside(net, hosts[rank]), os.path.join(build, os.path.basename(worker[0])), *worker[1:],
+                                        "--gloo-interface", net.hosts[hosts[rank]].address]
+        self.name, self.group, self.sizes = "tutti", list(range(len(hosts))), sizes
+        self.stage = stage.Stage(hosts, arena=sum((len(hosts) + 2) * size + (1 << 20) for size in sizes),
+                                 environment={"TUTTI_GLOO_WAY": way}, command=command)
+
+    def __enter__(self):
+        self.stage.__enter__()
+        s, self.jobs, self.frames = self.stage, {}, {}
+        comm = s.join(self.group)
+        for size in self.sizes:
+            inputs = [(np.arange(size // 4) % 997 + 1000 * r).astype(np.float32) for r in self.group]
+            job = self.jobs[size] = s.prepare(OP, inputs, "float32", self.group, {})
+            self.frames[size] = [stage.link.encode("run", comm=comm, epoch=r + 1, **job[1][s.hosts[r]]) for r in self.group]
+        return self
+
+    def __exit__(self, *what):
+        self.stage.__exit__(*what)
+
+    def turn(self, size, rounds):
+        s, job = self.stage, self.jobs[size]
+        for place, at, n in job[2]:
+            place.bytes[at:at + n] = stage.POISON
+        spans = []
+        for _ in range(rounds + 1):
+            for r, frame in enumerate(self.frames[size]):
+                s.sockets[r].sendall(frame)
+            s.until(lambda: len(s.answers.get(job[0], {})) == len(self.group), 300)
+            answers = s.answers.pop(job[0]).values()
+            if any("code" in a for a in answers):
+                raise AssertionError(str(answers))
+            spans.append((max(a["end_ns"] for a in answers) - min(a["start_ns"] for a in answers)) / 1e3)
+        wrong = s.check(job, OP, "float32")
+        assert wrong is None, wrong
+        return spans[1:]
