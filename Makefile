@@ -41,7 +41,7 @@ SERVER := announce health reaper options options_defaults options_parts options_
           arena blocks durable extent given id landlock memory metrics private_dir promise rank_list sandbox tensor user vitals
 WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
           shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
-GLOO   := gloo/comm gloo/flow gloo/gloo gloo/masked gloo/meet
+GLOO   := gloo/comm gloo/drive gloo/flow gloo/gloo gloo/masked gloo/meet
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
 
 # The NCCL backend, where there is a toolkit: CUDA's; GPU=rocm is HIP and RCCL, GPU=none leaves it out. Empty
@@ -122,6 +122,9 @@ $(BUILD)/%.o: %.c
 $(BUILD)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+# A header that Debian's package of gloo leaves out, where there is no other.
+$(BUILD)/worker/gloo/%.o: CXXFLAGS += -idirafter worker/gloo/debian
 
 # The AVX2 kernels: chosen at run time, so only this file may use the instructions.
 CFLAGS_reduce_avx2 := -O3 -mavx2 -mf16c -mfma -ffp-contract=off

@@ -17,7 +17,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define POLL_US 300 /* of a look that finds nothing */
+#define POLL_US 1000 /* of a look that finds nothing */
 /* A lost connection is most often a rank's end, which the server hears of by itself, and knows
  * better: it is not reported before the server had the time to. */
 #define LOST_GRACE_MS 2000
@@ -86,8 +86,8 @@ static void ends(struct comm *c, int rc, const struct err *why)
     if (rc != 0)
         c->err = *why;
     c->over = true;
-    pthread_cond_signal(&c->ended);
     pthread_mutex_unlock(&c->lock);
+    pthread_cond_signal(&c->ended); /* after it, so that nobody wakes to wait for the lock */
 }
 
 /* false: there will be none. */
@@ -240,9 +240,10 @@ static int gloo_submit(struct comm *c, struct task *const *tasks, uint32_t n, st
         c->submitted = true;
         c->start_ns = clock_ns();
         atomic_store(&c->done_bytes, 0);
-        pthread_cond_broadcast(&c->news);
     }
     pthread_mutex_unlock(&c->lock);
+    if (rc == 0)
+        pthread_cond_broadcast(&c->news);
     return rc;
 }
 

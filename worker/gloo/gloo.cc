@@ -1,4 +1,4 @@
-// gloo.cc - the only file that knows gloo: its TCP transport behind wire.h.
+// gloo.cc - gloo's TCP transport, as drive.h has it, behind wire.h: nobody else knows gloo.
 //
 // Of gloo this uses devices, pairs and unbound buffers, whose every receive is announced to the
 // sender: no byte is sent before there is room for it. The collectives are plan.c's, since gloo's
@@ -8,42 +8,41 @@ extern "C" {
 #include "worker/gloo/wire.h"
 }
 
+#include "worker/gloo/drive.h"
+
 #include <gloo/common/error.h>
-#include <gloo/transport/context.h>
-#include <gloo/transport/pair.h>
-#include <gloo/transport/tcp/device.h>
-#include <gloo/transport/unbound_buffer.h>
 
 #include <atomic>
 #include <chrono>
 #include <cstring>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <netinet/in.h>
+#include <sched.h>
 #include <vector>
 
-using gloo::transport::UnboundBuffer;
 using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::chrono::microseconds LOOKS{200}; // for so long, at the begin of a wait
 
 struct wire_device {
-    std::shared_ptr<gloo::transport::Device> gloo;
+    std::shared_ptr<drive::tcp::Device> gloo;
 };
 
 struct parcel {
-    std::unique_ptr<UnboundBuffer> buffer;
+    std::unique_ptr<drive::Buffer> buffer;
     uint32_t peer;
     bool sent;
     std::list<parcel>::iterator self;
 };
 
 struct wire {
-    std::shared_ptr<gloo::transport::Context> context;
+    std::shared_ptr<drive::Context> context;
     uint32_t n;
-    std::list<parcel> parcels; // not waited for yet; they outlive the connections
-    std::mutex lock;           // of what follows, which wire_stop uses
-    bool stopped = false;
-    UnboundBuffer *waiting = nullptr; // the one that the communicator's thread waits for
+    std::list<parcel> parcels;    // not waited for yet; they outlive the connections
+    std::vector<uint32_t> unsaid; // peers that were not told yet what may be sent
+    std::atomic<bool> stopped{false};
 };
 
 namespace
@@ -133,7 +132,8 @@ int wire_device_open(struct wire_device **out, const char *address, struct err *
     try {
         auto d = std::make_unique<wire_device>();
 
-        d->gloo = gloo::transport::tcp::CreateDevice(gloo::transport::tcp::attr(address));
+        d->gloo = std::dynamic_pointer_cast<drive::tcp::Device>(
+            drive::tcp::CreateDevice(drive::tcp::attr(address)));
         *out = d.release();
         return 0;
     } catch (const std::exception &x) {
@@ -154,7 +154,8 @@ int wire_new(struct wire **out, struct wire_device *d, uint32_t n, uint32_t rank
         auto w = std::make_unique<wire>();
 
         w->n = n;
-        w->context = d->gloo->createContext(static_cast<int>(rank), static_cast<int>(n));
+        w->context = std::make_shared<drive::Context>(d->gloo, static_cast<int>(rank),
+                                                      static_cast<int>(n));
         w->context->setTimeout(milliseconds(WIRE_CONNECT_MS / 5)); // gloo takes it five times
         for (uint32_t r = 0; r < n; r++) {
             if (peer[r])
@@ -197,21 +198,20 @@ int wire_connect(struct wire *w, uint32_t peer, const uint8_t address[WIRE_ADDRE
                  const uint8_t port[WIRE_PORT_BYTES], struct err *e)
 {
     try {
-        {
-            std::lock_guard<std::mutex> hold(w->lock);
+        drive::Pair &pair = w->context->pair(static_cast<int>(peer));
 
-            if (w->stopped)
-                return stopped(e);
-        }
-        w->context->getPair(static_cast<int>(peer))->connect(to_gloo(address, port));
-        std::lock_guard<std::mutex> hold(w->lock);
+        if (w->stopped)
+            return stopped(e);
+        pair.connect(to_gloo(address, port));
+        pair.take();
         return w->stopped ? stopped(e) : 0;
     } catch (const std::exception &x) {
-        return failed(e, "no connection to", peer, x);
+        return w->stopped ? stopped(e) : failed(e, "no connection to", peer, x);
     }
 }
 
-// One of either way.
+// One of either way. What is to be received is only told the peer when something is waited for, or
+// sent to it.
 static struct parcel *post(struct wire *w, uint32_t peer, uint64_t slot, void *at, size_t n,
                            bool send, struct err *e)
 {
@@ -221,14 +221,22 @@ static struct parcel *post(struct wire *w, uint32_t peer, uint64_t slot, void *a
         p.self = std::prev(w->parcels.end());
         p.peer = peer;
         p.sent = send;
-        p.buffer = w->context->createUnboundBuffer(at, n);
-        if (send)
+        p.buffer = std::make_unique<drive::Buffer>(w->context, at, n);
+        if (send) {
+            w->context->poll.progress(0); // it may have been told meanwhile that it may
             p.buffer->send(static_cast<int>(peer), slot, 0, n);
-        else
+            w->context->pair(static_cast<int>(peer)).flush();
+        } else {
             p.buffer->recv(static_cast<int>(peer), slot, 0, n);
+            if (w->unsaid.empty() || w->unsaid.back() != peer)
+                w->unsaid.push_back(peer);
+        }
         return &p;
     } catch (const std::exception &x) {
-        failed(e, send ? "cannot send to" : "cannot receive from", peer, x);
+        if (w->stopped)
+            stopped(e);
+        else
+            failed(e, send ? "cannot send to" : "cannot receive from", peer, x);
         return nullptr;
     }
 }
@@ -245,20 +253,35 @@ struct parcel *wire_recv(struct wire *w, uint32_t peer, uint64_t slot, uint8_t *
     return post(w, peer, slot, to, n, false, e);
 }
 
-// Says which buffer is waited for, so that wire_stop can end the wait; false: it has been.
-static bool begin_wait(struct wire *w, UnboundBuffer *buffer)
+static bool done(const struct parcel *p)
 {
-    std::lock_guard<std::mutex> hold(w->lock);
-
-    w->waiting = w->stopped ? nullptr : buffer;
-    return !w->stopped;
+    return p->sent ? p->buffer->sent() : p->buffer->received();
 }
 
-static bool end_wait(struct wire *w)
+// Whatever is to be done meanwhile is done here. Looks before it sleeps: to be woken takes longer
+// than most chunks do. false: stopped.
+static bool wait_for(struct wire *w, struct parcel *p, uint32_t timeout_ms)
 {
-    std::lock_guard<std::mutex> hold(w->lock);
+    steady_clock::time_point begun = steady_clock::now();
+    drive::Pair &pair = w->context->pair(static_cast<int>(p->peer));
 
-    w->waiting = nullptr;
+    for (uint32_t peer : w->unsaid)
+        w->context->pair(static_cast<int>(peer)).flush();
+    w->unsaid.clear();
+    while (!w->stopped && !done(p)) {
+        auto waited = steady_clock::now() - begun;
+
+        pair.check();
+        if (waited < LOOKS) {
+            w->context->poll.progress(0);
+            sched_yield();
+            continue;
+        }
+        auto left = std::chrono::ceil<milliseconds>(milliseconds(timeout_ms) - waited).count();
+        if (left <= 0)
+            GLOO_THROW_IO_EXCEPTION("timed out: nothing for ", timeout_ms, " ms");
+        w->context->poll.progress(static_cast<int>(left));
+    }
     return !w->stopped;
 }
 
@@ -268,32 +291,19 @@ int wire_wait(struct wire *w, struct parcel *p, uint32_t timeout_ms, struct err 
     bool sent = p->sent;
 
     try {
-        if (!begin_wait(w, p->buffer.get()))
-            return stopped(e);
-        bool done = sent ? p->buffer->waitSend(milliseconds(timeout_ms))
-                         : p->buffer->waitRecv(milliseconds(timeout_ms));
-        if (!end_wait(w) || !done)
+        if (!wait_for(w, p, timeout_ms))
             return stopped(e);
         w->parcels.erase(p->self);
         return 0;
     } catch (const std::exception &x) {
-        if (!end_wait(w))
-            return stopped(e);
-        return failed(e, sent ? "sending to" : "receiving from", peer, x);
+        return w->stopped ? stopped(e) : failed(e, sent ? "sending to" : "receiving from", peer, x);
     }
 }
 
 void wire_stop(struct wire *w)
 {
-    {
-        std::lock_guard<std::mutex> hold(w->lock);
-
-        w->stopped = true;
-        if (w->waiting) {
-            w->waiting->abortWaitRecv();
-            w->waiting->abortWaitSend();
-        }
-    }
+    w->stopped = true;
+    w->context->poll.wake();
     close_pairs(w);
 }
 

@@ -3,7 +3,8 @@
  *
  * A wire belongs to one thread, its communicator's, but for wire_stop. Its memory is the caller's:
  * a parcel's bytes stay where they are, and are not written (sent) or read (received), until it was
- * waited for or the wire is freed.
+ * waited for or the wire is freed. Bytes move while this thread sends or waits, of whatever
+ * parcel; nobody else carries them meanwhile.
  */
 #ifndef TUTTI_WORKER_GLOO_WIRE_H
 #define TUTTI_WORKER_GLOO_WIRE_H
