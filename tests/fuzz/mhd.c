@@ -41,6 +41,7 @@ struct MHD_Connection {
 static struct {
     MHD_AccessHandlerCallback on_request;
     MHD_NotifyConnectionCallback on_socket;
+    void *door;
     MHD_RequestCompletedCallback on_completed;
     void *(*on_target)(void *cls, const char *target, struct MHD_Connection *con);
 } daemon_calls;
@@ -63,7 +64,7 @@ struct MHD_Daemon *MHD_start_daemon(unsigned flags, uint16_t port, MHD_AcceptPol
         switch (option) {
         case MHD_OPTION_NOTIFY_CONNECTION:
             daemon_calls.on_socket = va_arg(args, MHD_NotifyConnectionCallback);
-            (void)va_arg(args, void *);
+            daemon_calls.door = va_arg(args, void *);
             break;
         case MHD_OPTION_NOTIFY_COMPLETED:
             daemon_calls.on_completed = va_arg(args, MHD_RequestCompletedCallback);
@@ -449,7 +450,7 @@ void mhd_request(struct fuzz_in *in, void (*turn)(void))
     void *context;
 
     read_headers(&c, in);
-    daemon_calls.on_socket(NULL, &c, &c.socket, MHD_CONNECTION_NOTIFY_STARTED);
+    daemon_calls.on_socket(daemon_calls.door, &c, &c.socket, MHD_CONNECTION_NOTIFY_STARTED);
     context = daemon_calls.on_target(NULL, target, &c);
     talk(&c, first, in, &context, turn);
     if (c.response)
@@ -457,7 +458,7 @@ void mhd_request(struct fuzz_in *in, void (*turn)(void))
     daemon_calls.on_completed(NULL, &c, &context, MHD_REQUEST_TERMINATED_COMPLETED_OK);
     if (c.response)
         MHD_destroy_response(c.response);
-    daemon_calls.on_socket(NULL, &c, &c.socket, MHD_CONNECTION_NOTIFY_CLOSED);
+    daemon_calls.on_socket(daemon_calls.door, &c, &c.socket, MHD_CONNECTION_NOTIFY_CLOSED);
     for (unsigned i = 0; i < c.n_headers; i++)
         free(c.headers[i][0]);
     free(method);

@@ -181,7 +181,8 @@ def call_requests():
 def read_requests():
     for path in ("/", "/v1", "/healthz", "/readyz", "/openapi.yaml", "/metrics", "/v1/metrics", "/v1/workers", "/v1/workers/1", "/v1/events", "/v1/jobs", "/v1/jobs/j_" + ID,
                  "/v1/jobs/j_%s/events" % ID, "/v1/jobs/j_%s/reproduce" % ID, "/v1/trace", "/v1/trace?jobs=j_" + ID, "/v1/jobs/j_%s/outputs" % ID, "/v1/jobs/j_%s/outputs/1" % ID, "/v1/jobs/j_%s/outputs/1?format=raw" % ID,
-                 "/v1/jobs?state=failed&op=gather&group=g&label=a&limit=3&after=j_" + ID, "/v1/jobs/j_%s?wait=1&data=1" % ID):
+                 "/v1/jobs?state=failed&op=gather&group=g&label=a&limit=3&after=j_" + ID, "/v1/jobs/j_%s?wait=1&data=1" % ID,
+                 *("/v1/jobs/j_%s/outputs?outputs=unique&format=%s" % (ID, f) for f in ("json", "npy", "safetensors", "raw"))):
         yield http("GET " + path, None, "Last-Event-ID: 1-2", "Accept: */*")
         yield http("HEAD " + path)
     tensor = "GET /v1/tensors/t_" + ID
