@@ -107,7 +107,7 @@ void listen_path_remove(void); /* the socket's file, unless it is another's by n
  * HTTP. Returns 0, or -1 with ERR_option that names the file. */
 int http_tls_read(const struct http_options *o, struct MHD_OptionItem out[HTTP_TLS_OPTIONS],
                   struct err *e);
-void http_tls_free(struct MHD_OptionItem tls[HTTP_TLS_OPTIONS]);
+void http_tls_free(struct MHD_OptionItem *tls);
 
 extern atomic_bool http_quiescing;
 extern atomic_uint_least64_t http_too_slow; /* shut by the watch */

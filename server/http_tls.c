@@ -67,7 +67,7 @@ int http_tls_read(const struct http_options *o, struct MHD_OptionItem out[HTTP_T
     return 0;
 }
 
-void http_tls_free(struct MHD_OptionItem tls[HTTP_TLS_OPTIONS])
+void http_tls_free(struct MHD_OptionItem *tls)
 {
     if (tls[0].option == MHD_OPTION_END)
         return;
