@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""unix.py [ROUNDS [MIB]] - requests over the Unix socket beside the same over TCP, one after the other in turns, so that what
+"""unix.py [ROUNDS [MIB [SEND]]] - requests over the Unix socket beside the same over TCP, one after the other in turns, so that what
 else runs here meets both: a stacked .npy of 4 ranks up, an all_reduce of it, its stack down again; and a small job. Prints a
-table of ratios, with the middle half of the rounds as the spread."""
+table of ratios, with the middle half of the rounds as the spread. SEND is the Unix socket's SO_SNDBUF at the client: 1 MiB, as
+the notebook client has it; 0 leaves the system's, as curl does."""
 import os
 import socket
 import statistics
@@ -14,6 +15,7 @@ from service import Service
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
 MIB = int(sys.argv[2]) if len(sys.argv) > 2 else 64
+SEND_BYTES = int(sys.argv[3]) if len(sys.argv) > 3 else 1 << 20
 SMALL_ROUNDS = 100 * ROUNDS
 RANKS = 4
 
@@ -25,6 +27,8 @@ class Wire:
         self.sock = socket.socket(family)
         if family == socket.AF_INET:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        elif SEND_BYTES:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         self.sock.connect(address)
 
     def ask(self, method, path, body=b"", into=None, kind="application/x-npy"):
