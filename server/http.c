@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,7 +23,6 @@
 #define CLOSE_MS 1000
 #define STACK_BYTES (8u << 20)
 #define CONNECTION_BYTES (128u << 10) /* read buffer: larger reads make large uploads faster */
-#define RESERVED_DESCRIPTORS 128
 #define BACKLOG 1024
 #define POLL_US 1000
 
@@ -329,18 +327,6 @@ static void on_log(void *cls, const char *fmt, va_list args)
 
 /* ---- the daemons ---- */
 
-/* In all, for both doors. */
-static uint32_t connection_limit(void)
-{
-    struct rlimit files;
-    uint64_t limit = LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_UNIX;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < limit + RESERVED_DESCRIPTORS)
-        limit = files.rlim_cur > 2 * RESERVED_DESCRIPTORS ? files.rlim_cur - RESERVED_DESCRIPTORS
-                                                          : RESERVED_DESCRIPTORS;
-    return (uint32_t)limit;
-}
-
 int http_bind(const struct http_options *o, struct err *e)
 {
     if (!o->host || !o->host[0])
@@ -367,7 +353,6 @@ static int start_daemon(struct http_door *d, const struct http_options *o, uint3
 
     if (listen(d->fd, BACKLOG) != 0)
         return listen_refused(o, d->family, errno, e);
-    d->most = limit - limit / 10;
     errno = 0;
     d->mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
@@ -382,6 +367,14 @@ static int start_daemon(struct http_door *d, const struct http_options *o, uint3
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");
     return d->mhd ? 0 : listen_refused(o, d->family, errno, e);
+}
+
+static void stop_daemon(struct http_door *d)
+{
+    if (d->mhd)
+        MHD_stop_daemon(d->mhd);
+    d->mhd = NULL;
+    d->fd = -1;
 }
 
 static int start_port(const struct http_options *o, uint32_t limit, uint16_t *number, struct err *e)
@@ -400,13 +393,14 @@ static int start_port(const struct http_options *o, uint32_t limit, uint16_t *nu
 static int open_path(const struct http_options *o, uint32_t limit, struct err *e)
 {
     local.anybody = o->path_anybody;
-    if (listen_path(o, &local.fd, e) == 0 && start_daemon(&local, o, limit, e) == 0) {
-        snprintf(path, sizeof path, "%s", o->path);
+    snprintf(path, sizeof path, "%s", o->path);
+    if (listen_path(o, &local.fd, e) == 0 && start_daemon(&local, o, limit, e) == 0)
         return 0;
-    }
     if (local.fd >= 0)
         close(local.fd);
     local.fd = -1;
+    local.most = 0;
+    path[0] = '\0';
     listen_path_remove();
     return -1;
 }
@@ -427,17 +421,18 @@ static int start_path(const struct http_options *o, uint32_t limit, struct err *
 
 int http_start(const struct http_options *o, uint16_t *number, struct err *e)
 {
-    uint32_t limit = connection_limit(), few = o->path && o->path[0] ? limit / 5 : 0;
+    uint32_t at_port, at_path;
 
     if (watch_start(e) != 0)
         return -1;
-    few = few < LIMIT_CONNECTIONS_UNIX ? few : LIMIT_CONNECTIONS_UNIX;
-    limit = limit - few < LIMIT_CONNECTIONS ? limit - few : LIMIT_CONNECTIONS;
-    if (start_port(o, limit, number, e) == 0 && start_path(o, few, e) == 0)
+    listen_limits(o, &at_port, &at_path);
+    port.most = at_port - at_port / 10; /* all that requests read is there before the first one */
+    local.most = at_path - at_path / 10;
+    if (start_path(o, at_path, e) == 0 && start_port(o, at_port, number, e) == 0)
         return 0;
-    if (port.mhd)
-        MHD_stop_daemon(port.mhd);
-    port.mhd = NULL;
+    stop_daemon(&port);
+    stop_daemon(&local);
+    listen_path_remove();
     watch_stop();
     return -1;
 }
@@ -465,14 +460,6 @@ void http_quiesce(void)
     close_door(&port);
     close_door(&local);
     listen_path_remove();
-}
-
-static void stop_daemon(struct http_door *d)
-{
-    if (d->mhd)
-        MHD_stop_daemon(d->mhd);
-    d->mhd = NULL;
-    d->fd = -1;
 }
 
 void http_stop(void)

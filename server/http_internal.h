@@ -101,6 +101,9 @@ int listen_path(const struct http_options *o, int *fd, struct err *e);
 /* Why o's port, or its Unix socket, cannot be listened on, by that errno. Returns -1 with
  * ERR_option. */
 int listen_refused(const struct http_options *o, int family, int why, struct err *e);
+/* How many connections each may have; 0 where there is none. As many as the limits say, or
+ * fewer, in the same proportion, where the process may not have as many descriptors. */
+void listen_limits(const struct http_options *o, uint32_t *at_port, uint32_t *at_path);
 void listen_path_remove(void); /* the socket's file, unless it is another's by now */
 
 /* http_tls.c: certificate and key as options for the daemon, the first MHD_OPTION_END for plain

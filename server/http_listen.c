@@ -1,5 +1,6 @@
 /* http_listen.c - the sockets that clients come to: a port, and a Unix socket by its path. */
 #include "server/http_internal.h"
+#include "schema/limits.h"
 #include "schema/log.h"
 
 #include <errno.h>
@@ -7,10 +8,13 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define RESERVED_DESCRIPTORS 128
 
 /* The socket's file, which is ours to remove as long as it is still this one. */
 static struct {
@@ -18,6 +22,25 @@ static struct {
     dev_t device;
     ino_t inode;
 } file;
+
+void listen_limits(const struct http_options *o, uint32_t *at_port, uint32_t *at_path)
+{
+    uint64_t all = LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_UNIX;
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < all + RESERVED_DESCRIPTORS)
+        all = files.rlim_cur > 2 * RESERVED_DESCRIPTORS ? files.rlim_cur - RESERVED_DESCRIPTORS
+                                                        : RESERVED_DESCRIPTORS;
+    *at_path = o->path && o->path[0] ? (uint32_t)(all * LIMIT_CONNECTIONS_UNIX /
+                                                  (LIMIT_CONNECTIONS + LIMIT_CONNECTIONS_UNIX))
+                                     : 0;
+    if (!o->host || !o->host[0])
+        *at_port = 0;
+    else if (all - *at_path < LIMIT_CONNECTIONS)
+        *at_port = (uint32_t)(all - *at_path);
+    else
+        *at_port = LIMIT_CONNECTIONS;
+}
 
 /* ---- the port ---- */
 
