@@ -2,6 +2,8 @@
  */
 #include "tests/unit/queues.h"
 
+#include <time.h>
+
 static void a_job_waits_for_every_one_of_its_ranks(void **state)
 {
     const uint32_t ranks[] = {3, 1, 6};
@@ -376,7 +378,7 @@ static void random_jobs_on_overlapping_groups_all_end_in_one_order(void **state)
 
 static void a_hundred_thousand_queued_jobs_stay_fast(void **state)
 {
-    uint64_t start = clock_us();
+    clock_t start = clock();
     uint32_t ranks[WORLD];
 
     (void)state;
@@ -392,7 +394,8 @@ static void a_hundred_thousand_queued_jobs_stay_fast(void **state)
                 end(running[r]);
         }
     }
-    assert_in_range(clock_us() - start, 0, 5000000); /* 0.2 s here; a scan would take minutes */
+    /* of the CPU; a scan would take minutes */
+    assert_in_range((clock() - start) / CLOCKS_PER_SEC, 0, 4);
 }
 
 int main(void)
