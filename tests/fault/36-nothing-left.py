@@ -64,12 +64,15 @@ def no_threads():
         os.environ["TUTTI_TEST_THREADS"] = "tutti-server:%d" % n
         service.start(wait=False)
         until(lambda: service.process.poll() is not None or service.ready(), 30)
-        if service.process.poll() is None:
-            with service:
-                pass
-            break
+        ended = service.process.poll() is not None
         with open(service.log_path) as f:
             log = f.read()
+        if not ended:
+            with service:
+                pass
+            if "no Unix socket: " in log:  # the port is enough
+                continue
+            break
         assert 0 < service.process.returncode < 128, (n, service.process.returncode, log)
         assert re.search(r"error server .{10}|^tutti-server: .{10}", log, re.M), (n, log)
         until(lambda: not processes_of(service), 10)
