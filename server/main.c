@@ -15,6 +15,7 @@
 #include "server/launch.h"
 #include "server/options.h"
 #include "server/options_parts.h"
+#include "server/prepare.h"
 #include "server/reaper.h"
 #include "server/recovery.h"
 #include "server/resident.h"
@@ -30,25 +31,21 @@
 #include "server/user.h"
 #include "server/workers.h"
 #include "schema/clock.h"
-#include "schema/failpoint.h"
 #include "schema/log.h"
 #include "schema/process.h"
 
 #include <errno.h>
 #include <limits.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define POLL_NS 2000000
 #define MS 1000ull
-#define DESCRIPTORS_MAX 65536
 
 static struct {
     struct options options;
@@ -403,32 +400,9 @@ static void drain(int sig)
 
 /* ---- start ---- */
 
-/* Every connection and every worker takes descriptors. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max < DESCRIPTORS_MAX ? limit.rlim_max : DESCRIPTORS_MAX;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static void prepare_process(void)
-{
-    sigset_t set = our_signals();
-
-    failpoint_init();
-    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* fixed: a large body goes back to the system */
-    mallopt(M_ARENA_MAX,
-            2); /* glibc's default, 8 a core, only fragments: our threads malloc little */
-    signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &set, NULL); /* and so in every thread */
-    raise_descriptor_limit();
-}
-
 int main(int argc, char *argv[])
 {
+    sigset_t signals;
     int sig;
     struct err e;
 
@@ -451,7 +425,8 @@ int main(int argc, char *argv[])
         log_error("not started: %s", e.detail);
         return 1;
     }
-    prepare_process();
+    signals = our_signals();
+    prepare_process(&signals);
     if (start_steps(&e) != 0) {
         log_error("not started: %s", e.detail);
         return 1;

@@ -32,7 +32,7 @@ bare=$(grep -rnE '^ *# *include *"[^/"]+"' --include='*.[ch]' --include='*.cc' s
 # Inside server/ includes only go down. A file stands on the floor of the first pattern that it matches.
 floor() {
     case $1 in
-    main | announce | options*) echo 5 ;;
+    main | announce | options* | prepare) echo 5 ;;
     http* | routes | api | api_* | auth | guard* | negotiate | codec* | params* | problem | body | json* | number* | text | job_doc | prometheus | reproduce | trace) echo 4 ;;
     job* | call* | resident* | events | scheduler | workers* | comms | peer | retention | recovery | host* | stage) echo 3 ;;
     *) echo 2 ;; # the core thread's inbox; resources: arena, extent, tensor, group, store, launch, what they hold
