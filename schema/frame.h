@@ -116,4 +116,7 @@ int frame_read(struct frame_reader *r, int flags, struct frame *out, struct err 
 /* Takes the i-th received descriptor: the caller owns it. -1 when there is none. */
 int frame_take_fd(struct frame_reader *r, int i);
 
+/* The same of the one that came first: that of the next frame that carries one. */
+int frame_take_first_fd(struct frame_reader *r);
+
 #endif

@@ -94,6 +94,16 @@ int frame_take_fd(struct frame_reader *r, int i)
     return fd;
 }
 
+int frame_take_first_fd(struct frame_reader *r)
+{
+    int fd = r->fds[0];
+
+    for (int i = 1; i < FRAME_FDS; i++)
+        r->fds[i - 1] = r->fds[i];
+    r->fds[FRAME_FDS - 1] = -1;
+    return fd;
+}
+
 /* Descriptors beyond those expected are closed: a peer cannot fill our table. */
 static void keep_fds(struct frame_reader *r, struct msghdr *msg)
 {

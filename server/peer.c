@@ -2,12 +2,15 @@
 #include "server/peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define FD_FRAME_BYTES 256 /* no longer one carries a descriptor in its turn */
 
 static void on_ready(struct core_watch *w, uint32_t events);
 
@@ -31,8 +34,27 @@ struct peer *peer_open(int fd, struct err *e)
     return p;
 }
 
+/* A descriptor that leaves with a byte of what is unsent. */
+struct peer_fd {
+    struct peer_fd *next;
+    size_t before; /* bytes that are to be sent before it */
+    int fd;
+};
+
+static void drop_fds(struct peer *p)
+{
+    while (p->fds) {
+        struct peer_fd *first = p->fds;
+
+        p->fds = first->next;
+        close(first->fd);
+        free(first);
+    }
+}
+
 static void release(struct peer *p)
 {
+    drop_fds(p);
     free(p->out);
     free(p);
 }
@@ -51,7 +73,8 @@ void peer_close(struct peer *p)
 
 int peer_release(struct peer *p)
 {
-    bool whole = !p->broken && p->out_start == p->out_end && p->reader.start == p->reader.end;
+    bool whole = !p->broken && !p->fds && p->out_start == p->out_end &&
+                 p->reader.start == p->reader.end;
     int fd = p->watch.fd;
 
     p->closed = true;
@@ -151,15 +174,92 @@ void peer_send_fds(struct peer *p, const struct frame *f, const int *fds, int n_
         break_off(p, e.detail);
 }
 
+/* Is the first of those that wait on its way, with the byte that it waits for? */
+static bool send_first_fd(struct peer *p, const uint8_t *byte)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
+    struct msghdr msg = {.msg_iov = &piece,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    struct peer_fd *first = p->fds;
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &first->fd, sizeof(int));
+    if (sendmsg(p->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
+        if (errno != EAGAIN && errno != EINTR)
+            break_off(p, strerror(errno));
+        return false;
+    }
+    p->fds = first->next;
+    close(first->fd);
+    free(first);
+    return true;
+}
+
+/* How many bytes may be sent before the next descriptor has to be. */
+static size_t until_fd(const struct peer *p)
+{
+    size_t unsent = p->out_end - p->out_start;
+
+    return p->fds && p->fds->before < unsent ? p->fds->before : unsent;
+}
+
+static void advance(struct peer *p, size_t sent)
+{
+    p->out_start += sent;
+    for (struct peer_fd *f = p->fds; f; f = f->next)
+        f->before -= sent < f->before ? sent : f->before;
+}
+
 static void flush(struct peer *p)
 {
-    p->out_start += send_some(p, p->out + p->out_start, p->out_end - p->out_start);
+    while (p->out_start < p->out_end && !p->broken) {
+        size_t n = until_fd(p), sent = send_some(p, p->out + p->out_start, n);
+
+        advance(p, sent);
+        if (sent < n)
+            return;
+        if (p->out_start == p->out_end)
+            break;
+        if (!send_first_fd(p, p->out + p->out_start))
+            return;
+        advance(p, 1);
+    }
     if (p->out_start < p->out_end)
         return;
     free(p->out);
     p->out = NULL;
     p->out_start = p->out_end = p->out_cap = 0;
     core_watch_set(&p->watch, EPOLLIN);
+}
+
+void peer_send_fd(struct peer *p, const struct frame *f, int fd)
+{
+    uint8_t buf[FD_FRAME_BYTES];
+    size_t len = frame_encode(f, buf, sizeof buf);
+    struct peer_fd *entry = calloc(1, sizeof *entry), **at = &p->fds;
+
+    if (p->broken || !entry || len == 0) {
+        if (!p->broken)
+            break_off(p, entry ? "a frame to it cannot be encoded" : "out of memory");
+        free(entry);
+        return;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *at = entry;
+    entry->before = p->out_end - p->out_start;
+    entry->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    keep_unsent(p, buf, len);
+    if (entry->fd < 0)
+        break_off(p, strerror(errno));
+    if (!p->broken)
+        flush(p);
 }
 
 /* Reads frames: all that there are, or all that came with one recv. */

@@ -24,7 +24,8 @@ struct peer {
     bool reading, closed, broken;
     uint8_t *out; /* not sent yet: [out_start, out_end) */
     size_t out_start, out_end, out_cap;
-    char how[160]; /* why it broke */
+    struct peer_fd *fds; /* that wait with their frames, in order */
+    char how[160];       /* why it broke */
     struct frame_reader reader;
 };
 
@@ -43,6 +44,9 @@ void peer_send_frame(struct peer *p, const struct frame *f);
 
 /* With descriptors; for the first frame on a connection, which always has room. */
 void peer_send_fds(struct peer *p, const struct frame *f, const int *fds, int n_fds);
+
+/* With one descriptor, at any time and in its turn; fd stays the caller's. */
+void peer_send_fd(struct peer *p, const struct frame *f, int fd);
 
 /* Handles everything that has arrived, before somebody is judged by his silence. p may be closed
  * afterwards. */
