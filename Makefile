@@ -28,17 +28,17 @@ SCHEMA := chunk clock dtype error failpoint frame frame_io handshake layout log 
 SERVER := announce health reaper options options_defaults options_parts options_values \
           auth body guard http http_head http_listen http_reply http_tls http_waits http_watch json negotiate params problem routes \
           text \
-          codec codec_json codec_json_write codec_npy codec_raw codec_safetensors decimal narrow nearest npy_header \
+          codec codec_json codec_json_write codec_npy codec_raw codec_region codec_safetensors decimal narrow nearest npy_header \
           number \
-          api_backward api_batch api_calls api_docs api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_meta api_metrics api_outputs api_refs api_reproduce \
-          api_static api_submit api_tensors api_trace api_wait api_workers job_doc prometheus reproduce trace \
+          api_backward api_batch api_calls api_docs api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_lane api_meta api_metrics api_outputs api_refs api_reproduce \
+          api_static api_submit api_tensors api_trace api_wait api_workers job_doc lane lane_line prometheus reproduce trace \
           core core_timers \
           backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
-          comms events fence host host_copies launch peer stage transfers transfers_chunks workers workers_door workers_frames workers_hosts workers_life workers_send workers_tcp \
+          comms events fence host host_copies launch peer stage transfers transfers_chunks workers workers_door workers_frames workers_hosts workers_life workers_regions workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
-          arena blocks durable extent given id landlock memory metrics prepare private_dir promise rank_list sandbox tensor user vitals
+          arena blocks durable extent given id landlock memory metrics prepare private_dir promise rank_list region sandbox tensor user vitals
 WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
           shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
 GLOO   := gloo/comm gloo/drive gloo/flow gloo/gloo gloo/masked gloo/meet
@@ -162,7 +162,7 @@ FUZZ_FEED ?= $(BUILD)/tests/fuzz/replay.o
 FUZZ_WRAP := extent_alloc extent_alloc_for extent_adopt extent_shrink
 FUZZ_WRAP_STORE := store_post store_post_joined store_key_read store_text_read store_job_read store_job_given store_job_list store_kv_read store_kv_list
 FUZZ_WRAP_fuzz_link := $(FUZZ_WRAP_STORE) launch_adopt launch_kill launch_reaped fence_open fence_close fence_record fence_pass
-FUZZ_WRAP_fuzz_worker := link_read link_send link_send_soon link_flush link_pending link_working_on
+FUZZ_WRAP_fuzz_worker := link_read link_send link_send_soon link_flush link_pending link_take_fd link_working_on
 FUZZ_WRAP_WORKERS := workers_prepare workers_run workers_cancel
 FUZZ_WRAP_fuzz_request := $(FUZZ_WRAP_STORE) $(FUZZ_WRAP_WORKERS) \
     $(patsubst %,watch_%,start stop socket_opened socket_closed body answered arm disarm)
@@ -221,7 +221,7 @@ BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFL
 
 # The longest first, so that nothing waits for it in the end.
 TESTS := tests/simgpu/suite.sh tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh tests/docker/files.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
-         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
+         tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py tests/http/lane.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py $(filter-out $(if $(HAVE_GLOO),,$(wildcard tests/remote/1[5-9]*.py)),$(sort $(wildcard tests/remote/[0-9]*.py))) tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
          $(if $(filter none,$(WEB)),,$(sort $(wildcard tests/browser/[0-9]*.mjs))) \

@@ -6,6 +6,8 @@
 #ifndef TUTTI_SCHEMA_ARENA_HEADER_H
 #define TUTTI_SCHEMA_ARENA_HEADER_H
 
+#include "schema/limits.h"
+
 #include <stdint.h>
 
 #define ARENA_MAGIC 0x414e455241495455ull /* "UTIARENA" */
@@ -23,6 +25,12 @@ struct arena_header {
     char boot_id[BOOT_ID_BYTES];
     uint64_t durable; /* what the database names was flushed before: the boot does not matter */
 };
+
+/* Behind an arena of so many bytes, where other memory is mapped by the server and by workers. */
+static inline uint64_t arena_window_at(uint64_t arena_bytes)
+{
+    return (arena_bytes + LIMIT_CHUNK_BYTES - 1) / LIMIT_CHUNK_BYTES * LIMIT_CHUNK_BYTES;
+}
 
 _Static_assert(sizeof(struct arena_header) <= ARENA_HEADER_BYTES, "the header is one page");
 

@@ -127,4 +127,14 @@
 #define LIMIT_EXTENT_ALIGN_BYTES 64    /* a cache line */
 #define LIMIT_CHUNK_BYTES (2ull << 20) /* reserved and populated at once */
 
+/* The lane. */
+#define LIMIT_REGIONS 512         /* at once */
+#define LIMIT_REGIONS_CLIENT 64   /* of one connection */
+#define LIMIT_REGION_LEFT_S 60    /* that results are kept when the client has left whose it is */
+#define LIMIT_LANE_CLIENTS 128    /* connections */
+#define LIMIT_LANE_HELD 16384     /* tensors that one of them holds */
+#define LIMIT_LANE_LINE_BYTES 512 /* a request, with its end */
+#define LIMIT_LANE_MS 5000        /* from connect to the first region */
+#define LIMIT_LANE_WINDOW 4       /* addresses behind the arena, in sizes of the lane */
+
 #endif

@@ -307,7 +307,8 @@ static struct call *read_call(struct request *rq, const struct job_record *of, b
     if (value && (read_what(rq, g, c, of, e) != 0 || read_value(rq, c->rank, &c->input, e) != 0))
         goto fail;
     c->record->value = value;
-    if (take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) || check_output(rq, c, e) != 0 ||
+    if (take_shape(c, e) != 0 || (of && complete(c, of, e) != 0) ||
+        lane_settle(rq, c->record, NULL, &c->input, e) != 0 || check_output(rq, c, e) != 0 ||
         read_key(rq, c, e) != 0)
         goto fail;
     c->rejoin = params_int(rq->params, PARAM_rejoin, 0) != 0;

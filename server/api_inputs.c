@@ -225,7 +225,7 @@ int submit_read_grads(struct request *rq, const struct json_span *grads, bool ha
         if (submit_check_grad(r, tensors[i], i, e) != 0)
             return err_pointer(e, "/grads/%u", i);
     }
-    return 0;
+    return lane_settle_all(rq, r, tensors, e);
 }
 
 /* ---- digest ---- */
@@ -253,6 +253,8 @@ static void add_inputs(XXH3_state_t *s, const struct job_record *r, struct tenso
         } else if (tensors[i] &&
                    tensors[i]->home) /* its bytes may be elsewhere: its name will do */
             XXH3_128bits_update(s, tensors[i]->id.b, sizeof tensors[i]->id.b);
+        else if (tensors[i] && region_is_written(tensors[i]->extent)) /* as will its place */
+            add_u64(s, tensor_arena_offset(tensors[i]));
         else if (tensors[i] && tensors[i]->size_bytes > 0)
             XXH3_128bits_update(s, tensor_data(tensors[i]), tensors[i]->size_bytes);
     }

@@ -79,6 +79,8 @@ void submission_free(struct job_submission *s)
     for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
+    if (s->results)
+        job_results_drop(s->results, s->record->n);
     record_free(s->record);
     free(s);
 }
@@ -125,7 +127,8 @@ struct job_submission *submission_read(struct request *rq, unsigned where, struc
         err_set(e, ERR_no_memory, "a job");
         goto out;
     }
-    if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) == 0)
+    if (submit_read_inputs(rq, &inputs, has_inputs, s->record, s->inputs, e) == 0 &&
+        lane_results(rq, s, e) == 0)
         return s;
 out:
     submission_free(s);

@@ -2,6 +2,7 @@
 #include "schema/op.h"
 #include "server/durable.h"
 #include "server/api.h"
+#include "server/lane.h"
 #include "server/workers.h"
 
 #include <stdlib.h>
@@ -129,6 +130,7 @@ int api_v1(struct request *rq, struct err *e)
     text_uint(t, "uid", geteuid());
     text_string(t, "unix_socket", http_path()[0] ? http_path() : NULL);
     text_uint(t, "world_size", group_world_size());
+    text_string(t, "lane", lane_path());
     text_bool(t, "durable", durable);
     text_time(t, "started_at", api_facts.started_us);
     account_write(t, &rq->visitor);

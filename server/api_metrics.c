@@ -7,6 +7,7 @@
 #include "server/extent.h"
 #include "server/metrics.h"
 #include "server/prometheus.h"
+#include "server/region.h"
 #include "server/vitals.h"
 #include "server/workers.h"
 
@@ -61,6 +62,18 @@ static void arena_write(struct text *t)
     text_uint(t, "largest_free_bytes", u.largest_free_bytes);
     text_uint(t, "reserved_bytes", u.reserved_bytes);
     text_uint(t, "extents", u.extents);
+    text_end_object(t);
+}
+
+static void lane_write(struct text *t)
+{
+    struct region_usage u;
+
+    region_usage(&u);
+    text_object(t, "lane");
+    text_uint(t, "size_bytes", u.size_bytes);
+    text_uint(t, "used_bytes", u.used_bytes);
+    text_uint(t, "regions", u.regions);
     text_end_object(t);
 }
 
@@ -215,6 +228,7 @@ int api_metrics(struct request *rq, struct err *e)
     text_uint(t, "uptime_us", clock_us() - api_facts.begun_us);
     jobs_write(t);
     arena_write(t);
+    lane_write(t);
     text_uint(t, "tensors", tensor_count());
     text_uint(t, "json_bytes", body_json_bytes());
     text_uint(t, "event_streams", events_readers());

@@ -4,6 +4,7 @@
 #define TUTTI_SERVER_API_SUBMIT_H
 
 #include "server/api.h"
+#include "server/region.h"
 
 /* Reads the JSON body's members into rq->params, those of `where`, and finds its `inputs`, or what
  * `name` calls it. Does nothing for other bodies. Returns 0 or -1. */
@@ -29,6 +30,16 @@ int submit_read_own_key(const struct request *rq, char *key, struct err *e);
  * record's dtype and shapes. tensors has room for r->n. */
 int submit_read_inputs(struct request *rq, const struct json_span *inputs, bool has_inputs,
                        struct job_record *r, struct tensor **tensors, struct err *e);
+
+/* In place of `*t`, when it lies where a client may write and the job would keep it past its end,
+ * or pass it on as an output: a copy, in `into` (NULL: the arena). Returns 0, or -1. api_lane.c. */
+int lane_settle(const struct request *rq, const struct job_record *r, struct region *into,
+                struct tensor **t, struct err *e);
+
+/* The same of all n inputs, and where the outputs go that a job wants in a results region. */
+int lane_settle_all(const struct request *rq, const struct job_record *r, struct tensor **t,
+                    struct err *e);
+int lane_results(const struct request *rq, struct job_submission *s, struct err *e);
 
 /* The dtype of JSON lists that do not name theirs. */
 enum dtype submit_json_dtype(const struct request *rq, const struct job_record *r);

@@ -36,7 +36,7 @@ static int from_json(struct request *rq, struct tensor **out, struct err *e)
                          "", &none, out, &named, e) != 0)
         return -1;
     if (*out && !named)
-        return 0;
+        return lane_settle(rq, NULL, NULL, out, e);
     tensor_unref(*out);
     return err_set(e, ERR_inputs_invalid,
                    "an upload is a tensor: a nested list, or an object with data");

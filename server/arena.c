@@ -34,6 +34,7 @@ struct arena {
     uint8_t *base;
     uint64_t size_bytes;
     uint64_t nonce;
+    uint64_t window_bytes; /* of addresses, from arena_window_at(size_bytes) on */
     uint64_t chunks;
     atomic_uint_least64_t *reserved; /* a bit per chunk: pages are there and mapped */
 };
@@ -298,12 +299,61 @@ out:
     return rc;
 }
 
+static uint64_t mapped_bytes(const struct arena *a)
+{
+    return a->window_bytes ? arena_window_at(a->size_bytes) + a->window_bytes : a->size_bytes;
+}
+
+int arena_make_window(struct arena *a, uint64_t window_bytes, struct err *e)
+{
+    uint64_t all = arena_window_at(a->size_bytes) + window_bytes;
+    uint8_t *base = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (base == MAP_FAILED)
+        return err_sys(e, ERR_arena, errno, "take %llu bytes of addresses",
+                       (unsigned long long)all);
+    if (mmap(base, a->size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, a->fd, 0) ==
+        MAP_FAILED) {
+        err_sys(e, ERR_arena, errno, "map %s", a->path);
+        munmap(base, all);
+        return -1;
+    }
+    munmap(a->base, a->size_bytes);
+    a->base = base;
+    a->window_bytes = window_bytes;
+    madvise(base, a->size_bytes, MADV_HUGEPAGE); /* as in map_file */
+    madvise(base, all, MADV_DONTDUMP);
+    return 0;
+}
+
+uint64_t arena_window_bytes(const struct arena *a)
+{
+    return a->window_bytes;
+}
+
+int arena_window_map(struct arena *a, uint64_t offset, uint64_t size_bytes, int fd, bool written,
+                     struct err *e)
+{
+    int how = written ? PROT_READ | PROT_WRITE : PROT_READ;
+
+    if (mmap(a->base + offset, size_bytes, how, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        return err_sys(e, ERR_no_memory, errno, "map %llu bytes", (unsigned long long)size_bytes);
+    madvise(a->base + offset, size_bytes, MADV_DONTDUMP);
+    return 0;
+}
+
+void arena_window_unmap(struct arena *a, uint64_t offset, uint64_t size_bytes)
+{
+    mmap(a->base + offset, size_bytes, PROT_NONE,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 void arena_close(struct arena *a)
 {
     if (!a)
         return;
     if (a->base)
-        munmap(a->base, a->size_bytes);
+        munmap(a->base, mapped_bytes(a));
     if (a->fd >= 0)
         close(a->fd);
     if (a->lock_fd >= 0)

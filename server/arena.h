@@ -30,6 +30,18 @@ struct arena; /* opaque */
 int arena_open(struct arena **out, const char *dir, uint64_t size_bytes, uint64_t expected_nonce,
                bool *kept, struct err *e);
 
+/* Takes window_bytes of addresses behind the arena, where nothing is mapped, for other memory that
+ * workers see at the same places (region.c): everything is then an offset from arena_base. Main
+ * thread, before anybody has asked for that. Returns 0, or -1 with ERR_arena. */
+int arena_make_window(struct arena *a, uint64_t window_bytes, struct err *e);
+uint64_t arena_window_bytes(const struct arena *a);
+
+/* Maps all of fd's size_bytes at that offset, which lies in the window; back to nothing. Any
+ * thread. Returns 0, or -1 with ERR_no_memory. */
+int arena_window_map(struct arena *a, uint64_t offset, uint64_t size_bytes, int fd, bool written,
+                     struct err *e);
+void arena_window_unmap(struct arena *a, uint64_t offset, uint64_t size_bytes);
+
 /* Unmaps and closes; the file stays. Accepts NULL and a half-open arena. */
 void arena_close(struct arena *a);
 

@@ -1,6 +1,7 @@
 /* codec_json.c - tensors from JSON: nested lists and objects. Two passes over the text, the first
  * for the shape and the second for the numbers, and no tree. */
 #include "server/codec.h"
+#include "server/codec_region.h"
 #include "server/number.h"
 
 #include <stdio.h>
@@ -319,7 +320,7 @@ static int point_member(const char *pointer, const char *name, struct err *e)
 }
 
 struct object {
-    const struct json_span *dtype, *shape, *data, *tensor, *job, *rank;
+    const struct json_span *dtype, *shape, *data, *tensor, *job, *rank, *region, *offset;
 };
 
 static int read_rank(const struct json_span *value, const char *pointer, uint32_t *out,
@@ -359,33 +360,41 @@ static int read_output(const struct object *o, const char *pointer, struct json_
 static int sort_members(const struct json_member *m, uint32_t n, const char *pointer,
                         struct object *o, struct err *e)
 {
+    const struct {
+        const char *name;
+        const struct json_span **to;
+    } rows[] = {
+        {"dtype", &o->dtype}, {"shape", &o->shape}, {"data", &o->data},     {"tensor", &o->tensor},
+        {"job", &o->job},     {"rank", &o->rank},   {"region", &o->region}, {"offset", &o->offset},
+    };
+
     for (uint32_t i = 0; i < n; i++) {
-        if (strcmp(m[i].name, "dtype") == 0)
-            o->dtype = &m[i].value;
-        else if (strcmp(m[i].name, "shape") == 0)
-            o->shape = &m[i].value;
-        else if (strcmp(m[i].name, "data") == 0)
-            o->data = &m[i].value;
-        else if (strcmp(m[i].name, "tensor") == 0)
-            o->tensor = &m[i].value;
-        else if (strcmp(m[i].name, "job") == 0)
-            o->job = &m[i].value;
-        else if (strcmp(m[i].name, "rank") == 0)
-            o->rank = &m[i].value;
-        else {
+        size_t k = 0;
+
+        while (k < sizeof rows / sizeof rows[0] && strcmp(m[i].name, rows[k].name) != 0)
+            k++;
+        if (k == sizeof rows / sizeof rows[0]) {
             err_set(e, ERR_unknown_parameter,
-                    "a tensor has dtype, shape and data, or tensor, or job and rank; not \"%s\"",
+                    "a tensor has dtype, shape and data, or tensor, or job and rank, or region, "
+                    "offset, dtype and shape; not \"%s\"",
                     m[i].name);
             return point_member(pointer, m[i].name, e);
         }
-    }
-    if (o->tensor ? n > 1 : o->job ? n > 1 + (o->rank != NULL) : !o->data || o->rank) {
-        err_set(e, ERR_inputs_invalid,
-                "a tensor object is {\"tensor\": \"t_...\"} alone, {\"job\": \"j_...\", \"rank\": "
-                "0}, or {\"data\": ...} with dtype and shape if you like");
-        return err_pointer(e, "%s", pointer);
+        *rows[k].to = &m[i].value;
     }
     return 0;
+}
+
+/* Is it one of the forms that there are? */
+static bool is_whole(const struct object *o, uint32_t n)
+{
+    if (o->tensor)
+        return n == 1;
+    if (o->job)
+        return n == 1u + (o->rank != NULL);
+    if (o->region)
+        return o->shape && !o->data && !o->rank;
+    return o->data && !o->rank && !o->offset;
 }
 
 static int read_object(const struct json_span *span, enum dtype dtype, const char *pointer,
@@ -401,6 +410,13 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
         return err_pointer(e, "%s", pointer);
     if (sort_members(members, n, pointer, &o, e) != 0)
         return -1;
+    if (!is_whole(&o, n)) {
+        err_set(e, ERR_inputs_invalid,
+                "a tensor object is {\"tensor\": \"t_...\"} alone, {\"job\": \"j_...\", \"rank\": "
+                "0}, {\"region\": \"r_...\", \"offset\": 0, \"dtype\": ..., \"shape\": ...}, or "
+                "{\"data\": ...} with dtype and shape if you like");
+        return err_pointer(e, "%s", pointer);
+    }
     *named = o.tensor != NULL;
     if (o.tensor)
         return read_named(o.tensor, pointer, jobs, out, e);
@@ -411,6 +427,9 @@ static int read_object(const struct json_span *span, enum dtype dtype, const cha
     snprintf(at, sizeof at, "%s/shape", pointer);
     if (o.shape && json_shape_read(o.shape, at, &shape, e) != 0)
         return -1;
+    if (o.region)
+        return region_tensor_read(o.region, o.offset, dtype, &shape, pointer,
+                                  jobs ? jobs->who : NULL, out, e);
     snprintf(at, sizeof at, "%s/data", pointer);
     return read_data(o.data, dtype, at, o.shape ? &shape : NULL, jobs, out, e);
 }

@@ -3,9 +3,7 @@
 
 #include "schema/limits.h"
 #include "schema/log.h"
-#include "server/blocks.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +18,8 @@ struct extent {
     struct account *payer; /* of its cost; NULL: nobody */
     bool on_disk;          /* with --durable: from its flush to its end. The store thread's */
     struct extent_tie *tie;
+    struct extent_pool *pool; /* NULL: the arena's */
+    bool named;               /* in the pool, and none of its blocks */
 };
 
 /* The arena and its size are set before threads start; the rest is under lock. */
@@ -70,6 +70,23 @@ uint64_t extent_cost(uint64_t size_bytes)
     return size_bytes ? round_up(size_bytes) : LIMIT_EXTENT_ALIGN_BYTES;
 }
 
+/* All but its block. */
+static void start(struct extent *x, uint64_t size_bytes)
+{
+    x->size_bytes = size_bytes;
+    x->payer = NULL;
+    x->tie = NULL;
+    x->on_disk = x->named = false;
+    x->pool = NULL;
+    atomic_init(&x->refs, 1);
+}
+
+static void start_pooled(struct extent *x, struct extent_pool *p, uint64_t size_bytes)
+{
+    start(x, size_bytes);
+    x->pool = p;
+}
+
 /* Under the lock. Zero bytes: a node without a range, with a harmless offset. */
 static struct extent *take(uint64_t size_bytes, struct err *e)
 {
@@ -84,11 +101,7 @@ static struct extent *take(uint64_t size_bytes, struct err *e)
     }
     if (size_bytes == 0)
         block->offset = ARENA_HEADER_BYTES;
-    x->size_bytes = size_bytes;
-    x->payer = NULL;
-    x->tie = NULL;
-    x->on_disk = false;
-    atomic_init(&x->refs, 1);
+    start(x, size_bytes);
     pool.live++;
     return x;
 }
@@ -200,11 +213,8 @@ static struct extent *adopt(uint64_t offset, uint64_t size_bytes, struct err *e)
     x = (struct extent *)blocks_take_at(&pool.blocks, offset, round_up(size_bytes), e);
     if (!x)
         return NULL;
-    x->size_bytes = size_bytes;
-    x->payer = NULL;
-    x->tie = NULL;
+    start(x, size_bytes);
     x->on_disk = true; /* what a row names was flushed before it */
-    atomic_init(&x->refs, 1);
     pool.live++;
     return x;
 }
@@ -231,6 +241,24 @@ struct extent *extent_ref(struct extent *x)
     return x;
 }
 
+/* The pool may be gone afterwards. */
+static void give_to_pool(struct extent *x)
+{
+    struct extent_pool *p = x->pool;
+
+    if (x->named) {
+        free(x);
+    } else {
+        pthread_mutex_lock(&p->lock);
+        if (x->block.size_bytes)
+            blocks_give(&p->blocks, &x->block);
+        else
+            blocks_node_free(&p->blocks, &x->block);
+        pthread_mutex_unlock(&p->lock);
+    }
+    p->freed(p);
+}
+
 void extent_unref(struct extent *x)
 {
     struct extent_tie *tie;
@@ -238,10 +266,14 @@ void extent_unref(struct extent *x)
     if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
         return;
     tie = x->tie;
-    pthread_mutex_lock(&pool.lock);
-    if (!pool.frozen)
-        give(x);
-    pthread_mutex_unlock(&pool.lock);
+    if (x->pool) {
+        give_to_pool(x);
+    } else {
+        pthread_mutex_lock(&pool.lock);
+        if (!pool.frozen)
+            give(x);
+        pthread_mutex_unlock(&pool.lock);
+    }
     if (tie)
         tie->gone(tie);
 }
@@ -311,11 +343,75 @@ void extent_usage(struct extent_usage *out)
     out->reserved_bytes = arena_reserved_bytes(pool.arena);
 }
 
+/* ---- other memory ---- */
+
+int extent_pool_init(struct extent_pool *p, uint64_t offset, uint64_t size_bytes,
+                     void (*freed)(struct extent_pool *p), struct err *e)
+{
+    if (blocks_init(&p->blocks, sizeof(struct extent), offset, size_bytes, e) != 0)
+        return -1;
+    pthread_mutex_init(&p->lock, NULL);
+    p->freed = freed;
+    return 0;
+}
+
+void extent_pool_fini(struct extent_pool *p)
+{
+    blocks_fini(&p->blocks);
+    pthread_mutex_destroy(&p->lock);
+}
+
+int extent_pool_take(struct extent_pool *p, uint64_t size_bytes, struct extent **out, struct err *e)
+{
+    struct block *block;
+    struct extent *x;
+    uint64_t left;
+
+    pthread_mutex_lock(&p->lock);
+    left = p->blocks.free_bytes;
+    block = size_bytes ? blocks_take(&p->blocks, round_up(size_bytes), e) : blocks_node(&p->blocks);
+    if (block && size_bytes == 0)
+        block->offset = p->blocks.first->offset;
+    pthread_mutex_unlock(&p->lock);
+    x = (struct extent *)block;
+    if (!x && size_bytes == 0)
+        return err_set(e, ERR_no_memory, "an extent");
+    if (!x)
+        return e->code != ERR_arena_full
+                   ? -1
+                   : err_set(e, ERR_arena_full,
+                             "the results region has %llu bytes free, and no piece of %llu: delete "
+                             "results that lie there, or open a larger one",
+                             (unsigned long long)left, (unsigned long long)size_bytes);
+    start_pooled(x, p, size_bytes);
+    *out = x;
+    return 0;
+}
+
+int extent_pool_name(struct extent_pool *p, uint64_t offset, uint64_t size_bytes,
+                     struct extent **out, struct err *e)
+{
+    struct extent *x = calloc(1, sizeof *x);
+
+    if (!x)
+        return err_set(e, ERR_no_memory, "an extent");
+    x->block.offset = offset;
+    start_pooled(x, p, size_bytes);
+    x->named = true;
+    *out = x;
+    return 0;
+}
+
+struct extent_pool *extent_pool_of(const struct extent *x)
+{
+    return x->pool;
+}
+
 /* ---- to the disk ---- */
 
 bool extent_on_disk(const struct extent *x)
 {
-    return x->on_disk || x->size_bytes == 0;
+    return x->on_disk || x->size_bytes == 0 || x->pool; /* there is no disk below a pool */
 }
 
 static int by_offset(const void *a, const void *b)

@@ -11,12 +11,37 @@
 #include "schema/error.h"
 #include "server/account.h"
 #include "server/arena.h"
+#include "server/blocks.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct extent; /* opaque, reference counted */
+
+/* Other memory than the arena's that extents are pieces of, mapped behind it: region.c's. Whoever
+ * has an extent of it sees no difference, but that nothing of it survives the server. */
+struct extent_pool {
+    pthread_mutex_t lock;
+    struct blocks blocks;
+    void (*freed)(struct extent_pool *p); /* an extent has ended; by whichever thread */
+};
+
+int extent_pool_init(struct extent_pool *p, uint64_t offset, uint64_t size_bytes,
+                     void (*freed)(struct extent_pool *p), struct err *e);
+void extent_pool_fini(struct extent_pool *p);
+
+/* A free piece of the pool, as extent_alloc, for which nobody pays; or any piece that the caller
+ * names, also one that others have named. Both with one reference. Return 0, or -1 with
+ * ERR_arena_full or ERR_no_memory. */
+int extent_pool_take(struct extent_pool *p, uint64_t size_bytes, struct extent **out,
+                     struct err *e);
+int extent_pool_name(struct extent_pool *p, uint64_t offset, uint64_t size_bytes,
+                     struct extent **out, struct err *e);
+
+/* NULL: it is in the arena. */
+struct extent_pool *extent_pool_of(const struct extent *x);
 
 /* Starts with everything after the header free. Takes no ownership of the arena. */
 int extent_init(struct arena *a, struct err *e);

@@ -47,6 +47,7 @@ static void submission_refuse(struct job_submission *s, const struct err *e)
     for (uint32_t i = 0; s->inputs && i < record_needs(s->record); i++)
         tensor_unref(s->inputs[i]);
     free(s->inputs);
+    job_results_drop(s->results, s->record->n);
     record_free(s->record);
     job_wait_refuse(s->wait, e);
     free(s);
@@ -175,6 +176,7 @@ static struct admission *admit(struct job_submission *s, struct batch *batch)
         submission_refuse(s, &e);
         return NULL;
     }
+    j->results = s->results;
     promises_share(j, s);
     *a = (struct admission){.job = j, .submission = s, .batch = batch};
     if (look_at_inputs(j, &e) != 0 || job_reserve(j, &e) != 0) {

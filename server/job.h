@@ -58,6 +58,8 @@ struct job_submission {
     struct job_record *record; /* id, received_us, validated_us set; taken by job_submit */
     struct tensor **inputs;    /* record_needs(record), NULL where a rank gives nothing; references
                                   are taken */
+    struct extent **results;   /* n, where its outputs are written, a reference each, equal where
+                                  they are shared; NULL: in the arena. Taken too */
     char key[LIMIT_FULL_KEY_BYTES + 1]; /* Idempotency-Key, the owner's; "" when none */
     uint8_t digest[16]; /* of the request, when there is a key: XXH3-128 of its meaning */
     uint8_t text[16];   /* and of how it was written, when has_text */
@@ -71,6 +73,9 @@ struct job_submission {
     bool batch;               /* key is the batch's, the digest of all of it */
     uint32_t line;            /* which of the batch, from 0 */
 };
+
+/* Any thread. The references, and the array; NULL is ignored. */
+void job_results_drop(struct extent **results, uint32_t n);
 
 /* Any thread. Takes s (malloc'd) and what it holds. Answers with the job's record when it is
  * terminal, or at wait->deadline_us with its present state, or at once after it was recorded when
@@ -138,6 +143,7 @@ struct job {
         shown; /* what outsiders see: differs from the record's while its end is recorded */
     struct tensor **inputs;  /* record_needs(record) */
     struct tensor **outputs; /* n, from dispatch on; equal pointers where shared; NULL otherwise */
+    struct extent **results; /* n, for outputs; NULL: they are made in the arena */
     struct tensor **kept;    /* n, once it succeeded: what its gradient needs; NULL: nothing */
     struct job_place place;
     struct job_wait *waits;

@@ -2,6 +2,7 @@
 #include "server/api.h"
 #include "server/group.h"
 #include "server/problem.h"
+#include "server/region.h"
 
 #include <string.h>
 
@@ -20,6 +21,13 @@ static void id_write(struct text *out, const char *name, char prefix, const stru
     text_string(out, name, id_is_zero(id) ? NULL : id_format(prefix, id, buf));
 }
 
+static const char *location(const struct tensor *t)
+{
+    if (tensor_lost(t))
+        return "lost";
+    return tensor_away(t) ? "device" : region_of(t->extent) ? "region" : "arena";
+}
+
 void tensor_doc_write(struct text *out, struct tensor *t, bool data)
 {
     text_object(out, NULL);
@@ -27,7 +35,7 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
     text_string(out, "dtype", dtypes[t->dtype].name);
     shape_write(out, "shape", &t->shape);
     text_uint(out, "size_bytes", t->size_bytes);
-    text_string(out, "location", tensor_lost(t) ? "lost" : tensor_away(t) ? "device" : "arena");
+    text_string(out, "location", location(t));
     id_write(out, "job", 'j', &t->job);
     text_time(out, "created_at", t->created_us);
     text_time(out, "expires_at", t->expires_us == UINT64_MAX ? 0 : t->expires_us);
@@ -78,17 +86,29 @@ int job_doc_check(const struct job_record *r, struct shown shown, struct err *e)
                    (unsigned long long)elements, LIMIT_JSON_ELEMENTS);
 }
 
+/* Where a client that has mapped the region finds its bytes. */
+static void place_write(struct text *out, const struct tensor *t)
+{
+    const struct region *of = t ? region_of(t->extent) : NULL;
+
+    if (!of)
+        return;
+    id_write(out, "region", 'r', &of->id);
+    text_uint(out, "offset", tensor_arena_offset(t) - of->offset);
+}
+
 /* A tensor that is gone (deleted, or past its time) shows without data. */
 void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data)
 {
-    struct tensor *t = data ? tensor_find(&r->outputs[rank]) : NULL;
+    struct tensor *t = data || regions_any() ? tensor_find(&r->outputs[rank]) : NULL;
 
     text_object(out, NULL);
     text_uint(out, "rank", rank);
     id_write(out, "tensor", 't', &r->outputs[rank]);
     text_string(out, "dtype", dtypes[r->dtype].name);
     shape_write(out, "shape", &r->out_shape);
-    if (t && (tensor_data(t) || t->size_bytes == 0)) {
+    place_write(out, t);
+    if (data && t && (tensor_data(t) || t->size_bytes == 0)) {
         text_name(out, "data");
         json_tensor_write(out, t);
     }

@@ -1,5 +1,6 @@
 /* job_output.c - a job's output tensors: their extents, their names, their publication. */
 #include "server/job_parts.h"
+#include "server/region.h"
 #include "server/resident.h"
 #include "server/steady.h"
 #include "schema/clock.h"
@@ -67,9 +68,12 @@ static struct tensor *new_output(struct job *j, uint32_t rank, struct err *e)
     } else if (resident_stays(r)) {
         t = resident_output_of(r, rank, e);
     } else {
-        if (extent_alloc(output_bytes(j), &x, e) != 0)
+        if (j->results)
+            x = extent_ref(j->results[rank]); /* whose region pays */
+        else if (extent_alloc(output_bytes(j), &x, e) != 0)
             return NULL;
-        pay(j, x);
+        else
+            pay(j, x);
         t = tensor_new(r->dtype, &r->out_shape, x, 0);
         extent_unref(x); /* the tensor has its own reference */
     }
@@ -103,7 +107,7 @@ static uint64_t all_bytes(const struct job *j)
     const struct job_record *r = j->record;
     uint64_t one = extent_cost(output_bytes(j)), all = 0;
 
-    if (is_view(r) || resident_stays(r))
+    if (is_view(r) || resident_stays(r) || j->results)
         return 0;
     for (uint32_t i = 0; i < r->n; i++) {
         if (!record_gets(r, i) || (all && record_shares_output(r)))
@@ -194,9 +198,14 @@ static struct tensor *next_distinct(const struct job *j, uint32_t *i, const stru
     return NULL;
 }
 
-static uint64_t expiry(const struct job *j)
+/* Results in a region whose client has left are for nobody who would not come at once. */
+static uint64_t expiry(const struct job *j, const struct tensor *t)
 {
-    return steady_due_us(j->record->finished_us, job_retain_us());
+    struct region *r = region_of(t->extent);
+    uint64_t retain_us = job_retain_us(), left_us = LIMIT_REGION_LEFT_S * 1000000ull;
+
+    return steady_due_us(j->record->finished_us,
+                         r && region_is_left(r) && retain_us > left_us ? left_us : retain_us);
 }
 
 void job_outputs_name(struct job *j)
@@ -208,7 +217,7 @@ void job_outputs_name(struct job *j)
             j->record->outputs[i] = j->outputs[i]->id;
     }
     for (uint32_t i = 0; (t = next_distinct(j, &i, t));)
-        tensor_expire(t, expiry(j));
+        tensor_expire(t, expiry(j, t));
 }
 
 static void publish(struct tensor *t)
@@ -244,7 +253,7 @@ static struct tensor *keep(const struct job *j, struct tensor *from)
     if (t) {
         t->job = j->record->id;
         t->owner = j->record->owner;
-        tensor_expire(t, expiry(j));
+        tensor_expire(t, expiry(j, t));
     }
     return t;
 }
@@ -268,6 +277,13 @@ void job_kept_make(struct job *j)
     job_kept_drop(j);
     free(r->kept);
     r->kept = NULL;
+}
+
+void job_results_drop(struct extent **results, uint32_t n)
+{
+    for (uint32_t i = 0; results && i < n; i++)
+        extent_unref(results[i]);
+    free(results);
 }
 
 static void drop(struct tensor ***tensors, uint32_t n)

@@ -101,6 +101,7 @@ void job_free(struct job *j)
     job_outputs_drop(j);
     job_inputs_drop(j);
     job_kept_drop(j);
+    job_results_drop(j->results, j->record->n);
     record_free(j->record);
     free(j->why);
     free(j);

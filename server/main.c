@@ -12,12 +12,14 @@
 #include "server/http.h"
 #include "server/job.h"
 #include "server/kv.h"
+#include "server/lane.h"
 #include "server/launch.h"
 #include "server/options.h"
 #include "server/options_parts.h"
 #include "server/prepare.h"
 #include "server/reaper.h"
 #include "server/recovery.h"
+#include "server/region.h"
 #include "server/resident.h"
 #include "server/retention.h"
 #include "server/routes.h"
@@ -138,6 +140,21 @@ static int start_extents(struct err *e)
     return extent_init(program.arena, e);
 }
 
+/* Addresses for what clients of this machine share with us. */
+static int start_regions(struct err *e)
+{
+    uint64_t bytes = program.options.lane_size_bytes;
+
+    if (bytes && arena_make_window(program.arena, bytes * LIMIT_LANE_WINDOW, e) != 0)
+        return -1;
+    return regions_init(program.arena, bytes, e);
+}
+
+static int start_lane(struct err *e)
+{
+    return lane_start(program.options.lane, e);
+}
+
 static int start_groups(struct err *e)
 {
     return group_table_init(program.options.world, e);
@@ -252,6 +269,7 @@ static const struct step {
     {start_sandbox, NULL},
     {start_store, store_close},
     {start_arena, stop_arena},
+    {start_regions, regions_fini},
     {start_extents, extent_fini},
     {tensor_table_init, tensor_table_fini},
     {start_groups, group_table_fini},
@@ -264,6 +282,7 @@ static const struct step {
     {start_workers, stop_workers},
     {start_retention, retention_stop},
     {core_start, core_stop},
+    {start_lane, lane_stop},
     {start_http, http_stop},
     {start_serving, NULL},
 };

@@ -33,6 +33,8 @@ static const struct row rows[] = {
     {"arena-size", "SIZE", NULL, option_arena_size, "Most tensor bytes at once, as 512M or 4G; default: 4G, or half of what is free."},
     {"resident-size", "SIZE", NULL, option_resident_size, "Most bytes of resident tensors on one GPU; default: half of its memory."},
     {"worker-listen", "unix:PATH|HOST:PORT", NULL, option_worker_listen, "Where workers connect; default: a socket in the data directory. HOST:PORT beside it: workers with a token; may be repeated."},
+    {"lane", "PATH|off", NULL, option_lane, "Socket where clients of this machine get memory that they share with the ranks; default: lane.sock in the data directory."},
+    {"lane-size", "SIZE", NULL, option_lane_size, "Most of that memory at once, beside the arena; 0 is off; default: half of the arena's size."},
     {"allowed-host", "NAME", NULL, option_allowed_host, "A further Host that requests may name; may be repeated."},
     {"allowed-origin", "ORIGIN", NULL, option_allowed_origin, "An Origin whose pages may call the service; may be repeated."},
     {"retain", "SECONDS", "3600", option_retain, "How long tensors are kept after their job ended, or after their upload."},

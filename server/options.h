@@ -26,6 +26,9 @@ struct options {
     char worker_listen[4096]; /* "unix:PATH" */
     char worker_host[256];    /* and over TCP, for workers with a token; "": not */
     uint16_t worker_port;
+    char lane[4096]; /* the path of the lane's socket; "": there is none */
+    bool no_lane;
+    uint64_t lane_size_bytes; /* of its regions together */
     char allowed_hosts[1024], allowed_origins[1024];
     uint64_t retain_us;
     enum log_level log_level;

@@ -302,6 +302,43 @@ static int complete_listen_path(struct options *o, struct err *e)
     return 0;
 }
 
+/* What is why it is closed, or NULL. */
+static const char *lane_closed(const struct options *o)
+{
+    if (o->no_lane)
+        return "--lane off";
+    if (strcmp(o->backend, "shm") != 0)
+        return "ranks that are not on shm do not map it";
+    return o->worker_host[0] ? "workers over TCP do not map it" : NULL;
+}
+
+static int complete_lane(struct options *o, struct err *e)
+{
+    const size_t room = sizeof((struct sockaddr_un *)NULL)->sun_path;
+    bool asked = o->lane[0] || o->lane_size_bytes;
+    const char *closed = lane_closed(o);
+
+    if (closed && asked && !o->no_lane)
+        return err_set(e, ERR_option, "--lane: %s: leave --lane and --lane-size out", closed);
+    if (closed) {
+        o->lane[0] = '\0';
+        o->lane_size_bytes = 0;
+        return 0;
+    }
+    if (!o->lane_size_bytes)
+        o->lane_size_bytes = o->arena_size_bytes / 2;
+    if (o->lane_size_bytes > INT64_MAX / 16)
+        return err_set(e, ERR_option, "--lane-size: there are not so many addresses");
+    if (o->lane[0])
+        return make_absolute(o->lane, sizeof o->lane, e);
+    if (put(o->lane, room, e, "%s/lane.sock", o->data_dir) != 0 &&
+        put(o->lane, room, e, "%s/lane.sock", o->arena_dir) != 0) {
+        o->lane[0] = '\0'; /* as with the service's own: without it everything goes over that */
+        o->lane_size_bytes = 0;
+    }
+    return 0;
+}
+
 int options_complete(struct options *o, struct err *e)
 {
     if (o->new_token[0]) /* it serves nothing */
@@ -314,5 +351,5 @@ int options_complete(struct options *o, struct err *e)
         check_listen(o, e) != 0 || complete_data_dir(o, e) != 0 || complete_arena_dir(o, e) != 0 ||
         complete_arena_size(o, e) != 0 || complete_listen_path(o, e) != 0)
         return -1;
-    return complete_worker_listen(o, e);
+    return complete_worker_listen(o, e) != 0 ? -1 : complete_lane(o, e);
 }

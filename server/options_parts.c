@@ -30,6 +30,7 @@ struct sandbox_options options_sandbox(const struct options *o)
         .data_dir = o->data_dir,
         .arena_dir = o->arena_dir,
         .worker_listen = o->worker_listen,
+        .lane = o->lane,
         .worker_tcp = o->worker_host[0] != '\0',
         .http_path = o->listen_path,
         .token_file = o->token_file,

@@ -171,6 +171,19 @@ int option_resident_size(struct options *o, const char *text, struct err *e)
     return read_size(&o->resident_bytes, text, e);
 }
 
+int option_lane(struct options *o, const char *text, struct err *e)
+{
+    o->no_lane = strcmp(text, "off") == 0;
+    o->lane[0] = '\0';
+    return o->no_lane ? 0 : copy_text(o->lane, sizeof o->lane, text, e);
+}
+
+int option_lane_size(struct options *o, const char *text, struct err *e)
+{
+    o->no_lane |= strcmp(text, "0") == 0;
+    return o->no_lane ? 0 : read_size(&o->lane_size_bytes, text, e);
+}
+
 int option_worker_listen(struct options *o, const char *text, struct err *e)
 {
     if (strncmp(text, "unix:", 5) != 0)

@@ -18,6 +18,8 @@ OPTION(data_dir);
 OPTION(durable);
 OPTION(arena_dir);
 OPTION(arena_size);
+OPTION(lane);
+OPTION(lane_size);
 OPTION(worker_listen);
 OPTION(allowed_host);
 OPTION(allowed_origin);

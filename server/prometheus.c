@@ -10,6 +10,7 @@
 #include "server/job.h"
 #include "server/metrics.h"
 #include "server/number.h"
+#include "server/region.h"
 #include "server/routes.h"
 #include "server/vitals.h"
 #include "server/workers.h"
@@ -26,6 +27,7 @@ struct scrape {
     struct text *out;
     const char *name; /* of the row that is being written */
     struct extent_usage arena;
+    struct region_usage lane;
     struct job_counts jobs;
     struct vitals vitals;
     uint32_t connections, connections_limit;
@@ -328,6 +330,9 @@ ONE(arena_free_bytes, s->arena.free_bytes)
 ONE(arena_largest_free_bytes, s->arena.largest_free_bytes)
 ONE(arena_reserved_bytes, s->arena.reserved_bytes)
 ONE(arena_extents, s->arena.extents)
+ONE(lane_size_bytes, s->lane.size_bytes)
+ONE(lane_used_bytes, s->lane.used_bytes)
+ONE(lane_regions, s->lane.regions)
 ONE(tensors, tensor_count())
 ONE(json_body_bytes, body_json_bytes())
 
@@ -436,6 +441,7 @@ int prometheus_write(struct text *out, struct err *e)
         return err_set(e, ERR_no_memory, "the list of workers");
     workers_list(s.workers);
     extent_usage(&s.arena);
+    region_usage(&s.lane);
     job_counts(&s.jobs);
     vitals_read(&s.vitals);
     http_connections(&s.connections, &s.connections_limit, &s.slow_clients);

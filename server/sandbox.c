@@ -41,10 +41,11 @@ static const char *socket_dir(const char *address, char *dir, size_t size)
 
 static void confine_files(const struct sandbox_options *o)
 {
-    char dir[PATH_MAX], http_dir[PATH_MAX], token_dir[PATH_MAX];
+    char dir[PATH_MAX], http_dir[PATH_MAX], token_dir[PATH_MAX], lane_dir[PATH_MAX];
     const char *sockets = socket_dir(o->worker_listen, dir, sizeof dir);
     const char *http = o->http_path[0] ? directory_of(o->http_path, http_dir, sizeof http_dir)
                                        : NULL;
+    const char *lanes = o->lane[0] ? directory_of(o->lane, lane_dir, sizeof lane_dir) : NULL;
     const char *tokens = o->token_file[0] ? directory_of(o->token_file, token_dir, sizeof token_dir)
                                           : NULL;
     const struct landlock_place places[] = {
@@ -52,6 +53,7 @@ static void confine_files(const struct sandbox_options *o)
         {o->arena_dir, LANDLOCK_WRITES},
         {sockets ? sockets : o->data_dir, LANDLOCK_WRITES},
         {http ? http : o->data_dir, LANDLOCK_WRITES},
+        {lanes ? lanes : o->data_dir, LANDLOCK_WRITES},
         {tokens ? tokens : o->data_dir,
          LANDLOCK_READS}, /* whoever edits the file renames another */
         {"/dev/null", LANDLOCK_WRITES},
@@ -91,7 +93,7 @@ static int serving_alone(struct err *e)
     /* clang-format off */
     const struct seccomp_rule rules[] = {
         SECCOMP_CALL(read), SECCOMP_CALL(readv), SECCOMP_CALL(write), SECCOMP_CALL(writev), SECCOMP_CALL(pread64), SECCOMP_CALL(pwrite64), SECCOMP_CALL(lseek), SECCOMP_CALL(close), SECCOMP_CALL(openat), SECCOMP_CALL(newfstatat), SECCOMP_CALL(fstat), SECCOMP_CALL(stat), SECCOMP_CALL(lstat), SECCOMP_CALL(access), SECCOMP_CALL(faccessat2), SECCOMP_CALL(readlink), SECCOMP_CALL(unlink),
-        SECCOMP_CALL(ftruncate), SECCOMP_CALL(fallocate), SECCOMP_CALL(fsync), SECCOMP_CALL(fdatasync), SECCOMP_CALL(msync), SECCOMP_CALL(dup3), SECCOMP_CALL(fcntl), SECCOMP_CALL(flock), SECCOMP_CALL(fchmod), SECCOMP_CALL(fchown), SECCOMP_CALL(fstatfs), SECCOMP_CALL(statfs), SECCOMP_CALL(getdents64),
+        SECCOMP_CALL(memfd_create), SECCOMP_CALL(ftruncate), SECCOMP_CALL(fallocate), SECCOMP_CALL(fsync), SECCOMP_CALL(fdatasync), SECCOMP_CALL(msync), SECCOMP_CALL(dup3), SECCOMP_CALL(fcntl), SECCOMP_CALL(flock), SECCOMP_CALL(fchmod), SECCOMP_CALL(fchown), SECCOMP_CALL(fstatfs), SECCOMP_CALL(statfs), SECCOMP_CALL(getdents64),
         SECCOMP_CALL(epoll_create1), SECCOMP_CALL(epoll_ctl), SECCOMP_CALL(epoll_wait), SECCOMP_CALL(epoll_pwait), SECCOMP_CALL(epoll_pwait2), SECCOMP_CALL(eventfd2), SECCOMP_CALL(poll), SECCOMP_CALL(ppoll),
         SECCOMP_CALL(accept4), SECCOMP_CALL(recvmsg), SECCOMP_CALL(recvfrom), SECCOMP_CALL(sendmsg), SECCOMP_CALL(sendto), SECCOMP_CALL(sendfile), SECCOMP_CALL(shutdown), SECCOMP_CALL(setsockopt), SECCOMP_CALL(getsockopt), SECCOMP_CALL(getsockname), SECCOMP_CALL(getpeername),
         SECCOMP_CALL(futex), SECCOMP_CALL(sched_yield), SECCOMP_CALL(sched_getaffinity), SECCOMP_CALL(set_robust_list), SECCOMP_CALL(rseq), SECCOMP_CALL(exit), SECCOMP_CALL(exit_group),

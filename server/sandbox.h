@@ -10,6 +10,7 @@
 struct sandbox_options {
     const char *data_dir, *arena_dir;
     const char *worker_listen; /* "unix:PATH" */
+    const char *lane;          /* the path of its socket; "": none */
     bool worker_tcp;           /* and at a port */
     const char *http_path;     /* of the Unix socket for requests; "": none */
     const char *token_file;    /* is read again; "": none */

@@ -11,7 +11,7 @@
 /* One rank's part of `inputs`: enough to find the bytes again after a restart. */
 static void put_input(uint8_t *out, const struct tensor *t)
 {
-    const struct extent *x = t ? t->extent : NULL;
+    const struct extent *x = t ? tensor_kept_extent(t) : NULL;
 
     memset(out, 0, INPUT_BYTES);
     if (!t)
@@ -25,7 +25,7 @@ static void put_input(uint8_t *out, const struct tensor *t)
     memcpy(out, t->id.b, sizeof t->id.b);
     put_u64(out + 16, x ? extent_offset(x) : NO_EXTENT);
     put_u64(out + 24, x ? extent_size(x) : t->size_bytes);
-    put_u64(out + 32, t->offset);
+    put_u64(out + 32, x ? t->offset : 0);
 }
 
 /* Bytes that are bound until the statement has run. Of the one writing thread. */

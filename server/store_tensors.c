@@ -4,7 +4,8 @@
 int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
 {
     sqlite3_stmt *s = db_stmt(db, STMT_tensor_insert, e);
-    const struct extent *x = t->extent; /* once: a resident tensor may get one at any moment */
+    const struct extent *x = tensor_kept_extent(
+        t); /* once: a resident tensor may get one at any moment */
     uint8_t shape[8 * LIMIT_NDIM];
 
     if (!s)
@@ -14,7 +15,7 @@ int tensor_insert_row(struct db *db, const struct tensor *t, struct err *e)
     bind_blob(s, 3, shape, shape_to_blob(&t->shape, shape));
     bind_u64(s, 4, x ? extent_offset(x) : 0);
     bind_u64(s, 5, x ? extent_size(x) : t->size_bytes);
-    bind_u64(s, 6, t->offset);
+    bind_u64(s, 6, x ? t->offset : 0);
     bind_id(s, 7, &t->job);
     bind_u64(s, 8, t->created_us);
     bind_u64(s, 9, t->expires_us);

@@ -251,6 +251,21 @@ void tensor_expire(struct tensor *t, uint64_t wall_us)
     pthread_mutex_unlock(&table.lock);
 }
 
+void tensor_expire_all(bool (*which)(const struct tensor *t, const void *arg), const void *arg,
+                       uint64_t wall_us)
+{
+    pthread_mutex_lock(&table.lock);
+    for (size_t i = 0; i < table.n_buckets; i++) {
+        for (struct tensor *t = table.buckets[i]; t; t = t->next) {
+            if (t->expires_us <= wall_us || !which(t, arg))
+                continue;
+            t->expires_us = wall_us;
+            heap_set(t, wall_us);
+        }
+    }
+    pthread_mutex_unlock(&table.lock);
+}
+
 uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t max)
 {
     uint32_t n = 0;
@@ -289,6 +304,13 @@ uint8_t *tensor_data(const struct tensor *t)
     const struct extent *x = t->extent;
 
     return x ? extent_bytes(x) + t->offset : NULL;
+}
+
+const struct extent *tensor_kept_extent(const struct tensor *t)
+{
+    const struct extent *x = t->extent;
+
+    return x && !extent_pool_of(x) ? x : NULL;
 }
 
 uint64_t tensor_arena_offset(const struct tensor *t)

@@ -71,6 +71,11 @@ struct tensor *tensor_remove(const struct id *id);
 /* Sets when retention may remove it. */
 void tensor_expire(struct tensor *t, uint64_t wall_us);
 
+/* The same for all in the table of which `which` says so, unless they may go sooner. Looks at every
+ * one. */
+void tensor_expire_all(bool (*which)(const struct tensor *t, const void *arg), const void *arg,
+                       uint64_t wall_us);
+
 /* Removes up to max tensors that expired before now and that nobody else holds; hands over the
  * table's references. One that is held is looked at again a second later. Returns how many. */
 uint32_t tensor_take_expired(uint64_t now_wall_us, struct tensor **out, uint32_t max);
@@ -83,6 +88,10 @@ bool tensor_lost(const struct tensor *t);
 
 /* The first byte; valid while a reference is held. NULL when lost or away. */
 uint8_t *tensor_data(const struct tensor *t);
+
+/* Where a restart finds its bytes again; NULL: it does not, since they are on devices or in a
+ * region. */
+const struct extent *tensor_kept_extent(const struct tensor *t);
 
 /* Offset of the first byte in the arena. */
 uint64_t tensor_arena_offset(const struct tensor *t);

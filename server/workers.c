@@ -218,6 +218,7 @@ int workers_init(const struct workers_options *o, struct err *e)
         workers_fini(0);
         return -1;
     }
+    workers_follow_regions(true);
     for (uint32_t r = 0; r < o->launch; r++)
         worker_start(&workers.rank[r]);
     return 0;
@@ -266,6 +267,7 @@ void workers_fini(uint64_t deadline_us)
         core_turn(10000);
     if (!all_gone())
         log_warn("a worker has not exited after SIGKILL; the next start waits for it");
+    workers_follow_regions(false);
     for (uint32_t r = 0; r < workers.options.world_size; r++)
         core_timer_clear(&workers.rank[r].fence);
     pthread_mutex_lock(&lock);

@@ -178,6 +178,7 @@ static int welcome(struct worker *w, struct guest *g, uint64_t epoch, struct err
         .arena_nonce = arena_nonce(workers.options.arena),
         .one_machine = workers.one_machine,
         .one_host = !workers.options.tcp_host || !workers.options.tcp_host[0],
+        .window_bytes = g->address[0] ? 0 : arena_window_bytes(workers.options.arena),
     };
     if (!g->address[0])
         return hand_over(w, g, &f, e);

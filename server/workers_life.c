@@ -186,6 +186,7 @@ void worker_joined(struct worker *w, struct peer *p)
              (int)w->process.pid, w->info.device, w->info.tcp ? "tcp" : "unix",
              (unsigned long long)w->info.epoch);
     scheduler_away(w->info.rank, false);
+    worker_maps_all(w);
     worker_state(w, WORKER_ready);
     if (w->host)
         worker_settled(w);

@@ -86,6 +86,13 @@ void worker_lose(struct worker *w, const char *how);
 /* Its end is confirmed: its rank is free, its jobs hear of it. */
 void worker_gone(struct worker *w, const char *how);
 
+/* workers_regions.c: of those that can map memory that clients share with us */
+bool worker_maps(const struct worker *w);
+void worker_maps_all(struct worker *w); /* it has joined */
+void workers_follow_regions(bool on);
+/* Do all ranks see what the job's tensors lie in? Returns 0, or -1 with ERR_group_invalid. */
+int workers_see(const struct job *j, struct err *e);
+
 /* workers_hosts.c: of workers that have an arena of their own */
 /* It said READY, with an arena that is not the server's. Returns 0, or -1 with e: not to be had. */
 int worker_settles(struct worker *w, const struct frame_ready *f, struct err *e);

@@ -76,6 +76,8 @@ int workers_prepare(struct job *j, struct err *e)
     const char *backend = root->backend;
     bool later = false;
 
+    if (workers_see(j, e) != 0)
+        return -1;
     if (workers.remote > 0 && workers_backend(r, &backend, e) != 0)
         return -1;
     if (root->by_ticket && strcmp(backend, root->backend) == 0)

@@ -197,7 +197,7 @@ for name, (descr, other) in dtypes.items():
     equal("dtype " + name + " of the client", (descr or "u2", other), (tutti._WIRE_TYPES[name].str[1:], tutti.DTYPES[name][1]))
 differ("code of the client", {code for code in tutti.ERRORS if code in schemas["Code"]["enum"]}, tutti.ERRORS)
 # What the client sends of a job's parameters; the rest it says with headers and bodies.
-told = {"dtype", "shape", "wait", "data", "outputs", "op", "group", "format", "view", "inputs"}
+told = {"dtype", "shape", "wait", "data", "outputs", "op", "group", "format", "view", "inputs", "results"}
 differ("parameter of the client", set(schemas["NewJob"]["properties"]) - told,
        set(inspect.signature(tutti.Group.all_to_all).parameters) - {"self", "inputs", "group", "keep", "async_", "dtype"} | {"src", "dst", "axis"})
 equal("version", version, tutti.__version__)

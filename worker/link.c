@@ -226,6 +226,11 @@ int link_read(bool wait, struct frame *out, struct err *e)
     return frame_read(&reader, wait ? 0 : MSG_DONTWAIT, out, e);
 }
 
+int link_take_fd(void)
+{
+    return frame_take_first_fd(&reader);
+}
+
 bool link_pending(void)
 {
     struct pollfd p = {.fd = link_fd, .events = POLLIN | POLLRDHUP};

@@ -61,6 +61,10 @@ int link_flush(struct err *e);
 /* As frame_read; wait: block until something comes (or a signal does). Main thread. */
 int link_read(bool wait, struct frame *out, struct err *e);
 
+/* The descriptor that came with the frame read last, the caller's; -1: there was none. Main thread.
+ */
+int link_take_fd(void);
+
 /* Is there anything to read, or has the server gone? Costs one system call. Main thread. */
 bool link_pending(void);
 

@@ -292,6 +292,8 @@ static int settle(struct worker_options *o, const struct frame_welcome *w, int a
     o->family = arena.nonce != w->arena_nonce ? dial_family() : 0;
     if (rc == 0)
         rc = arena_map_open(arena.map_fd, arena.size_bytes, e);
+    if (rc == 0)
+        rc = arena_map_window(w->window_bytes, e);
     if (rc == 0 && (tcp || o->interface || !w->one_host))
         rc = address_find(o->interface, link_tcp_fd(), address, e);
     if (rc == 0) {

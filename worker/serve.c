@@ -365,6 +365,12 @@ static int on_frame(const struct frame *f, struct err *e)
         return on_cancel(&f->cancel, e);
     case FRAME_fetch:
         return on_fetch(&f->fetch, e);
+    case FRAME_region:
+        return arena_map_region(f->region.offset, f->region.bytes, link_take_fd(),
+                                f->region.written, e);
+    case FRAME_region_gone:
+        arena_map_drop(f->region_gone.offset, f->region_gone.bytes);
+        return 0;
     case FRAME_drop:
         if (srv.backend->drop)
             srv.backend->drop(srv.device, f->drop.tensor);

@@ -24,7 +24,7 @@ limits() {
 
 dictionary() {
     case $1 in
-    fuzz_json | fuzz_json_tensor | fuzz_safetensors) echo -dict=tests/fuzz/json.dict ;;
+    fuzz_json | fuzz_json_tensor | fuzz_lane | fuzz_safetensors) echo -dict=tests/fuzz/json.dict ;;
     fuzz_npy) echo -dict=tests/fuzz/npy.dict ;;
     fuzz_request | fuzz_target) echo -dict=tests/fuzz/http.dict ;;
     esac

@@ -109,6 +109,14 @@ def json_():
         yield text.encode()
 
 
+def lane():
+    for line in ({"lane": 1, "open": "inputs", "size_bytes": 4096}, {"lane": 1, "open": "results", "size_bytes": 2 ** 63, "token": "alice." + "x" * 43},
+                 {"lane": 1, "close": "r_" + "0" * 25 + "1"}, {"lane": 1, "hold": "t_" + "0" * 25 + "1"}, {"lane": 1, "release": "t_" + "0" * 25 + "1"},
+                 {"lane": 2, "open": "inputs", "size_bytes": 1}, {"lane": 1, "open": "inputs", "size_bytes": 0}, {"lane": 1, "token": None},
+                 {"lane": 1, "open": "x" * 400, "size_bytes": 1}, {"lane": 1, "what": [1]}, [], 1):
+        yield json.dumps(line).encode()
+
+
 # ---- requests ----
 
 ID = "0" * 25 + "1"
@@ -354,7 +362,7 @@ def restore():
         yield bytes([3, table, column, 2, 2 + 4 * column, column, 1])
 
 
-HARNESSES = {"npy": npy, "safetensors": safetensors, "raw": raw, "json_tensor": json_tensor, "json": json_, "request": request,
+HARNESSES = {"npy": npy, "safetensors": safetensors, "raw": raw, "json_tensor": json_tensor, "json": json_, "lane": lane, "request": request,
              "target": target, "link": link, "worker": worker, "channel": channel, "restore": restore}
 
 

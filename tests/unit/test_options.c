@@ -146,6 +146,30 @@ static void a_socket_by_default_is_where_its_name_fits(void **state)
                           "--worker-listen", "unix:/w"),
                      0);
     assert_string_equal(o.listen_path, "");
+    assert_string_equal(o.lane, "");
+    assert_int_equal(o.lane_size_bytes, 0);
+}
+
+/* Closed where ranks would not map what clients share; which is said to whoever asks for it. */
+static void the_lane_is_open_where_all_ranks_map_it(void **state)
+{
+    (void)state;
+    assert_int_equal(READ("--data-dir", "/d", "--arena-dir", "/a", "--arena-size", "8M"), 0);
+    assert_string_equal(o.lane, "/d/lane.sock");
+    assert_int_equal(o.lane_size_bytes, 4 << 20);
+    assert_int_equal(READ("--lane", "l", "--lane-size", "1M"), 0);
+    assert_int_equal(o.lane[0], '/'); /* made absolute */
+    assert_int_equal(o.lane_size_bytes, 1 << 20);
+    assert_int_equal(READ("--lane", "off"), 0);
+    assert_string_equal(o.lane, "");
+    assert_int_equal(READ("--lane-size", "0"), 0);
+    assert_string_equal(o.lane, "");
+    assert_int_equal(READ("--backend", "gloo"), 0);
+    assert_string_equal(o.lane, "");
+    assert_int_equal(o.lane_size_bytes, 0);
+    assert_int_equal(READ("--backend", "gloo", "--lane", "/l"), -1);
+    assert_non_null(strstr(e.detail, "leave --lane"));
+    assert_int_equal(READ("--lane", ""), -1);
 }
 
 static void durable_tensors_lie_beside_the_database(void **state)
@@ -327,6 +351,7 @@ int main(void)
         T(every_value_is_understood),
         T(the_unix_socket_is_beside_the_port_or_alone),
         T(a_socket_by_default_is_where_its_name_fits),
+        T(the_lane_is_open_where_all_ranks_map_it),
         T(durable_tensors_lie_beside_the_database),
         T(sizes_are_powers_of_1024_from_1m_up),
         T(a_refusal_names_the_option_and_what_to_write),

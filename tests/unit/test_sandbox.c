@@ -234,6 +234,7 @@ static struct sandbox_options options(bool launches, bool gpus)
                                     .data_dir = data,
                                     .arena_dir = arena,
                                     .worker_listen = sockets,
+                                    .lane = "",
                                     .launches = launches,
                                     .gpus = gpus};
 }
