@@ -61,7 +61,7 @@ class Bar:
 
 
 def test_bars(service):
-    world = tutti.connect(url_of(service), progress=True).world
+    world = tutti.connect(url_of(service), progress=True, lane=False).world
     x = [np.ones(1 << 20, "f4")] * 4
     Bar.all = []
     with Seen(Bar):
@@ -76,7 +76,7 @@ def test_bars(service):
 
 def test_a_bar_that_begins_anew(service):
     line = Line(service)
-    world = tutti.connect(line.url, progress=True, unix=False).world
+    world = tutti.connect(line.url, progress=True, unix=False, lane=False).world
     Bar.all, line.drop_answers = [], 1
     with Seen(Bar):
         world.broadcast(np.ones(1 << 20, "f4"))

@@ -132,7 +132,7 @@ def jobs_of(world, label):
 
 def test_what_all_ranks_share_crosses_once(service, world):
     line = Line(service)
-    far = tutti.connect(line.url, progress=False).world
+    far = tutti.connect(line.url, progress=False, lane=False).world
     for count in (3000, 300000):  # in the answer to the request, and fetched by itself
         before = line.answered
         got = far.all_reduce_sum([np.full(count, r, "f4") for r in range(4)])
@@ -180,7 +180,7 @@ def test_a_rank_whose_answer_is_lost_is_not_called_twice(service, world):
 
 def test_an_answer_that_ends_early(service, world):
     line = Line(service)
-    far = tutti.connect(line.url).world
+    far = tutti.connect(line.url, lane=False).world
     x = np.arange(4 << 20, dtype="f4")
     for at in (40, 100000):
         line.cut_answer_at = at

@@ -15,15 +15,20 @@ What the service refuses is raised as an `Error`, which says what to change.
 """
 from __future__ import annotations
 
+import collections
 import collections.abc
 import concurrent.futures
+import ctypes
 import difflib
+import enum
+import functools
 import hashlib
 import html
 import http.client
 import inspect
 import json
 import math
+import mmap
 import os
 import queue
 import random
@@ -38,7 +43,7 @@ import time
 import urllib.parse
 import urllib.request
 import weakref
-from typing import (TYPE_CHECKING, Any, Callable, Dict, Generic, Iterable, Iterator, List, Mapping, MutableMapping, NamedTuple,
+from typing import (TYPE_CHECKING, Any, Callable, Deque, Dict, Generic, Iterable, Iterator, List, Mapping, MutableMapping, NamedTuple,
                     Optional, Sequence, Tuple, Type, TypeVar, Union, cast, overload)
 
 import numpy as np
@@ -684,6 +689,7 @@ class _Wire:
         if self.near is not None:
             self.url = "unix:" + self.near.path
         self.head = f"Host: {parts.netloc.rpartition('@')[2]}\r\nUser-Agent: tutti-python/{__version__}\r\nAccept-Encoding: identity"
+        self.token = token.strip() if token else None
         if token:
             self.head += f"\r\nAuthorization: Bearer {_header(token.strip())}"
         self.context = _tls(verify) if parts.scheme == "https" else None
@@ -936,6 +942,298 @@ def _fill(response: http.client.HTTPResponse, flat: Any, meter: Optional[_Meter]
 
 def _shape_of(text: Optional[str]) -> Tuple[int, ...]:
     return tuple(int(d) for d in text.split(",")) if text else ()
+
+
+# ---- memory that is shared with a service on this machine ----
+
+_LANE_BYTES = 64 << 20  # of a region, unless it is to hold more
+_PAGE_BYTES = 4096
+_FAILED = ctypes.c_void_p(-1).value  # of mmap
+_POPULATE_WRITE = 23  # of madvise, Linux 5.14: pages are mapped at once, and not one by one when they are touched
+
+
+class _Region:
+    """A piece of memory that the ranks map, too: of inputs, which are written here, or of results."""
+
+    def __init__(self, id: str, size: int, fd: int, inputs: bool) -> None:
+        self.id, self.size, self.fd = id, size, fd
+        weakref.finalize(self, os.close, fd).atexit = False
+        self.free = [(0, size)]  # of inputs: what nobody has, in order
+        self.map = mmap.mmap(fd, size) if inputs else None
+        if self.map is not None:
+            self.base = int(np.frombuffer(self.map, np.uint8).__array_interface__["data"][0])
+            try:
+                self.map.madvise(_POPULATE_WRITE)
+            except (OSError, ValueError):
+                pass  # they come when they are touched
+
+    def take(self, size: int) -> Optional[int]:
+        for i, (at, room) in enumerate(self.free):
+            if room >= size:
+                self.free[i:i + 1] = [(at + size, room - size)] if room > size else []
+                return at
+        return None
+
+    def give(self, at: int, size: int) -> None:
+        merged: List[Tuple[int, int]] = []
+        for piece in sorted([*self.free, (at, size)]):
+            if merged and sum(merged[-1]) == piece[0]:
+                merged[-1] = (merged[-1][0], merged[-1][1] + piece[1])
+            else:
+                merged.append(piece)
+        self.free = merged
+
+    def bytes(self, at: int, size: int) -> Any:
+        """A buffer of its inputs, which keeps them mapped."""
+        return (ctypes.c_uint8 * size).from_buffer(cast(Any, self.map), at)
+
+
+class _Piece(NamedTuple):
+    """Of a region of inputs. size: what is given back, 0 where it is an array's of the caller's."""
+
+    region: _Region
+    at: int
+    size: int
+
+
+class _Shown:
+    """A result that arrays show: the service keeps its bytes until the last of them is gone."""
+
+
+class _Lane:
+    """Memory that this process shares with the ranks, by the socket that the service names: inputs are written there once,
+    or live there (`Group.empty`), and results are read where the ranks left them.
+
+    Whatever goes wrong here is no error: the tensor then goes by HTTP. Any thread; a forked process begins anew.
+    """
+
+    def __init__(self, path: Optional[str], token: Optional[str], uid: Optional[int] = None) -> None:
+        self.path, self.token, self.uid = path, token, uid  # uid: whose the service is, and so the socket
+        self.off = path is None or sys.platform != "linux"
+        self.strikes = 0  # times that the service did not know a region
+        self.forked()
+        _in_child(self.forked)
+
+    def forked(self) -> None:
+        self.lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Regions end with their connection; arrays that live there stay, as arrays like others: no new result is written
+        to such a region."""
+        self.sock: Optional[socket.socket] = None
+        self.inputs: List[_Region] = []
+        self.results: Dict[str, _Region] = {}  # the last one is where new ones go
+        self.loose: Deque[Any] = collections.deque()  # given up by finalizers, which must not wait: pieces, and tensors' ids
+        self.spare: Deque[str] = collections.deque()  # results that no array shows, oldest first; the service has them still
+
+    def ask(self, **what: Any) -> Tuple[Dict[str, Any], Optional[int]]:
+        """The answer, with its descriptor. Raises an Error where it is refused, OSError where nobody answers."""
+        if self.off:
+            raise OSError("there is no lane")
+        try:
+            if self.sock is None:
+                sock = socket.socket(socket.AF_UNIX)
+                sock.settimeout(10)
+                sock.connect(cast(str, self.path))
+                if self.uid not in (None, struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]):
+                    raise OSError("another user's")  # who is not told the token
+                self.sock = sock
+            self.sock.sendall(json.dumps({"lane": 1, **what}).encode() + b"\n")
+            text, fds, _, _ = socket.recv_fds(self.sock, 4096, 1)
+            while text and not text.endswith(b"\n"):
+                more = self.sock.recv(4096)
+                text = text + more if more else b""
+            doc = json.loads(text)
+        except (OSError, ValueError) as error:
+            self.off = self.sock is None  # nobody is there
+            self.reset()
+            raise OSError("the lane has ended") from error
+        if "code" in doc:
+            raise _error(doc)
+        return doc, fds[0] if fds else None
+
+    def open(self, kind: str, size: int) -> Optional[_Region]:
+        """A region with room for so much, and for more where it can be had."""
+        token = {"token": self.token} if self.token else {}
+        for wanted in sorted({size, max(size, _LANE_BYTES)}, reverse=True):
+            try:
+                doc, fd = self.ask(open=kind, size_bytes=wanted, **token)
+                return _Region(doc["region"], doc["size_bytes"], cast(int, fd), kind == "inputs")
+            except Full:
+                continue
+            except (Error, OSError, ValueError):
+                return None
+        return None
+
+    def collect(self) -> None:
+        """What finalizers have given up comes back."""
+        while self.loose:
+            gone = self.loose.popleft()
+            if isinstance(gone, _Piece):
+                gone.region.give(gone.at, gone.size)
+                continue
+            try:
+                self.ask(release=gone)
+                self.spare.append(gone)
+            except (Error, OSError):
+                pass
+
+    def take(self, count: int) -> Optional[_Piece]:
+        """Room for so many bytes of inputs, on a page."""
+        size = max(1, -(-count // _PAGE_BYTES)) * _PAGE_BYTES
+        with self.lock:
+            self.collect()
+            for region in self.inputs:
+                at = region.take(size)
+                if at is not None:
+                    return _Piece(region, at, size)
+            opened = self.open("inputs", size)
+            if opened is None:
+                return None
+            self.inputs.append(opened)
+            return _Piece(opened, cast(int, opened.take(size)), size)
+
+    def empty(self, dtype: Any, shape: Tuple[int, ...]) -> Any:
+        """An array that lives there, or None."""
+        count = math.prod(shape)
+        piece = None if self.off or count == 0 else self.take(count * dtype.itemsize)
+        if piece is None:
+            return None
+        buffer = piece.region.bytes(piece.at, piece.size)
+        weakref.finalize(buffer, self.loose.append, piece).atexit = False
+        return np.frombuffer(buffer, dtype, count).reshape(shape)
+
+    def put(self, data: memoryview) -> Optional[_Piece]:
+        """Where these bytes are; copied there, unless they are there already."""
+        flat = np.frombuffer(data, np.uint8)
+        address = int(flat.__array_interface__["data"][0])
+        for region in self.inputs:
+            if region.base <= address and address + flat.nbytes <= region.base + region.size:
+                return _Piece(region, address - region.base, 0)
+        piece = self.take(flat.nbytes)
+        if piece is not None:
+            np.copyto(np.frombuffer(piece.region.bytes(piece.at, flat.nbytes), np.uint8), flat)
+        return piece
+
+    def give(self, pieces: Iterable[_Piece]) -> None:
+        """The job that took them has ended."""
+        self.loose.extend(piece for piece in pieces if piece.size)
+
+    def room(self, count: int, more: bool = False) -> Optional[str]:
+        """The id of a region for results of so many bytes. more: what there is, is full."""
+        with self.lock:
+            self.collect()
+            last = next(reversed(self.results.values()), None)
+            if last is None or more or last.size < count:
+                last = self.open("results", count)
+                if last is not None:
+                    self.results[last.id] = last
+            return None if last is None else last.id
+
+    def show(self, row: Mapping[str, Any], count: int, shown: Dict[str, _Shown]) -> Any:
+        """An output's bytes, in an array that may be written to: pages that are written are copied then, for this array
+        alone. None where they cannot be had so."""
+        id, region = row["tensor"], self.results.get(row["region"])
+        if region is None or count <= _SMALL_BYTES:
+            return None
+        with self.lock:
+            if id not in shown:
+                try:
+                    self.ask(hold=id)
+                except (Error, OSError):
+                    return None
+                shown[id] = _Shown()
+                weakref.finalize(shown[id], self.loose.append, id).atexit = False
+        skip = row["offset"] % _PAGE_BYTES
+        at = _libc().mmap(None, skip + count, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, region.fd, row["offset"] - skip)
+        if at == _FAILED:
+            return None
+        buffer = (ctypes.c_uint8 * count).from_address(at + skip)
+        weakref.finalize(buffer, _unmap, at, skip + count, shown[id]).atexit = False
+        return np.frombuffer(cast(Any, buffer), np.uint8)
+
+
+def _unmap(at: int, count: int, shown: _Shown) -> None:
+    """shown: goes with the last that shows it."""
+    _libc().munmap(at, count)
+
+
+@functools.lru_cache(None)
+def _libc() -> Any:
+    """Without NumPy's and Python's own mmap, which keep a descriptor open for every array."""
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    return libc
+
+
+class _Way(enum.IntEnum):
+    """How tensors travel, worst first: what the service refuses goes by the next one down."""
+
+    HTTP = 0
+    INPUTS = 1  # by the lane, and results by HTTP
+    LANE = 2
+    ANEW = 3  # by the lane, where room has not been made yet
+
+
+class _Load:
+    """What a request has in the lane, until its job has ended."""
+
+    def __init__(self, service: Service, way: _Way) -> None:
+        self.service, self.lane, self.way = service, service._lane, way
+        self.pieces: List[_Piece] = []
+        self.kept: List[Any] = []  # their arrays
+        self.used = False
+        self.count = 0  # bytes of the outputs
+
+    def put(self, packed: _Packed) -> Optional[Dict[str, Any]]:
+        """As an input of a job; None where there is no room."""
+        piece = self.lane.put(packed.data)
+        if piece is None:
+            return None
+        self.pieces.append(piece)
+        self.kept.append(packed.data)
+        return {"region": piece.region.id, "offset": piece.at, "dtype": packed.dtype, "shape": list(packed.shape)}
+
+    def done(self, _: Any = None) -> None:
+        self.lane.give(self.pieces)
+        self.pieces, self.kept = [], []
+
+    def next_way(self, error: Error) -> Optional[_Way]:
+        """By which way to try again after this; None: it would be refused there, too."""
+        lane = self.lane
+        if error.code == "arena_full" and error.pointer == "/results" and self.way > _Way.INPUTS:
+            if self.way == _Way.ANEW and (self.make_room() or lane.room(self.count, more=True)):
+                return _Way.LANE
+            return _Way.INPUTS
+        if error.code in ("region_unknown", "inputs_lost"):  # the service, or the lane's connection, is another
+            with lane.lock:
+                lane.strikes += error.code == "region_unknown"
+                lane.off = lane.off or lane.strikes > 3
+                lane.reset()
+            return _Way.HTTP
+        return _Way.HTTP if error.code in ("arena_full", "quota") else None
+
+    def make_room(self) -> bool:
+        """Results that no array shows any more are forgotten."""
+        with self.lane.lock:
+            self.lane.collect()
+            ids = list(self.lane.spare)
+            self.lane.spare.clear()
+        for id in ids:
+            try:
+                self.service._delete(f"/v1/tensors/{id}")
+            except Error:
+                pass  # it has gone by itself
+        return bool(ids)
+
+
+def _output_bytes(op: Op, one: int, n: int) -> int:
+    """Of all outputs together, where each input has `one`; the ranks share those that are alike."""
+    alike = op.gets != "each" or op.dim in ("same", "grow")
+    return one * (n if op.dim == "grow" else 1) * (1 if alike or op.dim == "shrink" else n)
 
 
 # ---- what jobs take and give ----
@@ -1501,13 +1799,17 @@ class Job:
     def _fetch(self, shown: bool) -> Outputs:
         """Ranks that share one output have it sent once, and a copy each."""
         sent: Dict[str, Any] = {}
+        shown_there: Dict[str, _Shown] = {}
         values: List[Any] = []
         for r, row in enumerate(self.doc["outputs"]):
             if row is None:
                 values.append(None)
                 continue
             tensor = Tensor(self._service, row["tensor"], row["dtype"], row["shape"])
-            if tensor.id in sent:
+            flat = self._service._lane.show(row, tensor.nbytes, shown_there) if "region" in row else None
+            if flat is not None:
+                pass  # where it is
+            elif tensor.id in sent:
                 flat = sent[tensor.id].copy()
             elif "data" in row:
                 flat = sent[tensor.id] = _from_json(row["data"], tensor.dtype, tensor.shape)
@@ -1833,6 +2135,16 @@ class Group(_Collectives[Outputs]):
         """Number of its ranks."""
         return len(self.ranks)
 
+    def empty(self, shape: Union[int, Sequence[int]], dtype: Any = "float32") -> "np.ndarray[Any, Any]":
+        """An array like numpy.empty's, whose memory the ranks of a service on this machine share: as an input it is not
+        copied. Nothing may be written to it, or to a slice of it, while a job that takes it runs. Elsewhere, or where no
+        such memory is left, a plain array."""
+        shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
+        name = dtype_name(dtype)
+        own = np.dtype(DTYPES[name][0]) if name != "bfloat16" else np.dtype(_ml_bfloat16() or dtype)
+        array = self.service._lane.empty(own, shape)
+        return cast("np.ndarray[Any, Any]", np.empty(shape, own) if array is None else array)
+
     def rank(self, rank: int, rejoin: bool = False) -> Rank:
         """One group rank, 0 .. N-1, that calls by itself.
 
@@ -1884,11 +2196,27 @@ class Group(_Collectives[Outputs]):
         given = self._spread(op, inputs, parameters)
         name = None if dtype is None else dtype_name(dtype)
 
-        def run(given: Sequence[Any]) -> Any:
-            request, likes = self.service._inputs("/v1/jobs", query, given, name, "inputs", resident)
+        def run(given: Sequence[Any], way: _Way = _Way.ANEW) -> Any:
+            load = _Load(self.service, _Way.HTTP if resident else way)
+            request, likes = self.service._inputs("/v1/jobs", query, given, name, "inputs", resident, load)
             pending = _PendingJob(self.service, request, likes, keep or resident)
             pending.handles = resident
-            return pending.run(async_)
+            try:
+                value = pending.run(async_)
+            except ConnectionFailed:
+                raise  # nobody knows whether the job is over: what it takes stays where it is
+            except Error as error:
+                load.done()
+                next_way = load.next_way(error) if load.way and load.used else None
+                if next_way is None:
+                    raise
+            else:
+                if isinstance(value, Future):
+                    value.add_done_callback(load.done)
+                else:
+                    load.done()
+                return value
+            return run(given, next_way)
 
         if op.gradient and not (async_ or resident) and any(_wants_gradient(x) for x in given):
             return _autograd_all(run, given)
@@ -2429,12 +2757,14 @@ class Service:
     """
 
     def __init__(self, url: str, token: Optional[str], verify: Union[bool, str], retry_for: float,
-                 progress: Optional[bool], unix: bool = True) -> None:
+                 progress: Optional[bool], unix: bool = True, lane: bool = True) -> None:
+        self._shares = lane
         self._wire = _Wire(url, token, verify, retry_for)
         self._side = _Wire(url, token, verify, retry_for)  # a second connection, to look while the first one waits
         self._progress, self._followers = _watched() if progress is None else progress, _Followers()
         self._groups: Dict[str, Group] = {}
         self._unix = unix
+        self._lane = _Lane(None, None)
         self.url = self._wire.url
 
     def _hello(self, retry_for: float) -> None:
@@ -2451,6 +2781,7 @@ class Service:
         self.ops = [str(op["name"]) for op in doc["ops"]]
         self.dtypes: List[str] = doc["dtypes"]
         self.limits: Dict[str, Any] = doc["limits"]
+        self._lane = _Lane(doc.get("lane") if self._shares else None, self._wire.token, doc.get("uid"))
         self.world = Group(self, "world", range(doc["world_size"]))
         if self._unix:
             self._wire.approach(doc)
@@ -2605,9 +2936,25 @@ class Service:
                 likes.append(packed.like)
         return rows, _likes(likes)
 
+    def _by_lane(self, packed: Mapping[int, _Packed], query: Dict[str, Any], n: int, load: _Load) -> Optional[List[Any]]:
+        """The inputs as members of a JSON body, when they are large and there is room for all."""
+        if load.way == _Way.HTTP or self._lane.off or sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES:
+            return None
+        rows = [load.put(packed[r]) if r in packed else None for r in range(n)]
+        if any(row is None for r, row in enumerate(rows) if r in packed):
+            load.done()
+            return None
+        load.used = True
+        load.count = _output_bytes(_stranger(query["op"]), max(p.data.nbytes for p in packed.values()), n)
+        room = self._lane.room(load.count) if load.way > _Way.INPUTS and load.count > _SMALL_BYTES else None
+        if room is not None:
+            query["results"] = room
+        return rows
+
     def _inputs(self, path: str, query: Dict[str, Any], given: Sequence[Any], dtype: Optional[str], member: str,
-                handles: bool) -> Tuple[_Request, List[_Like]]:
+                handles: bool, load: Optional[_Load] = None) -> Tuple[_Request, List[_Like]]:
         """The request that brings one tensor per rank."""
+        query = dict(query)
         if all(x is None for x in given) or any(isinstance(x, _Reference) for x in given):
             rows, likes = self._json_inputs(given, dtype)
             known = sum(x.nbytes for x in given if isinstance(x, Tensor))
@@ -2619,6 +2966,10 @@ class Service:
             packed = {r: _pack(x, dtype if isinstance(x, np.ndarray) or _is_torch(x) else common)
                       for r, x in enumerate(given) if x is not None}
             likes = _likes([packed[r].like if r in packed else None for r in range(len(given))])
+            placed = None if load is None else self._by_lane(packed, query, len(given), load)
+            if placed is not None:
+                headers = {"Content-Type": "application/json", "Accept": "application/json"}
+                return _Request("POST", _query(path, **query, data=0), headers, _json_body({member: placed}), key=True), likes
             body = [_safetensors_head(packed), *(p.data for p in packed.values())]
             kind, small = "application/vnd.safetensors", sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES
         small = small and not handles
@@ -2634,7 +2985,7 @@ def _likes(likes: Sequence[Optional[_Like]]) -> List[_Like]:
 
 
 def connect(url: Optional[str] = None, token: Optional[str] = None, *, verify: Union[bool, str] = True, wait: float = 0.0,
-            retry_for: float = 60.0, progress: Optional[bool] = None, unix: bool = True) -> Service:
+            retry_for: float = 60.0, progress: Optional[bool] = None, unix: bool = True, lane: bool = True) -> Service:
     """Connects to a service.
 
     url        http://HOST:PORT or https, with a path where it stands behind a proxy; also the link with #token=... that the
@@ -2645,10 +2996,11 @@ def connect(url: Optional[str] = None, token: Optional[str] = None, *, verify: U
     retry_for  seconds to go on trying when a connection breaks or the service says later; nothing is run twice
     progress   bars for large bodies and who is missing in long waits. None: in notebooks and interactive terminals
     unix       a service on the loopback that has a Unix socket is asked over that, which is faster; False: never
+    lane       large tensors go through memory that a service on this machine shares with us, where it does. False: by HTTP
 
     Raises ConnectionFailed where nobody answers, Unauthorized where the token is wrong.
     """
-    service = Service(url or os.environ.get("TUTTI_URL") or "http://127.0.0.1:8080", token, verify, retry_for, progress, unix)
+    service = Service(url or os.environ.get("TUTTI_URL") or "http://127.0.0.1:8080", token, verify, retry_for, progress, unix, lane)
     service._hello(wait)
     return service
 

@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+"""client_lane.py - the notebook client on the service's own machine: large tensors go through shared memory, unseen. Results are
+arrays like others, whose bytes stay what they are; whatever the lane has no room for, or does not know any more, goes by HTTP."""
+import gc
+import os
+import sys
+import threading
+
+import numpy as np
+
+from tools import run_facts, tutti, url_of
+from service import Service, until
+
+MIB = 1 << 20
+RANKS = 4
+
+
+def arrays(count, seed=0, dtype="f4"):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(-99, 99, count).astype(dtype) for _ in range(RANKS)]
+
+
+def lane_of(service):
+    return service.metrics()["lane"]
+
+
+def clean(service):
+    """Clients of before and their results are gone."""
+    service.hang_up()  # a test may have taken longer than an idle connection lives
+    gc.collect()
+    for job in service.get("/v1/jobs?limit=500").json["jobs"]:
+        service.delete("/v1/jobs/" + job["id"])
+    until(lambda: lane_of(service)["regions"] == 0, 20)
+
+
+def body_bytes(world, call):
+    """How many bytes of bodies a call sends, and how many tensors it downloads."""
+    sent, downloads, wire, service = [], [], world.service._wire, world.service
+    send, download = wire.send, service._download
+
+    def counted(sock, request):
+        sent.append(request.total)
+        return send(sock, request)
+
+    def downloaded(*arguments):
+        downloads.append(arguments)
+        return download(*arguments)
+
+    wire.send, service._download = counted, downloaded
+    try:
+        value = call()
+    finally:
+        wire.send, service._download = send, download
+    return value, sum(sent), len(downloads)
+
+
+def test_large_tensors_do_not_travel(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB)
+    for op, want in (("all_reduce_sum", lambda r: sum(x)), ("all_gather", lambda r: np.concatenate(x)), ("broadcast", lambda r: x[0]),
+                     ("scatter", lambda r: x[0].reshape(RANKS, -1)[r]), ("all_reduce_max", lambda r: np.maximum.reduce(x)),
+                     ("all_to_all", lambda r: np.concatenate([y.reshape(RANKS, -1)[r] for y in x]))):
+        got, sent, downloads = body_bytes(world, lambda: getattr(world, op)(x))
+        assert sent < 2000 and downloads == 0, (op, sent, downloads)
+        for r in range(RANKS):
+            assert got[r].dtype == np.float32 and (got[r] == want(r)).all(), op
+    small, sent, downloads = body_bytes(world, lambda: world.all_reduce_sum([y[:8] for y in x]))
+    assert (small[0] == sum(x)[:8]).all() and "region" not in str(small.job.doc)
+    # Strided, of another byte order, of truth values, and what torch would bring.
+    odd = [y.reshape(1024, -1).T for y in x]
+    assert (world.all_reduce_sum(odd)[1] == sum(odd)).all()
+    assert (world.all_reduce_sum([y.astype(">f4") for y in x])[0] == sum(x)).all()
+    truth = [y > 0 for y in x]
+    assert (world.all_reduce_max(truth)[0] == np.logical_or.reduce(truth)).all()
+
+
+def test_arrays_that_live_there(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = [world.empty((256, 1024)) for _ in range(RANKS)]
+    used = lane_of(service)["used_bytes"]
+    assert used > 0 and all(y.flags.writeable and y.flags.c_contiguous and y.dtype == np.float32 for y in x)
+    for r, y in enumerate(x):
+        y[...] = r + 1
+    assert (world.all_reduce_sum(x)[3] == 10).all()
+    # A slice lives there, too; and one that is not in one piece is copied.
+    assert (world.all_reduce_sum([y[100:200] for y in x])[0] == 10).all()
+    assert (world.all_reduce_sum([y[:, ::2] for y in x])[0] == 10).all()
+    lane = world.service._lane
+    taken = sum(r.size - sum(size for _, size in r.free) for r in lane.inputs)
+    del x, y
+    gc.collect()
+    lane.collect()
+    left = sum(r.size - sum(size for _, size in r.free) for r in lane.inputs)
+    assert taken - left >= RANKS * MIB, (taken, left)
+    assert world.empty(0).shape == (0,) and world.empty(3, "int8").dtype == np.int8 and world.empty([2, 3], np.float64).shape == (2, 3)
+
+
+def test_results_are_arrays_like_others(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 1)
+    want = sum(x)
+    out = world.all_reduce_sum(x)
+    out[0][:] = -1  # each rank's is its own, though they are the same tensor
+    out[2][7] = 5
+    assert (out[1] == want).all() and out[2][7] == 5 and (out[2][8:] == want[8:]).all()
+    assert (np.asarray(out.job.outputs()[0]) == want).all()
+    # They stay what they are when the job is deleted, its place is wanted, and when the connection ends.
+    kept = [world.all_reduce_sum([y + i for y in x], keep=False) for i in range(3)]
+    out.job.delete()
+    for i in range(40):
+        world.all_reduce_sum([y * 0 for y in x])
+    assert (out[1] == want).all() and all((k[3] == want + RANKS * i).all() for i, k in enumerate(kept))
+    world.service._lane.reset()
+    for i in range(20):
+        world.all_reduce_sum([y * 0 for y in x])
+    assert (out[1] == want).all() and all((k[3] == want + RANKS * i).all() for i, k in enumerate(kept))
+    view = out[1][5:10]
+    del out, kept
+    gc.collect()
+    assert (view == want[5:10]).all()
+
+
+def test_futures_and_references(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 2)
+    futures = [world.all_reduce_sum([y + i for y in x], async_=True) for i in range(6)]
+    for i, future in enumerate(futures):
+        assert (future.result(30)[1] == sum(x) + RANKS * i).all()
+    again = world.all_reduce_max([futures[0].job[0]] * RANKS)
+    assert (again[0] == sum(x)).all()
+    gradient = world.all_reduce_max(x).backward([np.ones(MIB, "f4"), None, None, None])
+    assert (gradient[0] == (x[0] == np.maximum.reduce(x))).all()
+
+
+def test_what_the_lane_has_no_room_for(service):
+    """Many results at once: first what no array shows is forgotten, then other regions, then HTTP."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 3)
+    kept = [world.all_reduce_sum([y + i for y in x]) for i in range(60)]  # 240 MiB of a lane of 128
+    assert all((k[r] == sum(x) + RANKS * i).all() for i, k in enumerate(kept) for r in (0, 3))
+    assert lane_of(service)["used_bytes"] <= lane_of(service)["size_bytes"]
+    hoard = [world.empty(MIB) for _ in range(60)]
+    assert (world.all_reduce_sum(hoard[-RANKS:])[0].shape == (MIB,))
+    for k in kept:
+        k.job.delete()
+
+
+def test_without(service):
+    clean(service)
+    world = tutti.connect(url_of(service), lane=False).world
+    x = arrays(MIB, 4)
+    got, sent, downloads = body_bytes(world, lambda: world.all_reduce_sum(x))
+    assert (got[0] == sum(x)).all() and sent > RANKS * 4 * MIB and downloads == 1
+    assert world.empty(5).shape == (5,)
+    # The service's path is not here, or another service is there: both are as if there were none.
+    for path in ("/nowhere/lane.sock", service.data_dir + "/worker.sock"):
+        away = tutti.connect(url_of(service)).world
+        away.service._lane.path = path
+        assert (away.all_reduce_sum(x)[0] == sum(x)).all()
+    with Service(workers=RANKS, arena="64M") as other:
+        mixed = tutti.connect(url_of(other)).world
+        mixed.service._lane.path = service.get("/v1").json["lane"]
+        for _ in range(6):
+            assert (mixed.all_reduce_sum([y[:32768] for y in x])[0] == sum(x)[:32768]).all()
+        assert mixed.service._lane.off
+
+
+def test_the_service_is_killed(service):
+    """Before a job, and in the middle of one."""
+    clean(service)
+    own = Service(workers=RANKS, arena="256M", options=("--lane-size", "128M"))
+    with own:
+        port = url_of(own).rpartition(":")[2]
+        world = tutti.connect(url_of(own)).world
+        x = arrays(MIB, 5)
+        lives = [world.empty(MIB) for _ in range(RANKS)]
+        for a, b in zip(lives, x):
+            a[...] = b
+        first = world.all_reduce_sum(lives)
+        own.kill()
+        own.start(options=("--listen", "127.0.0.1:" + port))
+        assert (world.all_reduce_sum(lives)[0] == sum(x)).all() and (first[2] == sum(x)).all()
+        own.kill()
+        own.start(options=("--listen", "127.0.0.1:" + port), failpoints="worker.mid_run=sleep:2000@1")
+        got = []
+        thread = threading.Thread(target=lambda: got.append(world.all_reduce_sum(x)))
+        thread.start()
+        until(lambda: own.metrics()["jobs"]["running"] == 1)
+        own.kill()
+        own.start(options=("--listen", "127.0.0.1:" + port), failpoints="")
+        thread.join(60)
+        assert got and (got[0][1] == sum(x)).all()
+
+
+def test_a_process_that_is_forked(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 6)
+    before = world.all_reduce_sum(x)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if (world.all_reduce_sum([y + 1 for y in x])[0] == sum(x) + RANKS).all() else 2
+        finally:
+            os._exit(code)
+    assert (world.all_reduce_sum([y - 1 for y in x])[0] == sum(x) - RANKS).all()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (before[0] == sum(x)).all() and (world.all_reduce_sum(x)[3] == sum(x)).all()
+
+
+def main():
+    with Service(workers=RANKS, arena="512M", options=("--lane-size", "128M")) as service:
+        return run_facts(globals(), service)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
