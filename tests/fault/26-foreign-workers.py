@@ -72,7 +72,7 @@ def hostile_frames(hello):
     failed = encode("failed", code="aborted", detail="x")
     yield failed[:-5] + b"\xff\xff\xff\xff" + b"x", "malformed failed frame"
     for name in ("hello", "welcome", "refuse", "join", "leave", "run", "fetch", "drop", "cancel", "stop", "challenge",
-                 "auth", "proof", "ready"):
+                 "auth", "proof", "ready", "region", "region_gone"):
         yield encode(name, **(hello if name == "hello" else {})), "a %s frame, which is not its to send" % name
 
 
@@ -192,7 +192,8 @@ try:
             another_build(service, hello)
         with row("F27"):
             assert set(FRAMES) == {"hello", "ticket", "heartbeat", "fetched", "done", "failed", "welcome", "refuse", "join", "leave", "run",
-                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready", "carry", "attach", "look", "seen", "store_put"}, "a frame that this test does not know"
+                                   "fetch", "drop", "cancel", "stop", "challenge", "auth", "proof", "ready", "carry", "attach", "look", "seen", "store_put",
+                                   "region", "region_gone"}, "a frame that this test does not know"
             rss, open_ = service.rss_bytes(), descriptors(service)
             garbage(service, hello)
             answers_of_others(service, hello, ledger)

@@ -186,7 +186,7 @@ def false_servers(service):
     it about versions."""
     welcome = frame(WELCOME, struct.pack("<IIQQIIQ", 1, 2, 7, 64 << 20, 1000, 1, 1) +
                     counted(os.path.join(service.arena_dir, "arena").encode()) +
-                    counted(os.path.join(service.arena_dir, "fence").encode()) + counted(b"") + struct.pack("<QII", 1, 1, 1))
+                    counted(os.path.join(service.arena_dir, "fence").encode()) + counted(b"") + struct.pack("<QIIQ", 1, 1, 1, 0))
     mute = "the server does not prove that it knows the token"
     answers = {
         "none": (lambda auth, nonce: welcome, 4, "where proof was to come"),
