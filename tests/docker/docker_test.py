@@ -28,12 +28,13 @@ RANKS = 4
 COMPOSE = ["docker-compose", "-p", "tutti", "-f", os.path.join(ROOT, "docker", "compose.yaml")]
 SERVER, WORKERS = "tutti_server_1", ["tutti_worker-%d_1" % r for r in range(RANKS)]
 JOBS_A_KILL = 40
+CREDENTIALS = {}  # a header, while a service asks for one
 SIMGPU = os.path.join(ROOT, os.environ.get("BUILD", "build"), "simgpu")
 
 
 def ask(path, body=None):
     request = urllib.request.Request(URL + path, json.dumps(body).encode() if body is not None else None,
-                                     {"Content-Type": "application/json"})
+                                     {"Content-Type": "application/json", **CREDENTIALS})
     with urllib.request.urlopen(request, timeout=70) as answer:
         return json.load(answer)
 
@@ -242,6 +243,49 @@ def gpus():
             run(*compose, "down", "-v", check=False)
 
 
+def hosts_of(place):
+    """compose.hosts.yaml as it stands, in place, with the secrets that its first lines make."""
+    shutil.copy(os.path.join(ROOT, "docker", "compose.hosts.yaml"), place)
+    with open(os.path.join(place, "compose.hosts.yaml")) as f:
+        script = re.search(r"--entrypoint sh tutti-server -c '(.*?)'", f.read(), re.S).group(1).replace("\n#", "\n")
+    secrets = os.path.join(place, "secrets")
+    os.mkdir(secrets, 0o700)
+    os.chown(secrets, 10001, 10001)
+    said = run("docker", "run", "--rm", "-v", secrets + ":/secrets", "--entrypoint", "sh", "tutti-server", "-c", script)
+    CREDENTIALS["Authorization"] = "Bearer " + re.search(r"^(me\.\S+)$", said, re.M).group(1)
+    return ["docker-compose", "-p", "hosts", "-f", os.path.join(place, "compose.hosts.yaml")]
+
+
+def apart():
+    """Two hosts on networks of their own: a group of all ranks works across, and again after one was killed."""
+    def right():
+        job = ask("/v1/jobs?wait=60", {"op": "all_reduce_sum", "inputs": [[r, 1.5] for r in range(4)]})
+        assert job["state"] == "succeeded" and [o["data"] for o in job["outputs"]] == [[6, 6]] * 4, job
+        job = ask("/v1/jobs?wait=60", {"op": "all_gather", "group": [1, 2], "inputs": [[1, 2], [3, 4]]})
+        assert [o["data"] for o in job["outputs"]] == [[1, 2, 3, 4]] * 2, job
+
+    with tempfile.TemporaryDirectory() as place:
+        compose = hosts_of(place)
+        try:
+            run(*compose, "up", "-d", "--no-build")
+            until(ready)
+            right()
+            workers = ask("/v1/workers")["workers"]
+            assert all(w["link"] == "tcp" for w in workers), workers
+            arenas = [w["arena"] for w in workers]  # of the host: the same for both of its ranks
+            assert arenas[0] == arenas[1] and arenas[2] == arenas[3] and all(a["sent_bytes"] for a in arenas), arenas
+            for name in ("hosts_b-0_1", "hosts_a-1_1"):
+                kill(name)
+                right()
+            print("two hosts of two ranks, killed 2 times", flush=True)
+        except BaseException:
+            print(run(*compose, "logs", "--no-color", "--tail", "30", check=False)[-6000:])
+            raise
+        finally:
+            run(*compose, "down", "-v", check=False)
+            CREDENTIALS.clear()
+
+
 def steps(*functions):
     """Each, whatever became of the one before; how many failed."""
     failed = 0
@@ -271,7 +315,7 @@ def run_compose(root):
                 print(run(*COMPOSE, "logs", "--no-color", "--tail", "60", check=False)[-12000:])
         finally:
             run(*COMPOSE, "down", "-v", check=False)
-        return failed + steps(gpus)
+        return failed + steps(gpus, apart)
 
 
 def build_images(root):
