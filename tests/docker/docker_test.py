@@ -5,6 +5,7 @@ and each rank's was killed. As root; with a Docker daemon of its own, of which n
 
 TUTTI_TEST_DOCKER_ROOT names a directory for the daemon's data that is kept, so that the next run need not build anew.
 """
+import contextlib
 import json
 import os
 import re
@@ -194,6 +195,20 @@ def with_tokens():
         del os.environ[name]
 
 
+@contextlib.contextmanager
+def started(compose):
+    """Up for the block; where it ends badly, with what the containers said."""
+    try:
+        run(*compose, "up", "-d", "--no-build")
+        yield
+    except BaseException:
+        print(run(*compose, "logs", "--no-color", "--tail", "30", check=False)[-6000:])
+        raise
+    finally:
+        run(*compose, "down", "-v", check=False)
+        CREDENTIALS.clear()
+
+
 def on_doubles(project, place):
     """compose.gpu.yaml as it stands but for the devices, which the doubles of tests/simgpu stand in for, and for the limits, which
     a machine may forbid to raise; a file in place."""
@@ -226,8 +241,7 @@ def gpus():
         os.chmod(place, 0o755)
         os.chown(place, 10001, 10001)
         compose = on_doubles("gpus", place)
-        try:
-            run(*compose, "up", "-d", "--no-build")
+        with started(compose):
             until(lambda: ready(2))
             for worker in ask("/v1/workers")["workers"]:
                 assert (worker["backend"], worker["link"], worker["gpu"]["simulated"]) == ("nccl", "unix", True), worker
@@ -236,11 +250,6 @@ def gpus():
                 kill(name, 2)
                 right()
             print("two ranks on simulated GPUs, killed 3 times", flush=True)
-        except BaseException:
-            print(run(*compose, "logs", "--no-color", "--tail", "30", check=False)[-6000:])
-            raise
-        finally:
-            run(*compose, "down", "-v", check=False)
 
 
 def hosts_of(place):
@@ -266,8 +275,7 @@ def apart():
 
     with tempfile.TemporaryDirectory() as place:
         compose = hosts_of(place)
-        try:
-            run(*compose, "up", "-d", "--no-build")
+        with started(compose):
             until(ready)
             right()
             workers = ask("/v1/workers")["workers"]
@@ -278,12 +286,6 @@ def apart():
                 kill(name)
                 right()
             print("two hosts of two ranks, killed 2 times", flush=True)
-        except BaseException:
-            print(run(*compose, "logs", "--no-color", "--tail", "30", check=False)[-6000:])
-            raise
-        finally:
-            run(*compose, "down", "-v", check=False)
-            CREDENTIALS.clear()
 
 
 def steps(*functions):
