@@ -185,6 +185,11 @@ class TcpService(Service):
         self.link_port = int(until(lambda: re.search(r"with a token connect to .*:(\d+)\n", self.log())).group(1))
         return self
 
+    def check_left(self):
+        mine = self.workers_seen & {w.pid for w in self.tcp_workers}  # which the server tells to leave, and does not wait for
+        until(lambda: not [pid for pid in mine if alive(pid)], 10)
+        super().check_left()
+
     def own_processes(self):
         """The server in a process namespace of its own, so that it does not see the workers of the test. Its pids are not
         ours then."""
