@@ -350,19 +350,21 @@ static int start_daemon(struct http_door *d, const struct http_options *o, uint3
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
                      MHD_USE_ERROR_LOG | (d->family == AF_INET6 ? MHD_USE_IPv6 : 0u) |
                      (d->tls[0].option != MHD_OPTION_END ? MHD_USE_TLS : 0u);
+    int lent;
 
-    if (listen(d->fd, BACKLOG) != 0)
+    if (listen(d->fd, BACKLOG) != 0 || (lent = listen_lend(d->fd)) < 0)
         return listen_refused(o, d->family, errno, e);
     errno = 0;
     d->mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, NULL, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, d->fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
+        MHD_OPTION_LISTEN_SOCKET, lent, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->threads,
         MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, limit,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
         idle_s(d), MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, on_socket, d,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target,
         NULL, MHD_OPTION_ARRAY, d->tls, MHD_OPTION_END);
     http_tls_free(d->tls); /* the daemon has made its own of them */
+    d->fd = listen_settle(d->fd, lent, d->mhd != NULL);
     if (!d->mhd && errno == 0)
         return err_set(e, ERR_option,
                        "--tls-cert, --tls-key: certificate and key do not go together");

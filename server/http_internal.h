@@ -98,6 +98,12 @@ int head_read(struct http_connection *c, const char *method, const char *version
  * failure. Each returns 0, or -1 with ERR_option. */
 int listen_port(const struct http_options *o, int *fd, int *family, struct err *e);
 int listen_path(const struct http_options *o, int *fd, struct err *e);
+/* MHD_start_daemon closes the socket that it was given on most of its failures, and not on all: it
+ * is lent another descriptor of it. Gives that, or -1; settled, the one that is left. errno stays.
+ */
+int listen_lend(int fd);
+int listen_settle(int fd, int lent, bool taken);
+
 /* Why o's port, or its Unix socket, cannot be listened on, by that errno. Returns -1 with
  * ERR_option. */
 int listen_refused(const struct http_options *o, int family, int why, struct err *e);

@@ -4,6 +4,7 @@
 #include "schema/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -98,6 +99,27 @@ int listen_port(const struct http_options *o, int *fd, int *family, struct err *
         listen_refused(o, *family, errno, e);
     freeaddrinfo(at);
     return rc;
+}
+
+int listen_lend(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+int listen_settle(int fd, int lent, bool taken)
+{
+    int why = errno;
+    struct stat own, other;
+
+    if (taken) {
+        close(fd);
+        fd = lent;
+    } else if (fstat(fd, &own) == 0 && fstat(lent, &other) == 0 && own.st_ino == other.st_ino &&
+               own.st_dev == other.st_dev) {
+        close(lent); /* the number is no other thread's by now */
+    }
+    errno = why;
+    return fd;
 }
 
 /* ---- the Unix socket ---- */
