@@ -38,7 +38,7 @@ SERVER := announce health reaper options options_defaults options_parts options_
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
-          arena blocks durable extent given id landlock memory metrics prepare private_dir promise rank_list region sandbox tensor user vitals
+          arena blocks durable extent given id landlock memory metrics prepare private_dir promise rank_list region sandbox socket_file tensor user vitals
 WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
           shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
 GLOO   := gloo/comm gloo/drive gloo/flow gloo/gloo gloo/masked gloo/meet

@@ -1,28 +1,19 @@
 /* http_listen.c - the sockets that clients come to: a port, and a Unix socket by its path. */
 #include "server/http_internal.h"
 #include "schema/limits.h"
-#include "schema/log.h"
+#include "server/socket_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define RESERVED_DESCRIPTORS 128
 
-/* The socket's file, which is ours to remove as long as it is still this one. */
-static struct {
-    char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
-    dev_t device;
-    ino_t inode;
-} file;
+static struct socket_file file;
 
 void listen_limits(const struct http_options *o, uint32_t *at_port, uint32_t *at_path)
 {
@@ -124,77 +115,15 @@ int listen_settle(int fd, int lent, bool taken)
 
 /* ---- the Unix socket ---- */
 
-/* Does anybody listen there? A socket whose server has died is left behind, and nobody answers. */
-static bool is_alive(const struct sockaddr_un *at)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)at, sizeof *at);
-    bool alive = rc == 0 || errno == EAGAIN; /* its backlog is full */
-
-    if (fd >= 0)
-        close(fd);
-    return alive;
-}
-
-/* Nothing may be there but what a server before us has left. */
-static int clear_place(const struct sockaddr_un *at, struct err *e)
-{
-    struct stat s;
-
-    if (lstat(at->sun_path, &s) != 0)
-        return errno == ENOENT ? 0 : err_sys(e, ERR_option, errno, "look at %s", at->sun_path);
-    if (!S_ISSOCK(s.st_mode))
-        return err_set(e, ERR_option,
-                       "%s is there and is no socket: remove it, or name another place",
-                       at->sun_path);
-    if (is_alive(at))
-        return err_set(e, ERR_option,
-                       "another process listens on %s: stop it, or name another place",
-                       at->sun_path);
-    if (unlink(at->sun_path) != 0)
-        return err_sys(e, ERR_option, errno, "remove the socket %s, which nobody listens on",
-                       at->sun_path);
-    return 0;
-}
-
-/* Nobody else can connect before its mode says so. */
-static int bind_path(int fd, const struct sockaddr_un *at, uint32_t mode, struct err *e)
-{
-    struct stat s;
-
-    if (clear_place(at, e) != 0)
-        return -1;
-    if (fchmod(fd, 0600) != 0 || bind(fd, (const struct sockaddr *)at, sizeof *at) != 0)
-        return err_sys(e, ERR_option, errno, "listen on unix:%s", at->sun_path);
-    strcpy(file.path, at->sun_path);
-    if (lstat(file.path, &s) == 0) {
-        file.device = s.st_dev;
-        file.inode = s.st_ino;
-    }
-    if (chmod(file.path, mode) != 0)
-        return err_sys(e, ERR_option, errno, "chmod %04o %s", (unsigned)mode, file.path);
-    return 0;
-}
-
 int listen_path(const struct http_options *o, int *fd, struct err *e)
 {
-    struct sockaddr_un at = {.sun_family = AF_UNIX};
-
-    if (strlen(o->path) >= sizeof at.sun_path)
-        return err_set(e, ERR_option, "%s is too long a name for a socket", o->path);
-    strcpy(at.sun_path, o->path);
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (*fd < 0)
         return err_sys(e, ERR_option, errno, "make a socket for %s", o->path);
-    return bind_path(*fd, &at, o->path_mode, e);
+    return socket_file_bind(&file, *fd, o->path, o->path_mode, e);
 }
 
 void listen_path_remove(void)
 {
-    struct stat s;
-
-    if (file.path[0] && lstat(file.path, &s) == 0 && s.st_dev == file.device &&
-        s.st_ino == file.inode && unlink(file.path) != 0)
-        log_warn("the socket %s stays: %s", file.path, strerror(errno));
-    file.path[0] = '\0';
+    socket_file_remove(&file);
 }

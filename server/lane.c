@@ -4,6 +4,7 @@
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "server/lane_line.h"
+#include "server/socket_file.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,8 +15,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define PAUSE_MS 1000 /* no descriptor left: accept again after that */
@@ -36,7 +35,7 @@ struct client {
 
 /* The thread's, but for what is said. */
 static struct {
-    struct sockaddr_un address; /* main: set before and after */
+    struct socket_file file; /* main: set before and after */
     pthread_t thread;
     int door, wake;
     bool full; /* no descriptor was left */
@@ -48,7 +47,7 @@ static struct {
 
 const char *lane_path(void)
 {
-    return lane.door >= 0 ? lane.address.sun_path : NULL;
+    return lane.door >= 0 ? lane.file.at.sun_path : NULL;
 }
 
 /* ---- answers ---- */
@@ -393,21 +392,12 @@ static void wake(void)
     }
 }
 
-/* The directory that it stands in says who may come so far; without tokens we alone. */
-static int bind_path(int fd, const char *path, struct err *e)
+/* With tokens anybody may ask; whom the directory that it stands in lets come so far. */
+static int listen_at(int fd, const char *path, struct err *e)
 {
-    struct stat s;
-
-    lane.address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof lane.address.sun_path)
-        return err_set(e, ERR_option, "--lane %s is longer than the %zu bytes of a socket's name",
-                       path, sizeof lane.address.sun_path - 1);
-    strcpy(lane.address.sun_path, path);
-    if (lstat(path, &s) == 0 && S_ISSOCK(s.st_mode))
-        unlink(path); /* of a server before us */
-    if (fchmod(fd, tokens_wanted() ? 0666 : 0600) != 0 ||
-        bind(fd, (struct sockaddr *)&lane.address, sizeof lane.address) != 0 ||
-        listen(fd, LIMIT_LANE_CLIENTS) != 0)
+    if (socket_file_bind(&lane.file, fd, path, tokens_wanted() ? 0666 : 0600, e) != 0)
+        return -1;
+    if (listen(fd, LIMIT_LANE_CLIENTS) != 0)
         return err_sys(e, ERR_link, errno, "--lane: listen on %s", path);
     return 0;
 }
@@ -427,7 +417,7 @@ int lane_start(const char *path, struct err *e)
         err_sys(e, ERR_internal, errno, "make an eventfd");
         goto fail;
     }
-    if (bind_path(fd, path, e) != 0)
+    if (listen_at(fd, path, e) != 0)
         goto fail;
     lane.door = fd;
     regions_swept_by(wake);
@@ -440,6 +430,7 @@ int lane_start(const char *path, struct err *e)
     lane.door = -1;
     err_sys(e, ERR_internal, rc, "start the lane's thread");
 fail:
+    socket_file_remove(&lane.file);
     close(fd);
     if (lane.wake >= 0)
         close(lane.wake);
@@ -456,7 +447,7 @@ void lane_stop(void)
     pthread_join(lane.thread, NULL);
     regions_swept_by(NULL);
     close(lane.door);
-    unlink(lane.address.sun_path);
+    socket_file_remove(&lane.file);
     close(lane.wake);
     lane.door = lane.wake = -1;
 }

@@ -248,6 +248,7 @@ def accounts():
             f.write("".join(line + (" arena=8M" if line.startswith("bob") else "") + "\n" for line in text.splitlines()))
         socket = os.path.join(place, "lane")
         with Service(workers=2, options=("--token-file", file, "--lane", socket), environment={"TUTTI_TEST_TOKEN": tokens["alice"]}) as service:
+            assert os.stat(socket).st_mode & 0o777 == 0o666  # whose token it is says who may
             bearer = {name: {"Authorization": "Bearer " + token} for name, token in tokens.items()}
             for token, code in ((None, "unauthorized"), ("alice.wrong", "unauthorized"), (tokens["carol"], "forbidden")):
                 with Lane(socket, token) as lane:
@@ -266,6 +267,30 @@ def accounts():
             until(lambda: service.get("/v1", bearer["bob"]).json["account"]["arena"]["used"] == 0, 5)
 
 
+def whose_socket_it_is():
+    """A living server's is not taken over, a dead one's is, and one that is somebody else's by now is not removed."""
+    with tempfile.TemporaryDirectory() as place:
+        socket = os.path.join(place, "lane")
+        with Service(workers=1, options=("--lane", socket)):
+            second = subprocess.run([os.path.join(BUILD, "tutti-server"), "--workers", "1", "--arena-size", "16M", "--listen", "127.0.0.1:0", "--lane", socket,
+                                     "--data-dir", os.path.join(place, "data"), "--arena-dir", os.path.join(place, "arena")],
+                                    stderr=subprocess.PIPE, text=True, timeout=20)
+            assert second.returncode != 0 and "another process listens on " + socket in second.stderr, second
+            with Lane(socket) as lane:
+                lane.inputs(MIB)
+        assert not os.path.exists(socket)
+        with Service(workers=1, options=("--lane", socket)) as service:
+            service.kill()
+            assert os.path.exists(socket)
+            service.start()
+            with Lane(socket) as lane:
+                lane.inputs(MIB)
+            os.rename(socket, socket + ".old")
+            with open(socket, "w"):
+                pass
+        assert os.path.isfile(socket)
+
+
 def closed():
     with Service(workers=2, options=("--lane", "off")) as service:
         assert service.get("/v1").json["lane"] is None and service.metrics()["lane"]["size_bytes"] == 0
@@ -275,4 +300,5 @@ def closed():
 
 alone()
 accounts()
+whose_socket_it_is()
 closed()
