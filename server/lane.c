@@ -305,6 +305,18 @@ static bool is_ours(int fd)
     return false;
 }
 
+/* Whoever would have to wait for others to leave is told so: there is HTTP. */
+static void send_off(int fd)
+{
+    struct client c = {.fd = fd};
+    struct err e;
+
+    err_set(&e, ERR_overloaded, "the lane has %d connections already: send the tensors themselves",
+            LIMIT_LANE_CLIENTS);
+    refuse(&c, &e);
+    close(fd);
+}
+
 static void accept_one(void)
 {
     int fd = accept4(lane.door, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -314,6 +326,10 @@ static void accept_one(void)
         lane.full = errno != EAGAIN && errno != EINTR && errno != ECONNABORTED;
         if (lane.full)
             log_error("lane: accept: %s", strerror(errno));
+        return;
+    }
+    if (lane.n == LIMIT_LANE_CLIENTS) {
+        send_off(fd);
         return;
     }
     c = is_ours(fd) ? calloc(1, sizeof *c) : NULL;
@@ -346,7 +362,6 @@ static int patience(void)
 
 static void turn(void)
 {
-    bool room = lane.n < LIMIT_LANE_CLIENTS && !lane.full;
     int wait_ms = patience();
     struct client *c;
     uint64_t count;
@@ -354,7 +369,7 @@ static void turn(void)
 
     send_away(false);
     lane.polls[0] = (struct pollfd){.fd = lane.wake, .events = POLLIN};
-    lane.polls[1] = (struct pollfd){.fd = room ? lane.door : -1, .events = POLLIN};
+    lane.polls[1] = (struct pollfd){.fd = lane.full ? -1 : lane.door, .events = POLLIN};
     for (c = lane.clients; c; c = c->next)
         lane.polls[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
     poll(lane.polls, n, wait_ms);

@@ -236,6 +236,29 @@ def alone():
         ledger.nothing_held()
 
 
+def crowd():
+    """Whoever comes when all places are taken is told so at once, and finds one when somebody has left."""
+    with Service(workers=1, arena="1G", options=("--lane-size", "512M")) as service:
+        path = service.get("/v1").json["lane"]
+        lanes = [Lane(path) for _ in range(128)]
+        for lane in lanes:
+            lane.inputs(1)
+        with Lane(path) as late:
+            doc, fd = late.line(b"")
+            assert doc["code"] == "overloaded" and fd is None and hung_up(late), doc
+        lanes.pop().close()
+
+        def comes_in():
+            with Lane(path) as lane:
+                try:
+                    return lane.inputs(1)
+                except (Refused, OSError):
+                    return None
+        until(comes_in, 5)
+        for lane in lanes:
+            lane.close()
+
+
 def accounts():
     """A region is its account's, and counts against its quota."""
     with tempfile.TemporaryDirectory() as place:
@@ -299,6 +322,7 @@ def closed():
 
 
 alone()
+crowd()
 accounts()
 whose_socket_it_is()
 closed()
