@@ -40,7 +40,6 @@ int lane_settle(const struct request *rq, const struct job_record *r, struct reg
     return 0;
 }
 
-/* Two ranks may have brought the same tensor: they share its copy. */
 static int settle_all(const struct request *rq, const struct job_record *r, struct region *into,
                       struct tensor **t, struct err *e)
 {
