@@ -174,11 +174,12 @@ post '/v1/jobs?wait=10' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}'
 expect_status 200
 stop_server
 
-# A port of root's, for a user who could not take it; in a network of its own, so that it is free.
+# A port of root's, for a user who could not take it; in a network of its own, so that it is free. In the foreground timeout
+# passes a signal on once; else its group is sent it, too, and a second one may end the server as it ends any program.
 if unshare -n true 2>/dev/null && command -v ip >/dev/null; then
     # shellcheck disable=SC2016
     unshare -n sh -c 'ip link set lo up && echo 1024 >/proc/sys/net/ipv4/ip_unprivileged_port_start && exec "$@"' sh \
-        timeout -s TERM 20 "$build/tutti-server" --listen 127.0.0.1:80 --user 4321:5432 --data-dir "$data_dir" \
+        timeout --foreground -s TERM 20 "$build/tutti-server" --listen 127.0.0.1:80 --user 4321:5432 --data-dir "$data_dir" \
         --arena-dir "$arena_dir" --workers 1 --arena-size 64M >"$here/out" 2>>"$here/log" &
     low=$!
     tries=$((patience * 20))
