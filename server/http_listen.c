@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define RESERVED_DESCRIPTORS 128
 

@@ -407,10 +407,11 @@ static void wake(void)
     }
 }
 
-/* With tokens anybody may ask; whom the directory that it stands in lets come so far. */
+/* Of the server's user alone, with tokens too: what a client keeps of a closed region is not
+ * counted, and would be another user's way past the quotas (SECURITY.md). */
 static int listen_at(int fd, const char *path, struct err *e)
 {
-    if (socket_file_bind(&lane.file, fd, path, tokens_wanted() ? 0666 : 0600, e) != 0)
+    if (socket_file_bind(&lane.file, fd, path, 0600, e) != 0)
         return -1;
     if (listen(fd, LIMIT_LANE_CLIENTS) != 0)
         return err_sys(e, ERR_link, errno, "--lane: listen on %s", path);

@@ -271,7 +271,7 @@ def accounts():
             f.write("".join(line + (" arena=8M" if line.startswith("bob") else "") + "\n" for line in text.splitlines()))
         socket = os.path.join(place, "lane")
         with Service(workers=2, options=("--token-file", file, "--lane", socket), environment={"TUTTI_TEST_TOKEN": tokens["alice"]}) as service:
-            assert os.stat(socket).st_mode & 0o777 == 0o666  # whose token it is says who may
+            assert os.stat(socket).st_mode & 0o777 == 0o600
             bearer = {name: {"Authorization": "Bearer " + token} for name, token in tokens.items()}
             for token, code in ((None, "unauthorized"), ("alice.wrong", "unauthorized"), (tokens["carol"], "forbidden")):
                 with Lane(socket, token) as lane:
