@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define FRAME_NO_OFFSET UINT64_MAX
 #define FRAME_ANY_RANK UINT32_MAX
@@ -92,6 +93,11 @@ int frame_send(int fd, const struct frame *f, const int *fds, int n_fds, int tim
 
 /* As frame_send, of frames that frame_encode has made, one behind the other. */
 int frame_send_encoded(int fd, uint8_t *bytes, size_t len, int timeout_ms, struct err *e);
+
+/* Descriptors, FRAME_FDS at most, that go with the first byte of msg; control, aligned as a struct
+ * cmsghdr, is the caller's until it is sent. */
+#define FRAME_CONTROL_BYTES CMSG_SPACE(FRAME_FDS * sizeof(int))
+void frame_attach(struct msghdr *msg, char control[FRAME_CONTROL_BYTES], const int *fds, int n_fds);
 
 /* Gathers bytes from a stream socket into whole frames. */
 struct frame_reader {

@@ -7,13 +7,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONTROL_BYTES CMSG_SPACE(FRAME_FDS * sizeof(int))
-
-static void attach(struct msghdr *msg, char *control, const int *fds, int n_fds)
+void frame_attach(struct msghdr *msg, char control[FRAME_CONTROL_BYTES], const int *fds, int n_fds)
 {
     struct cmsghdr *c;
 
-    memset(control, 0, CONTROL_BYTES);
+    memset(control, 0, FRAME_CONTROL_BYTES);
     msg->msg_control = control;
     msg->msg_controllen = CMSG_SPACE((size_t)n_fds * sizeof(int));
     c = CMSG_FIRSTHDR(msg);
@@ -26,7 +24,7 @@ static void attach(struct msghdr *msg, char *control, const int *fds, int n_fds)
 static int send_bytes(int fd, uint8_t *bytes, size_t len, const int *fds, int n_fds, int timeout_ms,
                       struct err *e)
 {
-    _Alignas(struct cmsghdr) char control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) char control[FRAME_CONTROL_BYTES];
     size_t sent = 0;
 
     while (sent < len) {
@@ -35,7 +33,7 @@ static int send_bytes(int fd, uint8_t *bytes, size_t len, const int *fds, int n_
         ssize_t n;
 
         if (sent == 0 && n_fds > 0)
-            attach(&msg, control, fds, n_fds);
+            frame_attach(&msg, control, fds, n_fds);
         n = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
             sent += (size_t)n;
@@ -131,7 +129,7 @@ static void keep_fds(struct frame_reader *r, struct msghdr *msg)
 
 static int fill(struct frame_reader *r, int flags, struct err *e)
 {
-    _Alignas(struct cmsghdr) char control[CONTROL_BYTES];
+    _Alignas(struct cmsghdr) char control[FRAME_CONTROL_BYTES];
     struct iovec piece;
     struct msghdr msg = {.msg_iov = &piece,
                          .msg_iovlen = 1,

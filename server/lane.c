@@ -1,6 +1,7 @@
 /* lane.c - clients of the lane: accepted, heard, answered, and what they leave behind. */
 #include "server/lane.h"
 #include "schema/clock.h"
+#include "schema/frame.h"
 #include "schema/limits.h"
 #include "schema/log.h"
 #include "server/lane_line.h"
@@ -55,20 +56,12 @@ const char *lane_path(void)
 /* A client that does not read its answers leaves: nobody waits for it. */
 static void answer(struct client *c, struct text *t, int fd)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+    _Alignas(struct cmsghdr) char control[FRAME_CONTROL_BYTES];
     struct iovec piece = {.iov_base = t->data, .iov_len = t->len};
     struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
 
-    if (fd >= 0) {
-        struct cmsghdr *h = (struct cmsghdr *)control;
-
-        msg.msg_control = control;
-        msg.msg_controllen = sizeof control;
-        h->cmsg_level = SOL_SOCKET;
-        h->cmsg_type = SCM_RIGHTS;
-        h->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(h), &fd, sizeof(int));
-    }
+    if (fd >= 0)
+        frame_attach(&msg, control, &fd, 1);
     if (t->failed || sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)t->len)
         c->leaves = true;
     text_fini(t);

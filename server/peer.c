@@ -177,19 +177,12 @@ void peer_send_fds(struct peer *p, const struct frame *f, const int *fds, int n_
 /* Is the first of those that wait on its way, with the byte that it waits for? */
 static bool send_first_fd(struct peer *p, const uint8_t *byte)
 {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+    _Alignas(struct cmsghdr) char control[FRAME_CONTROL_BYTES];
     struct iovec piece = {.iov_base = (void *)(uintptr_t)byte, .iov_len = 1};
-    struct msghdr msg = {.msg_iov = &piece,
-                         .msg_iovlen = 1,
-                         .msg_control = control,
-                         .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
     struct peer_fd *first = p->fds;
 
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &first->fd, sizeof(int));
+    frame_attach(&msg, control, &first->fd, 1);
     if (sendmsg(p->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) != 1) {
         if (errno != EAGAIN && errno != EINTR)
             break_off(p, strerror(errno));
