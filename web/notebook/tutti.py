@@ -656,9 +656,10 @@ class _NearConnection(http.client.HTTPConnection):
             self.close()
             raise
 
-    def listener(self) -> int:
-        """The user who listens, by the kernel's word."""
-        return cast(int, struct.unpack("3i", self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+
+def _listener(sock: socket.socket) -> int:
+    """The user at the other end of a Unix socket, by the kernel's word."""
+    return cast(int, struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
 
 
 def _instance(connection: http.client.HTTPConnection) -> Optional[str]:
@@ -754,7 +755,7 @@ class _Wire:
         connection.timeout = port.timeout = _NEAR_S
         try:
             connection.connect()
-            found = _instance(connection) if connection.listener() == near.uid else None
+            found = _instance(connection) if _listener(connection.sock) == near.uid else None
             if found is not None and found != near.instance and _instance(port) == found:
                 self.near = near = near._replace(instance=found)
             if found == near.instance:
@@ -1036,7 +1037,7 @@ class _Lane:
                 sock = socket.socket(socket.AF_UNIX)
                 sock.settimeout(10)
                 sock.connect(cast(str, self.path))
-                if self.uid not in (None, struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]):
+                if self.uid not in (None, _listener(sock)):
                     raise OSError("another user's")  # who is not told the token
                 self.sock = sock
             self.sock.sendall(json.dumps({"lane": 1, **what}).encode() + b"\n")
