@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """client_unix.py - the client and the service's Unix socket: it is taken by itself where it leads to the same service, and never
 another's; everything is the same over it, and over TCP where it cannot be."""
-import http.server
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ import time
 
 import numpy as np
 
-from tools import raises, run_facts, tutti, url_of
+from tools import OwnHandler, OwnServer, raises, run_facts, tutti, url_of
 from service import BUILD, Service, until
 
 
@@ -87,13 +86,11 @@ def test_a_child_has_a_connection_of_its_own(own):
     assert is_near(service)
 
 
-class Front:
+class Front(OwnServer):
     """A server on the loopback that answers as `own` does, but says that its Unix socket is elsewhere."""
 
     def __init__(self, own, **changed):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(OwnHandler):
             def do_GET(self):
                 answer = own.get(self.path)
                 body = answer.body
@@ -107,20 +104,7 @@ class Front:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *a):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *a):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)
 
 
 def test_another_server_is_never_taken_for_it(own):
@@ -141,9 +125,7 @@ def test_another_server_is_never_taken_for_it(own):
 def test_no_token_goes_to_whoever_listens_there(own):
     heard = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(OwnHandler):
         def do_GET(self):
             heard.append((self.path, self.headers.get("Authorization")))
             self.send_response(200)
@@ -153,9 +135,6 @@ def test_no_token_goes_to_whoever_listens_there(own):
 
         def address_string(self):
             return "unix"
-
-        def log_message(self, *a):
-            pass
 
     class Server(socketserver.ThreadingUnixStreamServer):
         daemon_threads = True

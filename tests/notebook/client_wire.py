@@ -3,7 +3,6 @@
 again, connections that were closed meanwhile. Each job runs once. Threads and forks; a token and a path before a proxy;
 redirects, strangers, and Ctrl-C, which cancels."""
 import concurrent.futures
-import http.server
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import time
 
 import numpy as np
 
-from tools import HERE, raises, run_facts, tutti, url_of
+from tools import HERE, OwnHandler, OwnServer, raises, run_facts, tutti, url_of
 from service import BUILD, Service, until
 
 
@@ -72,15 +71,13 @@ class Line:
         self.listener.close()
 
 
-class Scripted:
+class Scripted(OwnServer):
     """An HTTP server that answers what it is told, one after the other, and what `then` gives for the rest."""
 
     def __init__(self, *answers, then=None):
         outer = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(OwnHandler):
             def answer(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.seen.append((self.command, self.path, dict(self.headers), body))
@@ -94,21 +91,8 @@ class Scripted:
 
             do_GET = do_POST = do_PUT = do_DELETE = answer
 
-            def log_message(self, *a):
-                pass
-
         self.answers, self.seen = list(answers), []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *a):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(Handler)
 
 
 def forward(service, prefix):

@@ -1,7 +1,9 @@
 """tools.py - what the tests of the client share: the client as it stands in web/notebook, and how they count."""
 import contextlib
+import http.server
 import os
 import sys
+import threading
 import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -15,6 +17,32 @@ import tutti
 
 def url_of(service):
     return "http://%s:%d" % (service.host, service.port)
+
+
+class OwnHandler(http.server.BaseHTTPRequestHandler):
+    """Connections are kept, and nothing is logged."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *a):
+        pass
+
+
+class OwnServer:
+    """An HTTP server of the test's own on the loopback, at url, while the block lasts."""
+
+    def __init__(self, handler):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+        self.url = "http://127.0.0.1:%d" % self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *a):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 @contextlib.contextmanager
