@@ -6,10 +6,9 @@
 #ifndef TUTTI_TESTS_JOB_HOUSE_H
 #define TUTTI_TESTS_JOB_HOUSE_H
 
-#include "tests/unit/unit.h"
+#include "tests/unit/arena_house.h"
 
 #include "schema/clock.h"
-#include "schema/log.h"
 #include "server/extent.h"
 #include "server/job.h"
 #include "server/resident.h"
@@ -442,14 +441,11 @@ static inline void all_done(void)
 
 /* ---- the house around ---- */
 
-static char dir[64];
-static struct arena *arena;
 static struct extent_usage at_start;
 
 static inline int set_up(void **state)
 {
     struct err e;
-    bool kept;
 
     (void)state;
     holds = 0;
@@ -460,11 +456,9 @@ static inline int set_up(void **state)
     key_exists = finish_superseded = false;
     memset(on_rank, 0, sizeof on_rank);
     memset(behind, 0, sizeof behind);
-    log_init("test", LOG_error, false);
-    strcpy(dir, "/dev/shm/tutti-job-XXXXXX");
-    if (!mkdtemp(dir) || arena_open(&arena, dir, ARENA, 0, &kept, &e) != 0 ||
-        extent_init(arena, &e) != 0 || tensor_table_init(&e) != 0 || core_init(&e) != 0 ||
-        job_table_init(3600000000u, &e) != 0 || scheduler_init(WORLD, 1, job_begin, &e) != 0)
+    if (arena_house_open("/dev/shm/tutti-job-XXXXXX", ARENA) != 0 || extent_init(arena, &e) != 0 ||
+        tensor_table_init(&e) != 0 || core_init(&e) != 0 || job_table_init(3600000000u, &e) != 0 ||
+        scheduler_init(WORLD, 1, job_begin, &e) != 0)
         return -1;
     for (uint32_t r = 0; r < WORLD; r++)
         scheduler_rank(r, 0, true);
@@ -474,8 +468,6 @@ static inline int set_up(void **state)
 
 static inline int tear_down(void **state)
 {
-    char path[96];
-
     (void)state;
     store_fails = ERR_none;
     while (n_posted) /* as store_stop does */
@@ -485,12 +477,7 @@ static inline int tear_down(void **state)
     core_fini();
     tensor_table_fini();
     extent_fini();
-    arena_close(arena);
-    snprintf(path, sizeof path, "%s/arena", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/arena.lock", dir);
-    unlink(path);
-    return rmdir(dir);
+    return arena_house_close();
 }
 
 static inline void check(void)

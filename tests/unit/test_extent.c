@@ -1,9 +1,8 @@
 /* test_extent.c - rules of the allocator: exact accounts, no overlap, all of it comes back. */
-#include "tests/unit/unit.h"
+#include "tests/unit/arena_house.h"
 
 #include "schema/clock.h"
 #include "schema/limits.h"
-#include "schema/log.h"
 #include "server/extent.h"
 
 #include <pthread.h>
@@ -17,8 +16,6 @@
 #define ARENA (256ull << 20)
 #define ALIGN LIMIT_EXTENT_ALIGN_BYTES
 
-static char dir[64];
-static struct arena *arena;
 static uint64_t seed = 42;
 
 static uint64_t draw(void)
@@ -32,28 +29,18 @@ static uint64_t draw(void)
 static int setup(void **state)
 {
     struct err e;
-    bool kept;
 
     (void)state;
-    log_init("test", LOG_error, false);
-    strcpy(dir, "/dev/shm/tutti-extent-XXXXXX");
-    if (!mkdtemp(dir) || arena_open(&arena, dir, ARENA, 0, &kept, &e) != 0)
+    if (arena_house_open("/dev/shm/tutti-extent-XXXXXX", ARENA) != 0)
         return -1;
     return extent_init(arena, &e);
 }
 
 static int teardown(void **state)
 {
-    char path[96];
-
     (void)state;
     extent_fini();
-    arena_close(arena);
-    snprintf(path, sizeof path, "%s/arena", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/arena.lock", dir);
-    unlink(path);
-    return rmdir(dir);
+    return arena_house_close();
 }
 
 static void check(void)

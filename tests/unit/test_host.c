@@ -1,9 +1,8 @@
 /* test_host.c - hosts come and go; copies of extents there are found, shared, kept, and make room.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/arena_house.h"
 
 #include "schema/arena_header.h"
-#include "schema/log.h"
 #include "server/extent.h"
 #include "server/host.h"
 
@@ -16,21 +15,15 @@
 #define HOST_ARENA (1ull << 20)
 #define QUARTER ((HOST_ARENA - ARENA_HEADER_BYTES) / 4 / 64 * 64)
 
-static char dir[64];
-static struct arena *arena;
 static struct host *host;
 static struct err e;
 static uint64_t nonce = 100;
 
 static int set_up(void **state)
 {
-    bool kept;
-
     (void)state;
-    log_init("test", LOG_error, false);
-    strcpy(dir, "/dev/shm/tutti-host-XXXXXX");
-    if (!mkdtemp(dir) || arena_open(&arena, dir, ARENA, 0, &kept, &e) != 0 ||
-        extent_init(arena, &e) != 0 || core_init(&e) != 0 || transfers_start(&e) != 0)
+    if (arena_house_open("/dev/shm/tutti-host-XXXXXX", ARENA) != 0 || extent_init(arena, &e) != 0 ||
+        core_init(&e) != 0 || transfers_start(&e) != 0)
         return -1;
     host = host_join(++nonce, HOST_ARENA, "far", &e);
     return host ? 0 : -1;
@@ -38,20 +31,13 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    char path[96];
-
     (void)state;
     host_leave(host);
     transfers_stop();
     core_turn(0); /* it is free by now: a leak is a sanitizer's to see */
     core_fini();
     extent_fini();
-    arena_close(arena);
-    snprintf(path, sizeof path, "%s/arena", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/arena.lock", dir);
-    unlink(path);
-    return rmdir(dir);
+    return arena_house_close();
 }
 
 static struct tensor *tensor_of(uint64_t bytes)

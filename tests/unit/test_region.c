@@ -1,8 +1,7 @@
 /* test_region.c - regions: what a line of the lane says, their place behind the arena, who finds
  * them and how long they live; and the same place in a worker. */
-#include "tests/unit/unit.h"
+#include "tests/unit/arena_house.h"
 
-#include "schema/log.h"
 #include "server/lane_line.h"
 #include "worker/arena_map.h"
 
@@ -16,18 +15,12 @@
 #define ARENA (3ull << 20) /* no multiple of a chunk */
 #define LANE (16ull << 20)
 
-static char dir[64];
-static struct arena *arena;
-
 static int setup(void **state)
 {
     struct err e;
-    bool kept;
 
     (void)state;
-    log_init("test", LOG_error, false);
-    strcpy(dir, "/dev/shm/tutti-region-XXXXXX");
-    if (!mkdtemp(dir) || arena_open(&arena, dir, ARENA, 0, &kept, &e) != 0 ||
+    if (arena_house_open("/dev/shm/tutti-region-XXXXXX", ARENA) != 0 ||
         arena_make_window(arena, LANE * LIMIT_LANE_WINDOW, &e) != 0 ||
         regions_init(arena, LANE, &e) != 0)
         return -1;
@@ -36,17 +29,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char path[96];
-
     (void)state;
     extent_fini();
     regions_fini();
-    arena_close(arena);
-    snprintf(path, sizeof path, "%s/arena", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/arena.lock", dir);
-    unlink(path);
-    return rmdir(dir);
+    return arena_house_close();
 }
 
 static struct region *make(enum region_kind kind, struct account *a, uint64_t size, int *fd)

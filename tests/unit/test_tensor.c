@@ -1,7 +1,6 @@
 /* test_tensor.c - rules of the tensor table: references, removal, expiry. */
-#include "tests/unit/unit.h"
+#include "tests/unit/arena_house.h"
 
-#include "schema/log.h"
 #include "server/tensor.h"
 
 #include <pthread.h>
@@ -10,35 +9,22 @@
 #include <string.h>
 #include <unistd.h>
 
-static char dir[64];
-static struct arena *arena;
-
 static int setup(void **state)
 {
     struct err e;
-    bool kept;
 
     (void)state;
-    log_init("test", LOG_error, false);
-    strcpy(dir, "/tmp/tutti-tensor-XXXXXX");
-    if (!mkdtemp(dir) || arena_open(&arena, dir, 4 << 20, 0, &kept, &e) != 0)
+    if (arena_house_open("/tmp/tutti-tensor-XXXXXX", 4 << 20) != 0)
         return -1;
     return extent_init(arena, &e) | tensor_table_init(&e);
 }
 
 static int teardown(void **state)
 {
-    char path[96];
-
     (void)state;
     tensor_table_fini();
     extent_fini();
-    arena_close(arena);
-    snprintf(path, sizeof path, "%s/arena", dir);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/arena.lock", dir);
-    unlink(path);
-    return rmdir(dir);
+    return arena_house_close();
 }
 
 static uint64_t live_extents(void)
