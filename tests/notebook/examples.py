@@ -11,6 +11,7 @@ import tempfile
 
 from tools import ROOT, run_facts, tutti, url_of
 from service import Service
+from executed import begin, kernels, outputs
 
 NOTEBOOKS = os.path.join(ROOT, "web", "notebook")
 
@@ -29,16 +30,10 @@ class Executed:
             cells = json.load(f)["cells"]
         kept = [i for i, c in enumerate(cells) if c["cell_type"] == "code" and (c["outputs"] or c["execution_count"])]
         assert not kept, "%s is committed with outputs" % name
-        environment = {**os.environ, "TUTTI_URL": url_of(service), "PYTHONPATH": NOTEBOOKS, "HOME": directory,
-                       "IPYTHONDIR": directory, "MPLCONFIGDIR": directory, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
-             "--ExecutePreprocessor.timeout=240", os.path.join(NOTEBOOKS, name + ".ipynb")],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=directory)
-        assert done.returncode == 0, done.stderr.decode()[-3000:]
-        outputs = [c["outputs"] for c in json.loads(done.stdout)["cells"] if c["cell_type"] == "code"]
-        self.printed = ["".join(texts(o)) for o in outputs]
-        data = [d.get("data", {}) for o in outputs for d in o]
+        cells = outputs(begin(os.path.join(NOTEBOOKS, name + ".ipynb"), directory, kernels(1)[0], TUTTI_URL=url_of(service),
+                              PYTHONPATH=NOTEBOOKS, MPLCONFIGDIR=directory))
+        self.printed = ["".join(texts(o)) for o in cells]
+        data = [d.get("data", {}) for o in cells for d in o]
         self.pages = "".join("".join(d.get("text/html", "")) for d in data)
         self.pictures = sum("image/png" in d for d in data)
 

@@ -4,7 +4,6 @@ weights are the same bits, and within 1e-6 of those of one process with all the 
 import ast
 import json
 import os
-import subprocess
 import sys
 import tempfile
 
@@ -12,6 +11,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from service import ROOT, Service
+from executed import begin, kernels, outputs
 
 NOTEBOOK = os.path.join(ROOT, "web", "notebook", "logistic_regression.ipynb")
 RANKS = 4
@@ -34,18 +34,17 @@ def single():
 def execute(service, directory):
     """What each notebook printed."""
     processes = []
-    for rank in range(RANKS):
-        environment = {**os.environ, "TUTTI_URL": "http://%s:%d" % (service.host, service.port), "RANK": str(rank),
-                       "PYTHONDONTWRITEBYTECODE": "1", "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1"}
-        processes.append(subprocess.Popen(
-            ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
-             "--ExecutePreprocessor.timeout=240", NOTEBOOK],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=directory))
-    printed = []
-    for process in processes:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err.decode()[-2000:]
-        printed.append("".join("".join(o.get("text", "")) for c in json.loads(out)["cells"] for o in c.get("outputs", [])))
+    for rank, kernel in enumerate(kernels(RANKS)):
+        own = os.path.join(directory, str(rank))
+        os.mkdir(own)
+        processes.append(begin(NOTEBOOK, own, kernel, TUTTI_URL="http://%s:%d" % (service.host, service.port), RANK=str(rank)))
+    printed, failed = [], []
+    for rank, process in enumerate(processes):
+        try:
+            printed.append("".join("".join(o.get("text", "")) for cell in outputs(process) for o in cell))
+        except AssertionError as error:
+            failed.append("rank %d: %s" % (rank, error))
+    assert not failed, "\n".join(failed)
     return printed
 
 

@@ -1,0 +1,49 @@
+"""executed.py - a notebook run from top to bottom, as people do, without its kernel's ports being taken from it."""
+import json
+import os
+import random
+import socket
+import subprocess
+
+# Jupyter looks for free ports before it starts the kernel that will listen at them. They are of the range that the system gives
+# to whoever asks for any port, so on a busy machine somebody else has one by then, and the kernel dies. Hence ports below.
+_BELOW = (10000, 30000)
+_KINDS = ("shell", "iopub", "stdin", "hb", "control")
+
+
+def _is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def kernels(n):
+    """For each of n kernels that run at the same time, the options that give it ports of its own."""
+    while True:
+        first = random.randrange(*_BELOW)
+        if all(_is_free(p) for p in range(first, first + n * len(_KINDS))):
+            break
+    return [["--KernelManager.cache_ports=False"] +
+            ["--KernelManager.%s_port=%d" % (kind, first + rank * len(_KINDS) + i) for i, kind in enumerate(_KINDS)]
+            for rank in range(n)]
+
+
+def begin(notebook, directory, kernel, **environment):
+    """The process that executes it in the directory; kernel: of `kernels`. Its output is the notebook with its outputs."""
+    return subprocess.Popen(
+        ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
+         "--ExecutePreprocessor.timeout=240", *kernel, notebook],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=directory,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1",
+             **environment})
+
+
+def outputs(process):
+    """The outputs of each code cell. One that failed is an AssertionError with what it said last."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err.decode()[-3000:]
+    return [c["outputs"] for c in json.loads(out)["cells"] if c["cell_type"] == "code"]
