@@ -8,7 +8,7 @@
 # ended, and finds in TUTTI_TEST_RECORD what they asked servers and were answered.
 set -u
 
-jobs=3 limit=300 last=
+jobs=4 limit=300 last=
 while getopts j:t:l: option; do
     case $option in
     j) jobs=$OPTARG ;;
