@@ -18,6 +18,7 @@ import tempfile
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "remote")]  # its hosts, not this
 from hosts import command, own_network
 from net import Net
+import tools
 from peers import HERE, MPI, ROOT, Gloo, Mpi, Tutti
 
 SIZES = (4 << 10, 1 << 20, 64 << 20)
@@ -28,18 +29,9 @@ def rounds_of(size):
     return 2 if size >= 16 << 20 else 40 if size <= 65536 else 15
 
 
-def quartiles(values):
-    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-
-
 def in_turns(peers, size, turns):
-    """Name -> median microseconds of each turn. Whose turn is first goes round."""
-    found = {name: [] for name in peers}
-    names = list(peers)
-    for i in range(turns):
-        for name in names[i % len(names):] + names[:i % len(names)]:
-            found[name].append(statistics.median(peers[name].turn(size, rounds_of(size))))
-    return found
+    """Name -> median microseconds of each turn."""
+    return tools.in_turns({name: lambda p=p: statistics.median(p.turn(size, rounds_of(size))) for name, p in peers.items()}, turns)
 
 
 def best_of_mpi(mpi, size):
@@ -52,7 +44,7 @@ def show(size, found, first, note):
     print("%10d B  %s %.0f us%s" % (size, first, statistics.median(found[first]), note))
     for name in found:
         if name != first:
-            low, middle, high = quartiles([a / b for a, b in zip(found[name], found[first])])
+            low, middle, high = tools.quartiles([a / b for a, b in zip(found[name], found[first])])
             print("            %-22s %.0f us: %.2f (%.2f to %.2f)" % (name, statistics.median(found[name]), middle, low, high), flush=True)
 
 
@@ -85,7 +77,7 @@ def measure_tutti(net, o, hosts, keep):
 def compiled(place):
     programs = {name: os.path.join(place, name) for name in ("gloo_flat", "mpi_flat")}
     command("g++", "-std=c++17", "-O3", "-march=native", "-I", ROOT, os.path.join(HERE, "gloo_flat.cc"), "-o", programs["gloo_flat"], "-lgloo", "-pthread")
-    command("mpicc", "-O2", "-D_GNU_SOURCE", "-I", ROOT, os.path.join(HERE, "mpi_flat.c"), "-o", programs["mpi_flat"])
+    command("mpicc.openmpi", "-O2", "-D_GNU_SOURCE", "-I", ROOT, os.path.join(HERE, "mpi_flat.c"), "-o", programs["mpi_flat"])
     return programs
 
 

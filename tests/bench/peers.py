@@ -1,5 +1,6 @@
 """peers.py - who does an all_reduce of float32 among hosts, told turn by turn how many rounds of which size: tutti's workers,
 gloo's own algorithms, Open MPI. All are there at the same time, and sleep while it is another's turn."""
+import contextlib
 import os
 import shlex
 import socket
@@ -15,6 +16,7 @@ import stage
 import numpy as np
 
 OP = "all_reduce_sum"
+OPS = (OP, "all_gather", "reduce_scatter_sum", "all_to_all")  # in the order of turns.h
 
 # Open MPI's ways to do it, one of which is the best for a size and a network: nobody knows which before it is tried.
 TUNED = ("--mca", "coll_tuned_use_dynamic_rules", "1", "--mca", "coll_tuned_allreduce_algorithm")
@@ -39,7 +41,8 @@ def inside(net, host):
 
 
 class Turns:
-    """Processes of turns.h. spans: of each round, from the first rank's begin to the last one's end, in microseconds."""
+    """Processes of turns.h. A turn gives the microseconds of each round from the first rank's begin to the last one's end; longest:
+    what the slowest rank took from its own begin to its own end."""
 
     def __init__(self, ranks, name):
         self.ranks, self.name, self.processes, self.sockets = ranks, name, [], {}
@@ -50,11 +53,11 @@ class Turns:
         with socket.socket(socket.AF_UNIX) as door:
             door.bind(path)
             door.listen(self.ranks)
-            door.settimeout(60)
+            door.settimeout(1)
             try:
                 self.start(path)
                 for _ in range(self.ranks):
-                    s, _ = door.accept()
+                    s = self.comes(door)
                     s.settimeout(300)
                     self.sockets[struct.unpack("=I", s.recv(4, socket.MSG_WAITALL))[0]] = s
             except BaseException:
@@ -62,10 +65,18 @@ class Turns:
                 raise
         return self
 
+    def comes(self, door):
+        """The next rank."""
+        for _ in range(60):
+            with contextlib.suppress(socket.timeout):
+                return door.accept()[0]
+            assert all(p.poll() is None for p in self.processes), self.name + " has left before it came"
+        raise AssertionError(self.name + " does not come")
+
     def __exit__(self, *what):
         for s in self.sockets.values():
             try:
-                s.sendall(struct.pack("=QQ", 0, 0))
+                s.sendall(struct.pack("=QQQ", 0, 0, 0))
             except OSError:
                 pass  # its rank is gone, which wait says
         for p in self.processes:
@@ -82,14 +93,15 @@ class Turns:
             s.close()
         self.place.cleanup()
 
-    def turn(self, size, rounds):
+    def turn(self, size, rounds, op=OP):
         for s in self.sockets.values():
-            s.sendall(struct.pack("=QQ", size, rounds))
+            s.sendall(struct.pack("=QQQ", OPS.index(op), size, rounds))
         times = []
         for s in self.sockets.values():
             wrong, = struct.unpack("=Q", s.recv(8, socket.MSG_WAITALL))
             assert wrong == 0, "%s: %d elements of %d bytes are wrong" % (self.name, wrong, size)
             times.append(struct.unpack("=%dQ" % (2 * rounds), s.recv(16 * rounds, socket.MSG_WAITALL)))
+        self.longest = [max(t[2 * i + 1] - t[2 * i] for t in times) / 1e3 for i in range(rounds)]
         return [(max(t[2 * i + 1] for t in times) - min(t[2 * i] for t in times)) / 1e3 for i in range(rounds)]
 
 
@@ -124,7 +136,7 @@ class Mpi(Turns):
             f.write("esac\nexec $in unshare --uts sh -c 'hostname \"$1\"; shift; exec sh -c \"$*\"' sh \"$@\"\n")
         os.chmod(agent, 0o700)
         slots = ",".join("host%d:%d" % (h, self.hosts.count(h)) for h in dict.fromkeys(self.hosts))
-        mpirun = ["mpirun", *MPI_ALWAYS, "--mca", "plm_rsh_agent", agent, "--host", slots, *MPI[self.way], self.program, path]
+        mpirun = ["mpirun.openmpi", *MPI_ALWAYS, "--mca", "plm_rsh_agent", agent, "--host", slots, *MPI[self.way], self.program, path]
         self.processes.append(subprocess.Popen([agent, "host%d" % self.hosts[0], *map(shlex.quote, mpirun)], stdin=subprocess.DEVNULL,
                                                env={**os.environ, "TMPDIR": self.place.name}))
 

@@ -21,12 +21,26 @@ def load(port, method, path, *options, host="127.0.0.1"):
     return json.loads(done.stdout)
 
 
-def memory(n, mib, rounds):
-    """Best of the rounds: bytes per second that memory.c copies and adds."""
+def memory(n, mib, rounds, pick=max):
+    """Best of the rounds, or what else is picked: bytes per second that memory.c copies and adds."""
     done = subprocess.run([os.path.join(PROGRAMS, "memory"), str(n), str(mib), str(rounds)],
                           capture_output=True, text=True, timeout=100, check=True)
     got = json.loads(done.stdout)
-    return {"copy": max(got["copy_GBps"]) * 1e9, "add": max(got["add_GBps"]) * 1e9}
+    return {"copy": pick(got["copy_GBps"]) * 1e9, "add": pick(got["add_GBps"]) * 1e9}
+
+
+def in_turns(players, turns):
+    """Name -> what its player found each turn. Whose turn is first goes round."""
+    found = {name: [] for name in players}
+    names = list(players)
+    for i in range(turns):
+        for name in names[i % len(names):] + names[:i % len(names)]:
+            found[name].append(players[name]())
+    return found
+
+
+def quartiles(values):
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else list(values) * 3
 
 
 class Bare:
@@ -61,9 +75,10 @@ class Figures:
 
     def results(self):
         for row in self.rows.values():
-            values, ratios = row["values"], row["ratios"]
+            values = row["values"]
+            low, ratio, high = quartiles(row["ratios"]) if row["ratios"] else (None, None, None)
             yield {"name": row["name"], "value": statistics.median(values), "unit": row["unit"],
-                   "ratio": statistics.median(ratios) if ratios else None, "against": row["against"],
+                   "ratio": ratio, "ratio_low": low, "ratio_high": high, "against": row["against"],
                    "aim": row["aim"], "better": row["better"], "min": min(values), "max": max(values),
                    "runs": len(values)}
 
@@ -71,12 +86,13 @@ class Figures:
         rows = [(row, result) for row, result in zip(self.rows.values(), self.results(), strict=True)
                 if row["table"] == table]
         wide = max(len(result["name"]) for _, result in rows)
-        print("\n%s\n%-*s %10s %-6s %10s %10s %7s %7s  %s" %
-              (title, wide, "", "median", "", "min", "max", "ratio", "aim", "against"))
+        print("\n%s\n%-*s %10s %-6s %10s %10s %7s %-14s %5s  %s" %
+              (title, wide, "", "median", "", "min", "max", "ratio", "", "aim", "against"))
         for _, r in rows:
-            print("%-*s %10s %-6s %10s %10s %7s %7s  %s" %
+            between = "" if r["ratio"] is None else "%s to %s" % (number(r["ratio_low"]), number(r["ratio_high"]))
+            print("%-*s %10s %-6s %10s %10s %7s %-14s %5s  %s" %
                   (wide, r["name"], number(r["value"]), r["unit"], number(r["min"]), number(r["max"]),
-                   number(r["ratio"]), number(r["aim"]), r["against"] or ""))
+                   number(r["ratio"]), between, number(r["aim"]), r["against"] or ""))
 
     def write(self, path):
         with open(path, "w") as f:
