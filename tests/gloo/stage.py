@@ -80,8 +80,8 @@ class Failed(Exception):
 class Stage:
     """hosts: of each world rank. Workers in a `with` block; they are gone at its end."""
 
-    def __init__(self, hosts, arena=64 << 20, environment=None, command=None):
-        self.hosts, self.environment = list(hosts), environment or {}
+    def __init__(self, hosts, arena=64 << 20, environment=None, command=None, backend="gloo"):
+        self.hosts, self.environment, self.backend = list(hosts), environment or {}, backend
         self.command = command or (lambda rank, worker: worker)  # what becomes the worker in the end
         self.places = {h: Host(arena) for h in set(hosts)}
         self.comms, self.last_comm, self.last_job = {}, 0, 0
@@ -100,13 +100,13 @@ class Stage:
             for rank in range(len(self.hosts)):
                 self.workers.append(subprocess.Popen(
                     self.command(rank, [os.path.join(BUILD, "tutti-worker"), "--server", "unix:" + path, "--rank", str(rank),
-                                        "--backend", "gloo", "--log-level", "warn"]),
+                                        "--backend", self.backend, "--log-level", "warn"]),
                     stdin=nothing, env={**environment, **self.environment}))
             found = {}
             for _ in self.hosts:
                 s, _ = door.accept()
                 name, hello = link.read_frame(s)
-                assert name == "hello" and hello["backend"] == "gloo"
+                assert name == "hello" and hello["backend"] == self.backend
                 found[hello["rank"]] = s
         self.sockets = [found[r] for r in range(len(self.hosts))]
         for rank, s in enumerate(self.sockets):
@@ -187,7 +187,7 @@ class Stage:
             hosts = [order.index(self.hosts[r]) for r in group]
             for rank, r in enumerate(group):
                 if r not in without:
-                    self.send(r, "join", comm=self.last_comm, n=len(group), rank=rank, ranks=group, hosts=hosts, backend="gloo")
+                    self.send(r, "join", comm=self.last_comm, n=len(group), rank=rank, ranks=group, hosts=hosts, backend=self.backend)
         return self.comms[group]
 
     def leave(self, group, broken=False):
