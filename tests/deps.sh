@@ -14,7 +14,8 @@ for set; do
     browser) packages="$packages chromium fonts-liberation" services="$services nginx" ;;
     test) packages="$packages libjansson-dev curl jq openssl libcmocka-dev python3-numpy python3-yaml python3-jsonschema"
         packages="$packages python3-tqdm python3-matplotlib python3-ipykernel jupyter-nbconvert e2fsprogs binutils iproute2 iptables shellcheck" ;;
-    bench) packages="$packages openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev iproute2 util-linux python3-numpy" ;;
+    bench) packages="$packages openmpi-bin libopenmpi-dev mpich libmpich-dev libgloo-dev libjansson-dev iproute2 util-linux"
+        packages="$packages python3-numpy python3-mpi4py python3-ipyparallel" services="$services nginx" ;;
     torch) packages="$packages python3-torch" ;;
     wheel) packages="$packages python3-build python3-setuptools python3-wheel python3-venv" ;;
     lint) packages="$packages clang-format cppcheck shellcheck universal-ctags python3-yaml mypy python3-numpy"
