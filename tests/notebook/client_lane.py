@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 
-from tools import run_facts, tutti, url_of
+from tools import raises, run_facts, tutti, url_of
 from service import Service, until
 
 MIB = 1 << 20
@@ -148,6 +148,23 @@ def test_what_the_lane_has_no_room_for(service):
     assert (world.all_reduce_sum(hoard[-RANKS:])[0].shape == (MIB,))
     for k in kept:
         k.job.delete()
+
+
+def test_room_is_made_before_it_is_wanted(service):
+    """What no array shows goes in time, oldest first, and not what is shown; nothing is refused, and nobody is asked twice."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 7)
+    shown = world.all_reduce_sum(x)
+    refused = service.metrics()["refusals"]
+    jobs = [world.all_reduce_sum([y + i for y in x]).job for i in range(40)]  # 160 MiB in a region of 64
+    assert (jobs[-1].outputs()[2] == sum(x) + RANKS * 39).all() and (shown[1] == sum(x)).all()
+    with raises(tutti.Error):
+        jobs[0].outputs()
+    for i in range(40):  # the service forgets these by itself
+        world.all_reduce_sum([y - i for y in x], keep=False)
+    assert service.metrics()["refusals"] == {**refused, "tensor_unknown": refused.get("tensor_unknown", 0) + 1}
+    assert (shown[0] == sum(x)).all()
 
 
 def test_without(service):

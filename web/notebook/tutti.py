@@ -960,6 +960,7 @@ class _Region:
         self.id, self.size, self.fd = id, size, fd
         weakref.finalize(self, os.close, fd).atexit = False
         self.free = [(0, size)]  # of inputs: what nobody has, in order
+        self.used = 0  # of results: by those that are known
         self.map = mmap.mmap(fd, size) if inputs else None
         if self.map is not None:
             self.base = int(np.frombuffer(self.map, np.uint8).__array_interface__["data"][0])
@@ -997,6 +998,16 @@ class _Piece(NamedTuple):
     size: int
 
 
+class _Result:
+    """A tensor in a region of results, of so many bytes, that arrays show or have shown; its job until that is forgotten."""
+
+    __slots__ = ("region", "size", "job", "shows")
+
+    def __init__(self, region: _Region, size: int, job: str) -> None:
+        self.region, self.size, self.job, self.shows = region, size, job, 0  # type: _Region, int, Optional[str], int
+        region.used += size
+
+
 class _Shown:
     """A result that arrays show: the service keeps its bytes until the last of them is gone."""
 
@@ -1026,7 +1037,7 @@ class _Lane:
         self.inputs: List[_Region] = []
         self.results: Dict[str, _Region] = {}  # the last one is where new ones go
         self.loose: Deque[Any] = collections.deque()  # given up by finalizers, which must not wait: pieces, and tensors' ids
-        self.spare: Deque[str] = collections.deque()  # results that no array shows, oldest first; the service has them still
+        self.known: Dict[str, _Result] = {}  # what was shown and the service has still, oldest first
 
     def ask(self, **what: Any) -> Tuple[Dict[str, Any], Optional[int]]:
         """The answer, with its descriptor. Raises an Error where it is refused, OSError where nobody answers."""
@@ -1076,9 +1087,13 @@ class _Lane:
                 continue
             try:
                 self.ask(release=gone)
-                self.spare.append(gone)
             except (Error, OSError):
                 pass
+            result = self.known.get(gone)
+            if result is not None:
+                result.shows -= 1
+                if result.shows == 0 and result.job is None:
+                    self.forget(gone)
 
     def take(self, count: int) -> Optional[_Piece]:
         """Room for so many bytes of inputs, on a page."""
@@ -1132,7 +1147,35 @@ class _Lane:
                     self.results[last.id] = last
             return None if last is None else last.id
 
-    def show(self, row: Mapping[str, Any], count: int, shown: Dict[str, _Shown]) -> Any:
+    def forget(self, id: str) -> None:
+        """The service has it no more, or will be told so."""
+        result = self.known.pop(id)
+        result.region.used -= result.size
+
+    def job_deleted(self, job: str) -> None:
+        """Its results are in their place for as long as they are shown."""
+        with self.lock:
+            for id, result in list(self.known.items()):
+                if result.job == job:
+                    result.job = None
+                    if result.shows == 0:
+                        self.forget(id)
+
+    def surplus(self, count: Optional[int] = None) -> List[str]:
+        """Results that no array shows, oldest first, to be forgotten for room for so many bytes where new ones go; None: all."""
+        with self.lock:
+            self.collect()
+            last = next(reversed(self.results.values()), None)
+            gone: List[str] = []
+            for id, result in list(self.known.items()):
+                if count is not None and (last is None or last.size < count or last.used + count <= last.size):
+                    break
+                if result.shows == 0:
+                    gone.append(id)
+                    self.forget(id)
+            return gone
+
+    def show(self, row: Mapping[str, Any], count: int, shown: Dict[str, _Shown], job: str) -> Any:
         """An output's bytes, in an array that may be written to: pages that are written are copied then, for this array
         alone. None where they cannot be had so."""
         id, region = row["tensor"], self.results.get(row["region"])
@@ -1145,6 +1188,9 @@ class _Lane:
                 except (Error, OSError):
                     return None
                 shown[id] = _Shown()
+                if id not in self.known:
+                    self.known[id] = _Result(region, -(-count // _PAGE_BYTES) * _PAGE_BYTES, job)
+                self.known[id].shows += 1
                 weakref.finalize(shown[id], self.loose.append, id).atexit = False
         skip = row["offset"] % _PAGE_BYTES
         at = _libc().mmap(None, skip + count, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, region.fd, row["offset"] - skip)
@@ -1186,6 +1232,7 @@ class _Load:
         self.service, self.lane, self.way = service, service._lane, way
         self.pieces: List[_Piece] = []
         self.kept: List[Any] = []  # their arrays
+        self.rows: Optional[List[Any]] = None  # the inputs as members of a JSON body, once they are there
         self.used = False
         self.count = 0  # bytes of the outputs
 
@@ -1200,13 +1247,22 @@ class _Load:
 
     def done(self, _: Any = None) -> None:
         self.lane.give(self.pieces)
-        self.pieces, self.kept = [], []
+        self.pieces, self.kept, self.rows = [], [], None
+
+    def again(self, error: Error) -> bool:
+        """Whether to try again after this, by another way; what was refused for want of room stays where it was put."""
+        next_way = self.next_way(error) if self.way and self.used else None
+        if not next_way:
+            self.done()
+        if next_way is not None:
+            self.way = next_way
+        return next_way is not None
 
     def next_way(self, error: Error) -> Optional[_Way]:
         """By which way to try again after this; None: it would be refused there, too."""
         lane = self.lane
         if error.code == "arena_full" and error.pointer == "/results" and self.way > _Way.INPUTS:
-            if self.way == _Way.ANEW and (self.make_room() or lane.room(self.count, more=True)):
+            if self.way == _Way.ANEW and (self.forget(lane.surplus()) or lane.room(self.count, more=True)):
                 return _Way.LANE
             return _Way.INPUTS
         if error.code in ("region_unknown", "inputs_lost"):  # the service, or the lane's connection, is another
@@ -1217,12 +1273,12 @@ class _Load:
             return _Way.HTTP
         return _Way.HTTP if error.code in ("arena_full", "quota") else None
 
-    def make_room(self) -> bool:
-        """Results that no array shows any more are forgotten."""
-        with self.lane.lock:
-            self.lane.collect()
-            ids = list(self.lane.spare)
-            self.lane.spare.clear()
+    def room(self) -> Optional[str]:
+        """The id of a region for the outputs. Where it would be full, results that no array shows any more are forgotten first."""
+        self.forget(self.lane.surplus(self.count))
+        return self.lane.room(self.count)
+
+    def forget(self, ids: Sequence[str]) -> bool:
         for id in ids:
             try:
                 self.service._delete(f"/v1/tensors/{id}")
@@ -1517,7 +1573,7 @@ class _Pending(Generic[T]):
 
     def forget(self, value: T) -> T:
         if not self.keep:
-            self.service._delete(f"/v1/jobs/{self.job_id}")
+            self.service._delete_job(self.job_id or "")
         return value
 
     def cancel(self) -> bool:
@@ -1807,7 +1863,7 @@ class Job:
                 values.append(None)
                 continue
             tensor = Tensor(self._service, row["tensor"], row["dtype"], row["shape"])
-            flat = self._service._lane.show(row, tensor.nbytes, shown_there) if "region" in row else None
+            flat = self._service._lane.show(row, tensor.nbytes, shown_there, self.id) if "region" in row else None
             if flat is not None:
                 pass  # where it is
             elif tensor.id in sent:
@@ -1826,7 +1882,7 @@ class Job:
 
     def delete(self) -> None:
         """The service forgets it and its outputs; Conflict before it has ended."""
-        self._service._delete(f"/v1/jobs/{self.id}")
+        self._service._delete_job(self.id)
 
     @overload
     def backward(self, grads: Sequence[Any], *, async_: Literal[False] = False, stream: Optional[int] = None,
@@ -2197,8 +2253,8 @@ class Group(_Collectives[Outputs]):
         given = self._spread(op, inputs, parameters)
         name = None if dtype is None else dtype_name(dtype)
 
-        def run(given: Sequence[Any], way: _Way = _Way.ANEW) -> Any:
-            load = _Load(self.service, _Way.HTTP if resident else way)
+        def run(given: Sequence[Any], load: Optional[_Load] = None) -> Any:
+            load = load or _Load(self.service, _Way.HTTP if resident else _Way.ANEW)
             request, likes = self.service._inputs("/v1/jobs", query, given, name, "inputs", resident, load)
             pending = _PendingJob(self.service, request, likes, keep or resident)
             pending.handles = resident
@@ -2207,9 +2263,7 @@ class Group(_Collectives[Outputs]):
             except ConnectionFailed:
                 raise  # nobody knows whether the job is over: what it takes stays where it is
             except Error as error:
-                load.done()
-                next_way = load.next_way(error) if load.way and load.used else None
-                if next_way is None:
+                if not load.again(error):
                     raise
             else:
                 if isinstance(value, Future):
@@ -2217,7 +2271,7 @@ class Group(_Collectives[Outputs]):
                 else:
                     load.done()
                 return value
-            return run(given, next_way)
+            return run(given, load)
 
         if op.gradient and not (async_ or resident) and any(_wants_gradient(x) for x in given):
             return _autograd_all(run, given)
@@ -2910,6 +2964,10 @@ class Service:
             if request.tries == 0:
                 raise
 
+    def _delete_job(self, id: str) -> None:
+        self._delete(f"/v1/jobs/{id}")
+        self._lane.job_deleted(id)
+
     def _job_doc(self, id: str, wait: float, data: Optional[int] = 0) -> Dict[str, Any]:
         path = _query(f"/v1/jobs/{id}", wait=f"{wait:g}", data=data)
         return cast(Dict[str, Any], self._wire.ask(_Request("GET", path), _as_json, wait))
@@ -2941,16 +2999,18 @@ class Service:
         """The inputs as members of a JSON body, when they are large and there is room for all."""
         if load.way == _Way.HTTP or self._lane.off or sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES:
             return None
-        rows = [load.put(packed[r]) if r in packed else None for r in range(n)]
-        if any(row is None for r, row in enumerate(rows) if r in packed):
-            load.done()
-            return None
+        if load.rows is None:
+            rows = [load.put(packed[r]) if r in packed else None for r in range(n)]
+            if any(row is None for r, row in enumerate(rows) if r in packed):
+                load.done()
+                return None
+            load.rows = rows
         load.used = True
         load.count = _output_bytes(_stranger(query["op"]), max(p.data.nbytes for p in packed.values()), n)
-        room = self._lane.room(load.count) if load.way > _Way.INPUTS and load.count > _SMALL_BYTES else None
+        room = load.room() if load.way > _Way.INPUTS and load.count > _SMALL_BYTES else None
         if room is not None:
             query["results"] = room
-        return rows
+        return load.rows
 
     def _inputs(self, path: str, query: Dict[str, Any], given: Sequence[Any], dtype: Optional[str], member: str,
                 handles: bool, load: Optional[_Load] = None) -> Tuple[_Request, List[_Like]]:
