@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """client_lane.py - the notebook client on the service's own machine: large tensors go through shared memory, unseen. Results are
 arrays like others, whose bytes stay what they are; whatever the lane has no room for, or does not know any more, goes by HTTP."""
+import concurrent.futures
 import gc
 import os
 import sys
@@ -95,6 +96,27 @@ def test_arrays_that_live_there(service):
     left = sum(r.size - sum(size for _, size in r.free) for r in lane.inputs)
     assert taken - left >= RANKS * MIB, (taken, left)
     assert world.empty(0).shape == (0,) and world.empty(3, "int8").dtype == np.int8 and world.empty([2, 3], np.float64).shape == (2, 3)
+
+
+def test_every_byte_is_copied(service):
+    """By however many threads, of any size, by several callers at once."""
+    copier, piece = tutti._copier, tutti._COPY_BYTES
+
+    def copied(seed):
+        sizes = (0, 1, piece - 1, piece, piece + 1, 5 * piece + 3)
+        of = [np.random.default_rng(seed + i).integers(0, 255, size, np.uint8) for i, size in enumerate(sizes)]
+        to = [np.zeros_like(x) for x in of]
+        copier.copy(list(zip(to, of)))
+        return all((a == b).all() for a, b in zip(to, of))
+
+    cpus = os.sched_getaffinity
+    try:
+        for count in (1, 2, 64):
+            os.sched_getaffinity = lambda pid, count=count: range(count)
+            with concurrent.futures.ThreadPoolExecutor(4) as callers:
+                assert all(callers.map(copied, range(0, 80, 10)))
+    finally:
+        os.sched_getaffinity = cpus
 
 
 def test_results_are_arrays_like_others(service):

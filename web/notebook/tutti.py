@@ -948,9 +948,52 @@ def _shape_of(text: Optional[str]) -> Tuple[int, ...]:
 # ---- memory that is shared with a service on this machine ----
 
 _LANE_BYTES = 64 << 20  # of a region, unless it is to hold more
+_COPY_BYTES = 1 << 20  # that a thread copies at a time
 _PAGE_BYTES = 4096
 _FAILED = ctypes.c_void_p(-1).value  # of mmap
 _POPULATE_WRITE = 23  # of madvise, Linux 5.14: pages are mapped at once, and not one by one when they are touched
+
+
+class _Copier:
+    """Large copies, by as many threads as there are CPUs: NumPy lets others run while it copies. Any thread; also after a fork."""
+
+    MOST = 4  # beyond, it is the memory that is waited for
+
+    def __init__(self) -> None:
+        self.reset()
+        _in_child(self.reset)
+
+    def reset(self) -> None:
+        """A new process has none of the threads."""
+        self.pool: Optional[concurrent.futures.ThreadPoolExecutor] = None
+
+    def copy(self, pairs: Iterable[Tuple[Any, Any]]) -> None:
+        """Each a flat array of bytes to be filled, and one that is copied there."""
+        work = collections.deque((to[at:at + _COPY_BYTES], of[at:at + _COPY_BYTES])
+                                 for to, of in pairs for at in range(0, of.nbytes, _COPY_BYTES))
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        helpers = [self.helper(work) for _ in range(min(cpus, self.MOST, len(work) // 2) - 1)]
+        self.take_part(work)
+        for helper in helpers:
+            if not helper.cancel():  # it has begun
+                helper.result()
+
+    def helper(self, work: Deque[Tuple[Any, Any]]) -> concurrent.futures.Future[None]:
+        if self.pool is None:
+            self.pool = concurrent.futures.ThreadPoolExecutor(self.MOST - 1, "tutti-copy")
+        return self.pool.submit(self.take_part, work)
+
+    @staticmethod
+    def take_part(work: Deque[Tuple[Any, Any]]) -> None:
+        while True:
+            try:
+                to, of = work.popleft()
+            except IndexError:
+                return  # others have the rest
+            np.copyto(to, of)
+
+
+_copier = _Copier()
 
 
 class _Region:
@@ -1120,17 +1163,14 @@ class _Lane:
         weakref.finalize(buffer, self.loose.append, piece).atexit = False
         return np.frombuffer(buffer, dtype, count).reshape(shape)
 
-    def put(self, data: memoryview) -> Optional[_Piece]:
-        """Where these bytes are; copied there, unless they are there already."""
-        flat = np.frombuffer(data, np.uint8)
+    def place(self, flat: Any) -> Tuple[Optional[_Piece], Any]:
+        """Where these bytes are or have room, and None or the bytes there, which are to be filled."""
         address = int(flat.__array_interface__["data"][0])
         for region in self.inputs:
             if region.base <= address and address + flat.nbytes <= region.base + region.size:
-                return _Piece(region, address - region.base, 0)
+                return _Piece(region, address - region.base, 0), None
         piece = self.take(flat.nbytes)
-        if piece is not None:
-            np.copyto(np.frombuffer(piece.region.bytes(piece.at, flat.nbytes), np.uint8), flat)
-        return piece
+        return piece, None if piece is None else np.frombuffer(piece.region.bytes(piece.at, flat.nbytes), np.uint8)
 
     def give(self, pieces: Iterable[_Piece]) -> None:
         """The job that took them has ended."""
@@ -1236,14 +1276,22 @@ class _Load:
         self.used = False
         self.count = 0  # bytes of the outputs
 
-    def put(self, packed: _Packed) -> Optional[Dict[str, Any]]:
-        """As an input of a job; None where there is no room."""
-        piece = self.lane.put(packed.data)
-        if piece is None:
-            return None
-        self.pieces.append(piece)
-        self.kept.append(packed.data)
-        return {"region": piece.region.id, "offset": piece.at, "dtype": packed.dtype, "shape": list(packed.shape)}
+    def put(self, packed: Mapping[int, _Packed]) -> Optional[Dict[int, Dict[str, Any]]]:
+        """As inputs of a job, copied unless they are there already; None where there is not room for all."""
+        rows, pairs = {}, []
+        for rank, p in packed.items():
+            flat = np.frombuffer(p.data, np.uint8)
+            piece, there = self.lane.place(flat)
+            if piece is None:
+                self.done()
+                return None
+            if there is not None:
+                pairs.append((there, flat))
+            self.pieces.append(piece)
+            self.kept.append(p.data)
+            rows[rank] = {"region": piece.region.id, "offset": piece.at, "dtype": p.dtype, "shape": list(p.shape)}
+        _copier.copy(pairs)
+        return rows
 
     def done(self, _: Any = None) -> None:
         self.lane.give(self.pieces)
@@ -3000,11 +3048,10 @@ class Service:
         if load.way == _Way.HTTP or self._lane.off or sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES:
             return None
         if load.rows is None:
-            rows = [load.put(packed[r]) if r in packed else None for r in range(n)]
-            if any(row is None for r, row in enumerate(rows) if r in packed):
-                load.done()
+            rows = load.put(packed)
+            if rows is None:
                 return None
-            load.rows = rows
+            load.rows = [rows.get(r) for r in range(n)]
         load.used = True
         load.count = _output_bytes(_stranger(query["op"]), max(p.data.nbytes for p in packed.values()), n)
         room = load.room() if load.way > _Way.INPUTS and load.count > _SMALL_BYTES else None
