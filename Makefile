@@ -263,11 +263,15 @@ run: deps
 	@$(BUILD_ALL) all
 	@exec $(BUILD)/tutti-server $(ARGS)
 
+# Beside the peers that Debian has; PARTS="small bodies" for some of it. bench-check says what moved since ratios.json was kept.
 bench: deps
-	@tests/deps.sh test
+	@tests/deps.sh test bench torch
 	@$(BUILD_ALL) all
-	@BUILD=$(BUILD) tests/bench/run.sh
-	@BUILD=$(BUILD) tests/bench/client.py
+	@BUILD=$(BUILD) tests/bench/run.sh $(PARTS)
+
+bench-check:
+	@[ -e $(BUILD)/bench.json ] || $(MAKE) --no-print-directory bench
+	@BUILD=$(BUILD) /usr/bin/python3 tests/bench/bench.py --check
 
 # Among hosts: beside gloo and Open MPI, over network namespaces; as root.
 bench-hosts: deps
@@ -379,5 +383,5 @@ clean:
 DEPFILES := $(SCHEMA_OBJ:.o=.d) $(SERVER_OBJ:.o=.d) $(WORKER_OBJ:.o=.d) $(UNIT_BIN:=.d) \
             $(BUILD)/server/main.d $(BUILD)/worker/main.d $(BUILD)/tests/fuzz/*.d
 -include $(wildcard $(DEPFILES) $(BUILD)/simgpu/*.d)
-.PHONY: all unit-bins simgpu deps web wheel demo test docker docker-test run bad-input bench bench-hosts check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
+.PHONY: all unit-bins simgpu deps web wheel demo test docker docker-test run bad-input bench bench-check bench-hosts check-gpu load lint asan fuzz fuzz-bins tsan tsan-tests valgrind install clean planted faults list-tests soak
 .SECONDARY:

@@ -1,11 +1,15 @@
 /* load.c - an HTTP/1.1 client that costs little: N keep-alive connections, M requests of one kind,
  * every answer checked, latencies counted. One thread.
  *
- *   load [option]... HOST PORT METHOD PATH
- *     -c N        connections (1)                 -n M      requests in all (1)
- *     -H 'A: b'   a header; may be repeated       -b FILE   the body of every request
- *     -s STATUS   of a right answer (200)         -e TEXT   that a right answer holds; may be
- * repeated -f FILE     that a right answer is, byte by byte -t SECONDS  limit for all of it (120)
+ *   load [option]... HOST PORT METHOD PATH    HOST may be the path of a Unix socket, with PORT 0
+ *     -c N        connections (1)
+ *     -n M        requests in all (1)
+ *     -H 'A: b'   a header; may be repeated
+ *     -b FILE     the body of every request
+ *     -s STATUS   of a right answer (200)
+ *     -e TEXT     that a right answer holds; may be repeated
+ *     -f FILE     that a right answer is, byte by byte
+ *     -t SECONDS  limit for all of it (120)
  *
  * Prints one line of JSON. Exits with 1 when an answer was wrong, with the first one on stderr.
  */
@@ -23,6 +27,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +37,7 @@
 #define BUFFER_BYTES \
     (256u << 10) /* of one connection: a whole small answer, or a piece of a large one */
 #define HEAD_BYTES 8192
+#define UNIX_SEND_BYTES (1 << 20)
 
 struct file {
     const char *bytes;
@@ -107,7 +113,8 @@ static struct file map_file(const char *path)
 static void make_head(void)
 {
     int n = snprintf(run.head, sizeof run.head, "%s %s HTTP/1.1\r\nHost: %s:%s\r\n", options.method,
-                     options.path, options.host, options.port);
+                     options.path, options.host[0] == '/' ? "localhost" : options.host,
+                     options.port);
 
     for (unsigned i = 0; i < options.n_headers && n < HEAD_BYTES; i++)
         n += snprintf(run.head + n, sizeof run.head - (size_t)n, "%s\r\n", options.headers[i]);
@@ -121,19 +128,43 @@ static void make_head(void)
     run.head_size = (size_t)n;
 }
 
-static void connect_one(struct connection *c, int poll)
+static int connect_unix(void)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (strlen(options.host) >= sizeof at.sun_path)
+        die("the socket's path is too long");
+    strcpy(at.sun_path, options.host);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) != 0)
+        die("connect");
+    /* As the notebook client has it. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){UNIX_SEND_BYTES}, sizeof(int));
+    return fd;
+}
+
+static int connect_tcp(void)
 {
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)atoi(options.port))};
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (inet_pton(AF_INET, options.host, &at.sin_addr) != 1)
         die(options.host);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    c->buffer = malloc(BUFFER_BYTES);
-    if (c->fd < 0 || !c->buffer || connect(c->fd, (struct sockaddr *)&at, sizeof at) != 0)
+    if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) != 0)
         die("connect");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    return fd;
+}
+
+static void connect_one(struct connection *c, int poll)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+
+    c->fd = options.host[0] == '/' ? connect_unix() : connect_tcp();
+    c->buffer = malloc(BUFFER_BYTES);
+    if (!c->buffer)
+        die("memory");
     if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0 ||
         epoll_ctl(poll, EPOLL_CTL_ADD, c->fd, &event) != 0)
         die("epoll");

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh [--durable] [ROUNDS] - builds the benchmark's programs and runs it: tables on stdout, build/bench.json; or what
+# run.sh [--durable [ROUNDS] | PART...] - builds the benchmark's programs and runs it: tables on stdout, build/bench.json; or what
 # --durable costs, on stdout.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -18,6 +18,7 @@ compile() {
 compile load
 compile memory
 compile bare_mhd -lmicrohttpd
+compile jansson_tree -ljansson
 if [ "${1-}" = --durable ]; then
     shift
     BUILD=$build exec /usr/bin/python3 tests/bench/power.py "$@"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
-from service import BUILD
+from service import BUILD, ROOT
 
 PROGRAMS = os.path.join(BUILD, "tests", "bench")
 MIB = 1 << 20
@@ -93,6 +93,12 @@ class Figures:
             print("%-*s %10s %-6s %10s %10s %7s %-14s %5s  %s" %
                   (wide, r["name"], number(r["value"]), r["unit"], number(r["min"]), number(r["max"]),
                    number(r["ratio"]), between, number(r["aim"]), r["against"] or ""))
+
+    def write_part(self, part):
+        """As BUILD/bench-PART.json, which bench.py joins to the others'."""
+        path = os.path.join(BUILD, "bench-%s.json" % part)
+        self.write(path)
+        print("\nwritten to %s" % os.path.relpath(path))
 
     def write(self, path):
         with open(path, "w") as f:
