@@ -285,7 +285,7 @@ void job_admit(struct job_submission *first)
             submission_refuse(s, &e);
             continue;
         }
-        a = admit(s, batch, s == first && !next);
+        a = admit(s, batch, s == first && !next && !batch);
         if (a && a->job->ahead) {
             run_ahead(a);
             continue;
