@@ -33,7 +33,7 @@ SERVER := announce health reaper options options_defaults options_parts options_
           api_backward api_batch api_calls api_docs api_events api_groups api_inputs api_kv api_jobs api_jobs_delete api_jobs_read api_lane api_meta api_metrics api_outputs api_refs api_reproduce \
           api_static api_submit api_tensors api_trace api_wait api_workers job_doc lane lane_line prometheus reproduce trace \
           core core_timers \
-          backward call call_gather call_key call_record call_series group job job_admit kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
+          backward call call_gather call_key call_record call_series group job kv job_output job_promise job_run job_table job_wait record recovery resident resident_room retention scheduler steady \
           comms events fence host host_copies launch peer stage transfers transfers_chunks workers workers_door workers_frames workers_hosts workers_life workers_regions workers_send workers_tcp \
           store store_commit store_db store_flush store_groups store_jobs store_jobs_read store_keys store_kv store_late \
           store_recover store_schema store_tensors \

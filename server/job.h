@@ -166,8 +166,6 @@ struct job {
     struct stage *stage;     /* stage.c's: of this attempt, on other hosts; NULL: on none */
     uint64_t reserved_bytes; /* of its owner's quota, for outputs that are not made yet */
     bool attempt_stored;     /* the database counts the next run already */
-    bool ahead;              /* it began before it was recorded; nobody hears of it until it is */
-    bool disowned;           /* nor ever will: it was not recorded, and its run comes to nothing */
     bool batched;            /* this attempt runs together with other jobs */
     bool alone;              /* no attempt does any more: one that did went wrong */
     bool again;              /* this attempt has failed for no fault of the job's: run again */

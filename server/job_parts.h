@@ -1,5 +1,5 @@
-/* job_parts.h - what job.c, job_admit.c, job_table.c, job_run.c, job_output.c and job_wait.c share;
- * nobody else includes it. Core thread. */
+/* job_parts.h - what job.c, job_table.c, job_run.c, job_output.c and job_wait.c share; nobody else
+ * includes it. Core thread. */
 #ifndef TUTTI_SERVER_JOB_PARTS_H
 #define TUTTI_SERVER_JOB_PARTS_H
 
@@ -33,7 +33,7 @@ bool job_stuck(const struct job *j);
 
 uint64_t job_retain_us(void);
 
-/* ---- job_admit.c ---- */
+/* ---- job.c ---- */
 
 /* A submission reached the core. Takes s. */
 void job_admit(struct job_submission *s);

@@ -218,8 +218,6 @@ uint32_t job_list(const struct id *before, bool (*keep)(const struct job_record 
     for (const struct job *j = table.newest; j && n < max; j = j->prev_all) {
         bool ending = j->record->state != j->shown; /* keep() must not see that */
 
-        if (j->ahead)
-            continue;
         if (!id_is_zero(before) && memcmp(j->record->id.b, before->b, sizeof before->b) >= 0)
             continue;
         if (!ending && !keep(j->record, arg))
@@ -299,7 +297,7 @@ void job_show(struct job *j, enum job_state s)
 
 void job_tell(const struct job *j)
 {
-    if (!j->ahead && events_wanted())
+    if (events_wanted())
         events_job(job_snapshot(j));
 }
 

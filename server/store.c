@@ -278,21 +278,6 @@ void store_stop(void)
     store.started = false;
 }
 
-static void put(struct store_msg *first, struct store_msg *last)
-{
-    pthread_mutex_lock(&store.lock);
-    if (!store.head)
-        store.tail = &store.head;
-    *store.tail = first;
-    store.tail = &last->next;
-    pthread_mutex_unlock(&store.lock);
-}
-
-void store_wake(void)
-{
-    pthread_cond_signal(&store.wake);
-}
-
 /* Before store_start messages only gather; its thread finds them. */
 void store_post_joined(struct store_msg *first)
 {
@@ -301,15 +286,13 @@ void store_post_joined(struct store_msg *first)
     for (; last->next; last = last->next)
         last->joined = true;
     last->joined = false;
-    put(first, last);
-    store_wake();
-}
-
-void store_post_lazily(struct store_msg *m)
-{
-    m->next = NULL;
-    m->joined = false;
-    put(m, m);
+    pthread_mutex_lock(&store.lock);
+    if (!store.head)
+        store.tail = &store.head;
+    *store.tail = first;
+    store.tail = &last->next;
+    pthread_mutex_unlock(&store.lock);
+    pthread_cond_signal(&store.wake);
 }
 
 void store_post(struct store_msg *m)

@@ -59,11 +59,6 @@ void store_post(struct store_msg *m);
 /* The same for several, linked by next: in this order, and in one transaction. */
 void store_post_joined(struct store_msg *first);
 
-/* As store_post, but nobody is woken for it: it is stored with what is posted next, or after
- * store_wake. */
-void store_post_lazily(struct store_msg *m);
-void store_wake(void);
-
 /* ---- messages: fill in the fields, call init, set msg.done, post msg ---- */
 
 /* The Idempotency-Key of one rank's call. */
@@ -85,7 +80,6 @@ void store_line_key(struct store_key *out, const char *key, uint32_t line);
 struct store_job_insert {
     struct store_msg msg;
     const struct job_record *record;
-    uint32_t attempts;            /* runs begun: the record's own may change meanwhile */
     struct tensor *const *inputs; /* record->n */
     const char *key;              /* "" when none */
     const uint8_t *digest;        /* 16 bytes when there is a key */

@@ -42,7 +42,7 @@ static void bind_shape(sqlite3_stmt *s, int at, const struct shape *shape, uint8
     bind_blob(s, at, bytes, shape_to_blob(shape, bytes));
 }
 
-static void bind_job(sqlite3_stmt *s, const struct job_record *r, uint32_t attempts)
+static void bind_job(sqlite3_stmt *s, const struct job_record *r)
 {
     bind_id(s, 1, &r->id);
     bind_text(s, 2, r->op->name);
@@ -59,7 +59,7 @@ static void bind_job(sqlite3_stmt *s, const struct job_record *r, uint32_t attem
     bind_u64(s, 13, r->stream);
     bind_u64(s, 14, r->timeout_us);
     bind_text(s, 15, r->label);
-    bind_u64(s, 16, attempts);
+    bind_u64(s, 16, r->attempts);
     bind_u64(s, 17, r->received_us);
     bind_u64(s, 18, r->validated_us);
     bind_text(s, 27, r->owner->name);
@@ -79,15 +79,15 @@ static void bind_gradient(sqlite3_stmt *s, const struct job_record *r)
 }
 
 /* inputs: NULL: there are none that a restart could use. */
-static int insert_row(const struct job_record *r, uint32_t attempts, struct tensor *const *inputs,
-                      const char *key, struct err *e)
+static int insert_row(const struct job_record *r, struct tensor *const *inputs, const char *key,
+                      struct err *e)
 {
     struct db *db = store_writer();
     sqlite3_stmt *s = db_stmt(db, STMT_job_insert, e);
 
     if (!s)
         return -1;
-    bind_job(s, r, attempts);
+    bind_job(s, r);
     for (uint32_t i = 0; inputs && i < record_needs(r); i++) {
         put_input(scratch.tensors + INPUT_BYTES * i, inputs[i]);
         flush_name(inputs[i]);
@@ -122,7 +122,7 @@ static int insert(struct store_msg *msg, struct err *e)
     if (m->key[0] && (key_check(m, e) != 0 || m->existed))
         return m->existed ? 0 : -1;
     if ((m->replaces && (drop_row(&m->record->id, e) != 0 || late_drop(&m->record->id, e) != 0)) ||
-        insert_row(m->record, m->attempts, m->inputs, m->key, e) != 0 ||
+        insert_row(m->record, m->inputs, m->key, e) != 0 ||
         keys_add(m->keys, m->n_keys, &m->record->id, m->batch != NULL, e) != 0)
         return -1;
     return m->key[0] && (!m->batch || m->leads) ? key_insert(m, e) : 0;
@@ -141,8 +141,7 @@ static int tell_call(struct store_msg *msg, struct err *e)
     int rc;
 
     if (m->record)
-        rc = drop_row(&m->id, e) != 0 ||
-                     insert_row(m->record, m->record->attempts, NULL, "", e) != 0
+        rc = drop_row(&m->id, e) != 0 || insert_row(m->record, NULL, "", e) != 0
                  ? -1
                  : late_put(m->record, m->came, e);
     else
@@ -243,7 +242,7 @@ static int insert_unrun(const struct store_job_finish *m, struct err *e)
 {
     const struct job_record *r = m->record;
 
-    if (drop_row(&r->id, e) != 0 || insert_row(r, r->attempts, NULL, "", e) != 0)
+    if (drop_row(&r->id, e) != 0 || insert_row(r, NULL, "", e) != 0)
         return -1;
     return late_put(r, m->came, e) != 0 ? -1 : keys_add(m->keys, m->n_keys, &r->id, false, e);
 }

@@ -43,7 +43,7 @@ static inline int do_insert(struct store_msg *msg, struct err *e)
     m->existed = m->key[0] && key_exists;
     m->existing = key_job;
     inserts += !m->existed;
-    attempts_stored = m->attempts;
+    attempts_stored = m->record->attempts;
     return 0;
 }
 
@@ -169,24 +169,14 @@ void store_post_joined(struct store_msg *first)
     }
 }
 
-/* Nothing is stored here before commit(). */
-void store_post_lazily(struct store_msg *m)
+/* One commit, then what it answered. */
+static inline void commit(void)
 {
-    store_post(m);
-}
-
-void store_wake(void)
-{
-}
-
-/* A commit of the first n that are posted, then what it answered. */
-static inline void commit_first(uint32_t n)
-{
+    uint32_t n = n_posted;
     struct store_msg *taken[4096];
 
     memcpy(taken, posted, n * sizeof posted[0]);
-    n_posted -= n;
-    memmove(posted, posted + n, n_posted * sizeof posted[0]);
+    n_posted = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct err e;
 
@@ -199,11 +189,6 @@ static inline void commit_first(uint32_t n)
         }
     }
     core_turn(0);
-}
-
-static inline void commit(void)
-{
-    commit_first(n_posted);
 }
 
 /* ---- workers ---- */

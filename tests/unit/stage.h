@@ -189,7 +189,7 @@ static inline struct job_record *stage_record(void)
 
 static inline int stage_insert(const struct job_record *r, struct tensor *const *inputs)
 {
-    struct store_job_insert m = {.record = r, .attempts = r->attempts, .inputs = inputs, .key = ""};
+    struct store_job_insert m = {.record = r, .inputs = inputs, .key = ""};
 
     store_job_insert_init(&m);
     return stage_post(&m.msg);

@@ -1,9 +1,10 @@
 /* test_job.c - the life of a job: recorded, run, ended, found again after a restart. */
 #include "tests/unit/job_house.h"
 
-static void a_job_whose_end_nobody_waits_for_runs_only_once_recorded(void **state)
+static void a_job_runs_only_once_recorded_and_succeeds_only_once_recorded(void **state)
 {
-    struct request *r = request(0);
+    struct request *r = request(LONG);
+    struct tensor *t;
 
     (void)state;
     submit_sum(r);
@@ -12,27 +13,8 @@ static void a_job_whose_end_nobody_waits_for_runs_only_once_recorded(void **stat
     assert_int_equal(runs, 1);
     assert_int_equal(n_posted, 0); /* that it has begun is recorded already */
     assert_int_equal(attempts_stored, 1);
-    assert_answer(r, JOB_running);
-    all_done();
-    commit();
-    request_free(r);
-}
-
-static void a_job_runs_ahead_of_its_record_and_succeeds_only_once_recorded(void **state)
-{
-    struct request *r = request(LONG);
-    struct tensor *t;
-
-    (void)state;
-    submit_sum(r);
-    assert_int_equal(runs, 1);
-    assert_int_equal(n_posted, 1);
     check();
     all_done();
-    assert_int_equal(n_posted, 2); /* both go into one commit */
-    check();
-    commit_first(1);
-    assert_int_equal(attempts_stored, 1);
     assert_int_equal(r->answers, 0);
     assert_int_equal(listed(), JOB_running); /* its end is not in the database yet */
     check();
@@ -53,7 +35,7 @@ static void a_job_runs_ahead_of_its_record_and_succeeds_only_once_recorded(void 
 
 static void the_database_counts_a_run_at_the_latest_when_it_begins(void **state)
 {
-    struct request *first = request(0), *second = request(0);
+    struct request *first = request(LONG), *second = request(LONG);
 
     (void)state;
     submit_sum(first);
@@ -67,8 +49,9 @@ static void the_database_counts_a_run_at_the_latest_when_it_begins(void **state)
     assert_int_equal(on_rank[0]->record->attempts, 1);
     all_done();
     commit();
-    assert_answer(first, JOB_running);
-    assert_answer(second, JOB_queued);
+    assert_answer(first, JOB_succeeded);
+    assert_answer(second, JOB_succeeded);
+    assert_int_equal(second->wait.job->attempts, 1);
     request_free(first);
     request_free(second);
 }
@@ -160,73 +143,10 @@ static void a_job_that_cannot_be_recorded_is_refused_and_leaves_nothing(void **s
     commit();
     assert_int_equal(r->answers, 1);
     assert_int_equal(r->wait.err.code, ERR_storage_full);
-    assert_int_equal(runs, 1); /* it ran ahead, */
-    check();
-    all_done(); /* and what it made is nobody's */
-    assert_int_equal(n_posted, 0);
-    core_turn(0);
-    assert_true(job_idle());
-    assert_extents(0);
-    check();
-    request_free(r);
-}
-
-static void nor_does_one_that_has_ended_or_has_not_begun_by_then(void **state)
-{
-    struct request *ended = request(LONG), *queued = request(LONG), *zero = request(0);
-    struct job_counts counts;
-
-    (void)state;
-    log_init("test", LOG_error, false);
-    store_fails = ERR_storage_full;
-    submit_sum(ended);
-    submit_sum(queued);
-    all_done(); /* the first; now the second runs */
-    scheduler_rank(0, 0, false);
-    submit_sum(zero);
-    commit();
-    core_turn(0);
-    assert_int_equal(ended->wait.err.code, ERR_storage_full);
-    assert_int_equal(queued->wait.err.code, ERR_storage_full);
-    assert_int_equal(zero->wait.err.code, ERR_storage_full);
-    all_done();
-    core_turn(0);
-    assert_int_equal(n_posted, 0);
-    job_counts(&counts);
-    assert_int_equal(
-        counts.waiting + counts.queued + counts.running + counts.succeeded + counts.cancelled, 0);
-    assert_true(job_idle());
-    assert_extents(0);
-    check();
-    request_free(ended);
-    request_free(queued);
-    request_free(zero);
-}
-
-static void a_queued_one_that_cannot_be_recorded_is_gone_at_once(void **state)
-{
-    struct request *r = request(LONG), *next = request(LONG);
-
-    (void)state;
-    scheduler_rank(0, 0, false);
-    store_fails = ERR_storage_full;
-    submit_sum(r);
-    commit();
-    assert_int_equal(r->wait.err.code, ERR_storage_full);
-    core_turn(0);
-    assert_extents(0);
-    store_fails = ERR_none;
-    scheduler_rank(0, 0, true);
-    scheduler_next();
     assert_int_equal(runs, 0);
-    submit_sum(next); /* nothing of it stands before others */
-    assert_int_equal(runs, 1);
-    all_done();
-    commit();
-    assert_answer(next, JOB_succeeded);
+    assert_extents(0);
     check();
     request_free(r);
-    request_free(next);
 }
 
 static void an_end_that_cannot_be_recorded_is_tried_again_and_not_shown_before(void **state)
@@ -275,22 +195,16 @@ static void a_key_of_an_unfinished_job_joins_its_wait(void **state)
     assert_false(r->wait.replayed);
     assert_true(id_equal(&again->wait.id, &key_job));
     assert_int_equal(runs, 1);
-    assert_int_equal(finishes, 1);
     assert_extents(1);
     request_free(again);
     again = request(LONG); /* and once it has finished, the store has it */
     submit(record_of("all_reduce_sum", world, WORLD, COUNT), again, "k");
-    assert_int_equal(runs, 2); /* ahead of that answer, for nobody */
     commit();
-    all_done();
-    core_turn(0);
-    assert_int_equal(finishes, 1);
-    assert_extents(1);
     assert_int_equal(again->answers, 1);
     assert_int_equal(again->wait.err.code, ERR_job_unknown);
     assert_true(again->wait.replayed);
     assert_true(id_equal(&again->wait.id, &key_job));
-    check();
+    assert_int_equal(runs, 1);
     request_free(r);
     request_free(again);
 }
@@ -424,15 +338,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(a_job_whose_end_nobody_waits_for_runs_only_once_recorded),
-        T(a_job_runs_ahead_of_its_record_and_succeeds_only_once_recorded),
+        T(a_job_runs_only_once_recorded_and_succeeds_only_once_recorded),
         T(the_database_counts_a_run_at_the_latest_when_it_begins),
         T(each_op_gets_the_outputs_of_its_row),
         T(a_wait_of_zero_is_answered_when_recorded_and_a_deadline_with_the_present_state),
         T(an_unknown_job_is_answered_at_once),
         T(a_job_that_cannot_be_recorded_is_refused_and_leaves_nothing),
-        T(nor_does_one_that_has_ended_or_has_not_begun_by_then),
-        T(a_queued_one_that_cannot_be_recorded_is_gone_at_once),
         T(an_end_that_cannot_be_recorded_is_tried_again_and_not_shown_before),
         T(a_key_of_an_unfinished_job_joins_its_wait),
         T(a_restored_job_runs_in_its_place_and_a_lost_one_ends_failed),
