@@ -48,6 +48,7 @@ stop_server
 rm "$sock"
 
 # Alone, and its health; the twin has both behind a comma.
+: >"$here/out" # the shell in the background would empty it a little later
 TUTTI_LISTEN="unix:$sock" "$build/tutti-server" --workers 1 --data-dir "$data_dir" --arena-dir "$arena_dir" --arena-size 64M \
     >"$here/out" 2>>"$here/log" &
 server=$!
@@ -66,6 +67,7 @@ rc=0
 timeout 20 "$build/tutti-server" --health --listen "unix:$sock" 2>"$here/said" || rc=$?
 [ "$rc" -eq 1 ] && grep -q "connect to unix:$sock" "$here/said" || fail "--health of nobody: $rc $(cat "$here/said")"
 export TUTTI_LISTEN="127.0.0.1:0,unix:$sock"
+: >"$here/out"
 "$build/tutti-server" --workers 1 --data-dir "$data_dir" --arena-dir "$arena_dir" --arena-size 64M >"$here/out" 2>>"$here/log" &
 server=$!
 tries=$((patience * 20))
