@@ -29,7 +29,9 @@ def fill(service, occupy):
     while refused < 3:  # once may be because of who was answered before, and is leaving
         answer = ask(service, b"/v1")
         if answer.startswith(b"HTTP/1.1 200 "):
-            held.append(occupy(service))
+            one = occupy(service)
+            if one:  # else who asked is still leaving, and has the last place
+                held.append(one)
             refused = 0
         else:
             refused += 1
@@ -49,10 +51,14 @@ def fresh(service):
 
 
 def kept(service):
-    """A connection that was answered, and is kept for the next request."""
+    """A connection that was answered, and is kept for the next request; None: there was no room for it."""
     s = service.socket(10)
     s.sendall(b"GET /v1/workers HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    assert s.recv(65536).startswith(b"HTTP/1.1 200 ")
+    answer = s.recv(65536)
+    if answer.startswith(b"HTTP/1.1 503 "):
+        s.close()
+        return None
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
     return s
 
 
