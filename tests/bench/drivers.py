@@ -48,7 +48,7 @@ class Tutti:
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
-        service = self.stack.enter_context(Service(workers=RANKS, arena="2G", options=["--log-level", "warn"]))
+        service = self.stack.enter_context(Service(workers=RANKS, arena="2G", options=["--retain", "5", "--log-level", "warn"]))
         options = [{}, {}, {"lane": False}, {"lane": False, "unix": False}]
         self.worlds = {way: tutti.connect("http://%s:%d" % (service.host, service.port), progress=False, **more).world for way, more in zip(self.ways, options)}
         self.there = [self.worlds["in the lane"].empty(COUNT) for _ in range(RANKS)]
