@@ -28,15 +28,15 @@ def fill(service, occupy):
     held, refused = [], 0
     while refused < 3:  # once may be because of who was answered before, and is leaving
         answer = ask(service, b"/v1")
-        if answer.startswith(b"HTTP/1.1 200 "):
-            one = occupy(service)
-            if one:  # else who asked is still leaving, and has the last place
-                held.append(one)
+        one = occupy(service) if answer.startswith(b"HTTP/1.1 200 ") else None
+        if one:  # else there is no room, or who asked is still leaving and has the last place
+            held.append(one)
             refused = 0
         else:
             refused += 1
             time.sleep(0.05)
         assert len(held) < 256, "there should be a limit"
+    answer = ask(service, b"/v1")
     assert len(held) > 50, "only %d connections" % len(held)
     assert answer.startswith(b"HTTP/1.1 503 "), answer
     assert re.search(rb"(?i)\r\nretry-after: *\d+", answer) and b'"code":"overloaded"' in answer, answer
