@@ -68,6 +68,15 @@ def children(parent):
     return found
 
 
+def ended(process, seconds):
+    """The status of a process that is about to end; it is killed when it has not by then."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
 def until(what, seconds=PATIENCE_S, step=0.02):
     """Asks until the answer is true, and gives it; raises when it never is."""
     end = time.monotonic() + seconds

@@ -18,7 +18,7 @@ for place in ("..", "../fault", "../conformance"):
     sys.path.insert(0, os.path.normpath(os.path.join(HERE, place)))
 import link
 import reference
-from service import BUILD, ROOT
+from service import BUILD, ROOT, ended
 
 NOWHERE = 0xFFFFFFFFFFFFFFFF
 POISON = 0xA5
@@ -131,12 +131,7 @@ class Stage:
 
     def leaves(self, rank):
         """How it left when its server was gone, if not as it should."""
-        worker = self.workers[rank]
-        try:
-            status = worker.wait(30)
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            status = worker.wait()
+        status = ended(self.workers[rank], 30)
         return None if rank in self.dead or status == LEFT else "rank %d left with status %d" % (rank, status)
 
     # ---- frames ----

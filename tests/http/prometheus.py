@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import urllib.parse
 
 sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 import exposition
-from service import BUILD, ROOT, Service, until
+from service import BUILD, ROOT, Service, ended, until
 
 JOBS = 7
 
@@ -59,12 +58,8 @@ class Prometheus:
 
     def __exit__(self, *_):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.terminate()
+            ended(self.process, 20)
         self.log.close()
 
     def get(self, path):
