@@ -74,7 +74,7 @@ def check():
         print("NOTE kept from   %(cores)d cores, %(processor)s" % kept["machine"])
     now = {row["name"]: row for row in result["figures"] if row["ratio"] is not None}
     worse = 0
-    for name in kept["ratios"].keys() | now.keys():
+    for name in sorted(kept["ratios"].keys() | now.keys()):
         if name not in now or name not in kept["ratios"]:
             print("%-8s %s" % ("gone" if name not in now else "new", name))
             continue

@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "..", "..", "web", "notebook")]
 os.environ["no_proxy"] = "*"  # what is measured is here
 import tutti
-from service import Service
+from service import Service, ended
+from tools import tuned
 
 
 class NumPy:
@@ -66,12 +67,12 @@ class Tutti:
 # Whoever waits yields: five ranks have no CPU each here. How large messages go within a machine, and how a sum is made.
 MPIRUN = ["mpirun.openmpi", "-n", str(1 + RANKS), "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
           "--mca", "mpi_yield_when_idle", "1", "--mca", "pml", "ob1", "--mca", "btl", "vader,self"]
-COPY, TUNED = ("--mca", "btl_vader_single_copy_mechanism"), ("--mca", "coll_tuned_use_dynamic_rules", "1", "--mca")
+COPY = ("--mca", "btl_vader_single_copy_mechanism")
 TRANSPORTS = {
     "single copy": (*COPY, "cma"),
     "two copies": (*COPY, "none"),
-    "single copy, ring": (*COPY, "cma", *TUNED, "coll_tuned_allreduce_algorithm", "4"),
-    "single copy, Rabenseifner": (*COPY, "cma", *TUNED, "coll_tuned_allreduce_algorithm", "6"),
+    "single copy, ring": (*COPY, "cma", *tuned(allreduce_algorithm=4)),
+    "single copy, Rabenseifner": (*COPY, "cma", *tuned(allreduce_algorithm=6)),
 }
 
 
@@ -108,11 +109,7 @@ class Mpi:
         for told in self.told.values():
             told.close()
         if self.process is not None:
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            ended(self.process, 20)
         self.place.cleanup()
 
     def turn(self, way, arrays, turn, calls):

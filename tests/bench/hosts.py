@@ -16,10 +16,10 @@ import sys
 import tempfile
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "remote")]  # its hosts, not this
-from hosts import command, own_network
+from hosts import own_network
 from net import Net
 import tools
-from peers import HERE, MPI, ROOT, Gloo, Mpi, Tutti
+from peers import MPI, Gloo, Mpi, Tutti, compiled, inside
 
 SIZES = (4 << 10, 1 << 20, 64 << 20)
 WAYS = ("meet", "slices", "chain")
@@ -51,8 +51,9 @@ def show(size, found, first, note):
 def measure(net, o, hosts, programs, keep):
     """One network: a row a size."""
     tutti = keep.enter_context(Tutti(net, hosts, o.sizes))
-    others = {"gloo " + a: keep.enter_context(Gloo(net, hosts, programs["gloo_flat"], a)) for a in ("ring", "bcube")}
-    mpi = {way: keep.enter_context(Mpi(net, hosts, programs["mpi_flat"], way)) for way in MPI}
+    places = [(inside(net, h), net.hosts[h].address) for h in hosts]
+    others = {"gloo " + way: keep.enter_context(Gloo(places, programs["gloo_flat"], way)) for way in ("ring", "bcube")}
+    mpi = {way: keep.enter_context(Mpi(net, hosts, programs["mpi_flat.openmpi"], way)) for way in MPI}
     n = len(set(hosts))
     for size in o.sizes:
         ways = best_of_mpi(mpi, size)
@@ -74,13 +75,6 @@ def measure_tutti(net, o, hosts, keep):
         show(size, in_turns(peers, size, o.turns), "meet" if o.ways else "tutti", "")
 
 
-def compiled(place):
-    programs = {name: os.path.join(place, name) for name in ("gloo_flat", "mpi_flat")}
-    command("g++", "-std=c++17", "-O3", "-march=native", "-I", ROOT, os.path.join(HERE, "gloo_flat.cc"), "-o", programs["gloo_flat"], "-lgloo", "-pthread")
-    command("mpicc.openmpi", "-O2", "-D_GNU_SOURCE", "-I", ROOT, os.path.join(HERE, "mpi_flat.c"), "-o", programs["mpi_flat"])
-    return programs
-
-
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not without what was started
     parser = argparse.ArgumentParser()
@@ -95,7 +89,7 @@ def main():
     o.sizes = o.sizes or SIZES
     hosts = [int(h) for h in o.hosts.split(",")]
     with tempfile.TemporaryDirectory() as place:
-        programs = None if o.ways or o.against else compiled(place)
+        programs = None if o.ways or o.against else compiled(place, ["openmpi"])
         for rate in map(float, o.rate.split(",")):
             print("all_reduce_sum float32, hosts %s, %s" % (o.hosts, "%g Gbit/s" % rate if rate else "no limit"), flush=True)
             with Net(len(set(hosts)), rate or None) as net, contextlib.ExitStack() as keep:

@@ -9,20 +9,14 @@ import time
 
 import numpy as np
 
-from peers import OP, Turns, stage
-from tools import PROGRAMS
+from peers import Gloo, Turns, stage
+from tools import PROGRAMS, tuned
 
 import reference
 
 CORES = len(os.sched_getaffinity(0))
 PATIENCE_S = 60
 MPI_LIBRARIES = ("Open MPI vader", "Open MPI UCX", "MPICH")
-
-
-def tuned(**algorithms):
-    """Open MPI's algorithms by their numbers, which `ompi_info --param coll tuned --level 9` lists."""
-    rules = ["--mca", "coll_tuned_use_dynamic_rules", "1"]
-    return rules + [word for what, value in algorithms.items() for word in ("--mca", "coll_tuned_%s" % what, str(value))]
 
 
 # Each way takes an algorithm for every operation; which is the best for an operation and a size nobody knows before it is tried.
@@ -57,21 +51,6 @@ MPICH = {
 }
 
 
-class Gloo(Turns):
-    """gloo over the loopback: it has no shared memory."""
-
-    def __init__(self, ranks, library, way):
-        super().__init__(ranks, "gloo " + way)
-        self.library, self.way = library, way
-
-    def start(self, path):
-        store = os.path.join(self.place.name, "store")
-        os.mkdir(store)
-        for r in range(self.ranks):
-            self.processes.append(subprocess.Popen([os.path.join(PROGRAMS, "gloo_flat"), path, "127.0.0.1", store, str(r), str(self.ranks),
-                                                    self.way], stdin=subprocess.DEVNULL))
-
-
 class Mpi(Turns):
     """An MPI over shared memory. Where ranks share cores, whoever waits yields, where the library can."""
 
@@ -99,7 +78,8 @@ class Mpi(Turns):
 def ways_of(ranks):
     """library -> its ways, each a peer to be entered. Where every rank has a core, they may also not be bound to it, and yield."""
     yielding = ["yielding"] if ranks <= CORES else []
-    ways = {"gloo": [Gloo(ranks, "gloo", way) for way in ("ring", "bcube", "halving")]}
+    gloo = os.path.join(PROGRAMS, "gloo_flat")  # over the loopback: it has no shared memory
+    ways = {"gloo": [Gloo([([], "127.0.0.1")] * ranks, gloo, way) for way in ("ring", "bcube", "halving")]}
     for library in MPI_LIBRARIES:
         ways[library] = [Mpi(ranks, library, way) for way in [*(MPICH if library == "MPICH" else OPEN_MPI), *yielding]]
     return ways

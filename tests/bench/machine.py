@@ -12,13 +12,12 @@ import contextlib
 import os
 import signal
 import statistics
-import subprocess
 import sys
 import time
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
-from peers import HERE, OP, ROOT
-from tools import BUILD, MIB, PROGRAMS, Figures, in_turns, memory
+from peers import OP, compiled
+from tools import MIB, PROGRAMS, Figures, in_turns, memory
 from local import CORES, Tutti, best_of, ways_of
 from service import Service
 
@@ -149,22 +148,10 @@ def measure_views(figures):
                                 "views")
 
 
-def compile_all():
-    os.makedirs(PROGRAMS, exist_ok=True)
-    to = lambda name: ["-I", ROOT, "-o", os.path.join(PROGRAMS, name)]
-    source = lambda name: os.path.join(HERE, name)
-    c = ["-std=gnu11", "-O2", "-D_GNU_SOURCE"]
-    for command in (["gcc", *c, "-pthread", *to("memory"), source("memory.c")],
-                    ["mpicc.openmpi", *c, *to("mpi_flat.openmpi"), source("mpi_flat.c")],
-                    ["mpicc.mpich", *c, *to("mpi_flat.mpich"), source("mpi_flat.c")],
-                    ["g++", "-std=c++17", "-O3", "-march=native", *to("gloo_flat"), source("gloo_flat.cc"), "-lgloo", "-pthread"]):
-        subprocess.run(command, check=True)
-
-
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and not without what was started
     figures = Figures()
-    compile_all()
+    compiled(PROGRAMS, ["openmpi", "mpich"])
     print("%d cores; %d turns" % (CORES, TURNS), flush=True)
     for ranks in CASES:
         measure_ranks(ranks, figures)
@@ -173,9 +160,7 @@ def main():
     figures.print_table("best", "inside the workers beside the best peer; latency and time: tutti / peer, else peer / tutti")
     figures.print_table("views", "nothing is moved, through the service")
     figures.print_table("peers", "each library's best way: peer / tutti")
-    path = os.path.join(BUILD, "bench-machine.json")
-    figures.write(path)
-    print("\nwritten to %s" % os.path.relpath(path))
+    figures.write_part("machine")
 
 
 if __name__ == "__main__":

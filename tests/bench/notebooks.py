@@ -3,6 +3,7 @@
 others that a notebook can drive, and beside NumPy itself. All are there at the same time, asleep while it is another's turn; whose
 turn is first goes round; every result is verified. Prints tables; writes BUILD/bench-notebooks.json."""
 import contextlib
+import itertools
 import os
 import statistics
 import sys
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
-from tools import BUILD, Figures
+from tools import Figures, in_turns
 from driver_work import COUNT, MIB, RANKS
 from drivers import TRANSPORTS, Mpi, NumPy, Tutti
 from driver_ipyparallel import Ipyparallel
@@ -40,14 +41,10 @@ def best_mpi(arrays):
     return min(found)
 
 
-def in_turns(rounds, turns, arrays):
-    """Of each name, the middle call of each of its turns, in seconds."""
-    names, took = list(turns), {name: [] for name in turns}
-    for i in range(rounds):
-        for name in names[i % len(names):] + names[:i % len(names)]:
-            driver, way = turns[name]
-            took[name].append(statistics.median(driver.turn(way, arrays, i, CALLS)))
-    return took
+def player(driver, way, arrays):
+    """What plays its turns, one after the other: each gives the middle call, in seconds."""
+    turns = itertools.count()
+    return lambda: statistics.median(driver.turn(way, arrays, next(turns), CALLS))
 
 
 def report(took, peers):
@@ -65,8 +62,7 @@ def report(took, peers):
             figures.add(name, seconds[i] * 1e3, "ms", "low", table="plain")
     figures.print_table("ratio", "all_reduce_sum of %s of float32, NumPy to NumPy: tutti" % SIZE)
     figures.print_table("plain", "the same: each driver by itself")
-    figures.write(os.path.join(BUILD, "bench-notebooks.json"))
-    print("\nwritten to %s" % os.path.relpath(os.path.join(BUILD, "bench-notebooks.json")))
+    figures.write_part("notebooks")
 
 
 def main():
@@ -79,8 +75,9 @@ def main():
             way = best_way(driver, arrays)[1]
             peers["%s: %s" % (name, way)] = (driver, way)
         turns = {**{"tutti, " + way: (tutti, way) for way in tutti.ways}, "NumPy": (numpy, numpy.ways[0]), **peers}
-        in_turns(1, turns, arrays)
-        took = in_turns(ROUNDS, turns, arrays)
+        players = {name: player(*of, arrays) for name, of in turns.items()}
+        in_turns(players, 1)
+        took = in_turns(players, ROUNDS)
     report(took, list(peers))
 
 

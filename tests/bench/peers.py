@@ -14,19 +14,20 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(HERE, "..", "gloo"))
 import stage
 import numpy as np
+from service import ended
+from tools import tuned
 
 OP = "all_reduce_sum"
 OPS = (OP, "all_gather", "reduce_scatter_sum", "all_to_all")  # in the order of turns.h
 
 # Open MPI's ways to do it, one of which is the best for a size and a network: nobody knows which before it is tried.
-TUNED = ("--mca", "coll_tuned_use_dynamic_rules", "1", "--mca", "coll_tuned_allreduce_algorithm")
 MPI = {
     "default": (),
     "han": ("--mca", "coll_han_priority", "100"),
-    "doubling": (*TUNED, "3"),
-    "ring": (*TUNED, "4"),
-    "segmented": (*TUNED, "5", "--mca", "coll_tuned_allreduce_algorithm_segmentsize", "262144"),
-    "rabenseifner": (*TUNED, "6"),
+    "doubling": tuned(allreduce_algorithm=3),
+    "ring": tuned(allreduce_algorithm=4),
+    "segmented": tuned(allreduce_algorithm=5, allreduce_algorithm_segmentsize=262144),
+    "rabenseifner": tuned(allreduce_algorithm=6),
 }
 # TCP between hosts, shared memory within one; as root, in containers without a CPU each: so whoever waits yields.
 MPI_ALWAYS = ("--allow-run-as-root", "--bind-to", "none", "--mca", "pml", "ob1", "--mca", "btl", "tcp,self,vader", "--mca",
@@ -38,6 +39,18 @@ def inside(net, host):
     luck which ranks share one, for as long as they live."""
     cpus = sorted(os.sched_getaffinity(0))
     return ["taskset", "-c", ",".join(map(str, cpus[host % len(cpus)::len(net.hosts)])), *net.hosts[host].prefix]
+
+
+def compiled(place, libraries):
+    """Programs by name, made there: gloo_flat, and an mpi_flat of each MPI (openmpi, mpich)."""
+    made = {name: os.path.join(place, name) for name in ("gloo_flat", *("mpi_flat." + library for library in libraries))}
+    compilers = {"gloo_flat": ["g++", "-std=c++17", "-O3", "-march=native", os.path.join(HERE, "gloo_flat.cc"), "-lgloo", "-pthread"]}
+    for library in libraries:
+        compilers["mpi_flat." + library] = ["mpicc." + library, "-std=gnu11", "-O2", "-D_GNU_SOURCE", os.path.join(HERE, "mpi_flat.c")]
+    os.makedirs(place, exist_ok=True)
+    for name, command in compilers.items():
+        subprocess.run([*command, "-I", ROOT, "-o", made[name]], check=True)
+    return made
 
 
 class Turns:
@@ -82,11 +95,7 @@ class Turns:
         for p in self.processes:
             if what[0] is not None:
                 p.terminate()
-            try:
-                status = p.wait(30)
-            except subprocess.TimeoutExpired:
-                p.kill()
-                status = p.wait()
+            status = ended(p, 30)
             if what[0] is None and status != 0:
                 raise AssertionError("%s has left with status %d" % (self.name, status))
         for s in self.sockets.values():
@@ -106,18 +115,18 @@ class Turns:
 
 
 class Gloo(Turns):
-    """gloo's own all_reduce, every rank by itself."""
+    """gloo's own collectives, every rank by itself. places: of each rank, what is put before its program, and its address."""
 
-    def __init__(self, net, hosts, program, algorithm):
-        super().__init__(len(hosts), "gloo " + algorithm)
-        self.net, self.hosts, self.program, self.algorithm = net, hosts, program, algorithm
+    def __init__(self, places, program, way):
+        super().__init__(len(places), "gloo " + way)
+        self.places, self.program, self.way = places, program, way
 
     def start(self, path):
         store = os.path.join(self.place.name, "store")
         os.mkdir(store)
-        for r, h in enumerate(self.hosts):
-            self.processes.append(subprocess.Popen([*inside(self.net, h), self.program, path, self.net.hosts[h].address, store, str(r),
-                                                    str(len(self.hosts)), self.algorithm], stdin=subprocess.DEVNULL))
+        for r, (prefix, address) in enumerate(self.places):
+            self.processes.append(subprocess.Popen([*prefix, self.program, path, address, store, str(r), str(self.ranks), self.way],
+                                                   stdin=subprocess.DEVNULL))
 
 
 class Mpi(Turns):

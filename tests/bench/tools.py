@@ -29,6 +29,12 @@ def memory(n, mib, rounds, pick=max):
     return {"copy": pick(got["copy_GBps"]) * 1e9, "add": pick(got["add_GBps"]) * 1e9}
 
 
+def tuned(**algorithms):
+    """mpirun's options for Open MPI's algorithms by their numbers, which `ompi_info --param coll tuned --level 9` lists."""
+    rules = ["--mca", "coll_tuned_use_dynamic_rules", "1"]
+    return rules + [word for what, value in algorithms.items() for word in ("--mca", "coll_tuned_%s" % what, str(value))]
+
+
 def in_turns(players, turns):
     """Name -> what its player found each turn. Whose turn is first goes round."""
     found = {name: [] for name in players}

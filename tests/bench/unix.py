@@ -12,6 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE)]
 from service import Service
+from tools import in_turns, quartiles
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 15
 MIB = int(sys.argv[2]) if len(sys.argv) > 2 else 64
@@ -76,22 +77,12 @@ def small(wire):
     return (time.perf_counter() - begun,)
 
 
-def in_turns(rounds, wires, work):
-    """Of each wire the rounds' figures."""
-    took = [[], []]
-    for i in range(rounds):
-        for w in (0, 1) if i % 2 == 0 else (1, 0):
-            took[w].append(work(wires[w]))
-    return took
-
-
 def row(name, tcp, local):
     """Ratio of each round: how many times as long TCP takes."""
-    ratios = sorted(t / u for t, u in zip(tcp, local))
-    quarter = len(ratios) // 4
+    low, _, high = quartiles([t / u for t, u in zip(tcp, local)])
     print("| %-30s | %9.2f | %9.2f | %5.2f | %5.2f to %5.2f |" % (
         name, statistics.median(tcp) * 1e3, statistics.median(local) * 1e3, statistics.median(tcp) / statistics.median(local),
-        ratios[quarter], ratios[-1 - quarter]))
+        low, high))
 
 
 def main():
@@ -104,10 +95,10 @@ def main():
             for _ in range(200):
                 small(wire)
         print("| %-30s | %9s | %9s | %5s | %14s |\n|%s|" % ("", "TCP, ms", "Unix, ms", "ratio", "middle half", "-" * 81))
-        found = in_turns(ROUNDS, wires, lambda wire: large(wire, body, into))
+        found = in_turns({i: lambda w=w: large(w, body, into) for i, w in enumerate(wires)}, ROUNDS).values()
         for i, name in enumerate(("upload and job", "download", "upload, job, download")):
             row("%d x %d MiB, %s" % (RANKS, MIB, name), *([figures[i] for figures in side] for side in found))
-        found = in_turns(SMALL_ROUNDS, wires, small)
+        found = in_turns({i: lambda w=w: small(w) for i, w in enumerate(wires)}, SMALL_ROUNDS).values()
         row("a small job", *([figures[0] for figures in side] for side in found))
 
 
