@@ -54,7 +54,7 @@ static uint16_t float_to_half(float x)
     return (uint16_t)(sign | ((magnitude - ((127u - 15u) << 23)) >> 13));
 }
 
-typedef uint16_t half_t __attribute__((aligned(1), may_alias));
+typedef uint16_t half_t __attribute__((aligned(1), may_alias)); /* of either kind */
 
 static void f16_load(float *to, const half_t *from, size_t m)
 {
@@ -68,8 +68,31 @@ static void f16_store(half_t *to, const float *from, size_t m)
         to[k] = float_to_half(from[k]);
 }
 
+static void bf16_load(float *to, const half_t *from, size_t m)
+{
+    for (size_t k = 0; k < m; k++) {
+        uint32_t bits = (uint32_t)from[k] << 16;
+
+        memcpy(&to[k], &bits, sizeof bits);
+    }
+}
+
+/* Round to nearest even on the bits; a NaN keeps its sign and stays a (quiet) NaN. */
+static void bf16_store(half_t *to, const float *from, size_t m)
+{
+    for (size_t k = 0; k < m; k++) {
+        uint32_t bits, rounded;
+
+        memcpy(&bits, &from[k], sizeof bits);
+        rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        to[k] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 0x40) : rounded);
+    }
+}
+
 #define F16_LOAD f16_load
 #define F16_STORE f16_store
+#define BF16_LOAD bf16_load
+#define BF16_STORE bf16_store
 #include "worker/reduce_loops.h"
 
 /* F16C is bit 29 of ECX of CPUID leaf 1 (Intel SDM, volume 2A); clang 14 has no name for it in

@@ -1,8 +1,8 @@
 /* reduce_loops.h - the kernels, written once and compiled for each instruction set.
  *
- * The includer defines LOOP(name) (the function's full name), F16_LOAD/F16_STORE, and gets one
- * function a dtype and reduction and a table of them. Plain loops that the compiler vectorises;
- * loads are unaligned on purpose, since a tensor may be a view of any byte.
+ * The includer defines LOOP(name) (the function's full name), F16_LOAD, F16_STORE, BF16_LOAD and
+ * BF16_STORE, and gets one function a dtype and reduction and a table of them. Plain loops that the
+ * compiler vectorises; loads are unaligned on purpose, since a tensor may be a view of any byte.
  *
  * This file is long because the kernels and their table are one template.
  */
@@ -97,48 +97,33 @@ UNALIGNED(int64_t, i64_t);
         }                                                                              \
     }
 
-/* 16-bit floats: a block of float32 accumulators, filled by the first input, brought to its end,
- * rounded once. */
+/* 16-bit floats: float32 accumulators that stay in registers, filled by the first input, brought to
+ * their end, rounded once. m is a constant where there are as many as that. */
+#define SHORTS 32
 #define AS_IT_IS(x) (x)
 #define PER_RANK(x) ((x) / (float)n)
 #define KERNEL16(name, load, store, op, end)                                                   \
+    static inline __attribute__((always_inline)) void LOOP(name##_some)(                       \
+        u16_t * out, const uint8_t *const in[], uint32_t n, size_t at, size_t m)               \
+    {                                                                                          \
+        float sum[SHORTS], x[SHORTS];                                                          \
+        load(sum, (const u16_t *)in[0] + at, m);                                               \
+        for (uint32_t i = 1; i < n; i++) {                                                     \
+            load(x, (const u16_t *)in[i] + at, m);                                             \
+            for (size_t k = 0; k < m; k++)                                                     \
+                sum[k] = op(sum[k], x[k]);                                                     \
+        }                                                                                      \
+        for (size_t k = 0; k < m; k++)                                                         \
+            sum[k] = end(sum[k]);                                                              \
+        store(out + at, sum, m);                                                               \
+    }                                                                                          \
     static void LOOP(name)(uint8_t * out, const uint8_t *const in[], uint32_t n, size_t count) \
     {                                                                                          \
-        float sum[BLOCK], x[BLOCK];                                                            \
-        for (size_t at = 0; at < count; at += BLOCK) {                                         \
-            size_t m = count - at < BLOCK ? count - at : BLOCK;                                \
-            load(sum, (const u16_t *)in[0] + at, m);                                           \
-            for (uint32_t i = 1; i < n; i++) {                                                 \
-                load(x, (const u16_t *)in[i] + at, m);                                         \
-                for (size_t k = 0; k < m; k++)                                                 \
-                    sum[k] = op(sum[k], x[k]);                                                 \
-            }                                                                                  \
-            for (size_t k = 0; k < m; k++)                                                     \
-                sum[k] = end(sum[k]);                                                          \
-            store((u16_t *)out + at, sum, m);                                                  \
-        }                                                                                      \
+        size_t at = 0;                                                                         \
+        for (; count - at >= SHORTS; at += SHORTS)                                             \
+            LOOP(name##_some)((u16_t *)out, in, n, at, SHORTS);                                \
+        LOOP(name##_some)((u16_t *)out, in, n, at, count - at);                                \
     }
-
-static void LOOP(bf16_load)(float *to, const u16_t *from, size_t m)
-{
-    for (size_t k = 0; k < m; k++) {
-        uint32_t bits = (uint32_t)from[k] << 16;
-
-        memcpy(&to[k], &bits, sizeof bits);
-    }
-}
-
-/* Round to nearest even on the bits; a NaN keeps its sign and stays a (quiet) NaN. */
-static void LOOP(bf16_store)(u16_t *to, const float *from, size_t m)
-{
-    for (size_t k = 0; k < m; k++) {
-        uint32_t bits, rounded;
-
-        memcpy(&bits, &from[k], sizeof bits);
-        rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-        to[k] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 0x40) : rounded);
-    }
-}
 
 #define NUMBERS(X)                     \
     X(float32, f32_t, SUM, FMAX, FMIN) \
@@ -179,7 +164,7 @@ static void LOOP(bf16_store)(u16_t *to, const float *from, size_t m)
 NUMBERS(FLOAT_KERNELS)
 INTEGERS(INTEGER_KERNELS)
 SHORT_KERNELS(float16, F16_LOAD, F16_STORE)
-SHORT_KERNELS(bfloat16, LOOP(bf16_load), LOOP(bf16_store))
+SHORT_KERNELS(bfloat16, BF16_LOAD, BF16_STORE)
 
 /* Unlike the others these must also normalise a single input. */
 #define BOOL_KERNEL(name, op)                                                                  \
@@ -228,7 +213,7 @@ const reduce_table LOOP(table) = {
         store((u16_t *)to, from, m);                                           \
     }
 SHORT_WAYS(float16, F16_LOAD, F16_STORE)
-SHORT_WAYS(bfloat16, LOOP(bf16_load), LOOP(bf16_store))
+SHORT_WAYS(bfloat16, BF16_LOAD, BF16_STORE)
 
 #define SHORT_WAY(name) [DTYPE_##name] = {LOOP(name##_widen), LOOP(name##_narrow)}
 const struct reduce_short LOOP(shorts)[DTYPE_COUNT] = {SHORT_WAY(float16), SHORT_WAY(bfloat16)};
