@@ -113,11 +113,16 @@ static uint64_t copy_within(const struct move *m, uint64_t at, uint64_t end)
     return at + count * small->len;
 }
 
+bool copy_is_there(const struct move *m)
+{
+    return m->src + m->from.offset == m->dst + m->to.offset;
+}
+
 void copy_range(const struct move *m, uint64_t lo, uint64_t hi)
 {
     uint64_t longer = m->from.len > m->to.len ? m->from.len : m->to.len;
 
-    if (lo == hi || m->src + m->from.offset == m->dst + m->to.offset)
+    if (lo == hi || copy_is_there(m))
         return;
     while (lo < hi) {
         uint64_t end = lo - lo % longer + longer;

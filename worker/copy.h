@@ -36,6 +36,9 @@ void copy_stream(uint8_t *dst, const uint8_t *src, uint64_t n);
 /* Makes what copy_stream wrote visible before any later store. */
 void copy_fence(void);
 
+/* Do source and destination begin at the same place? Then the piece lies where it is to be. */
+bool copy_is_there(const struct move *m);
+
 /* Moves bytes [lo, hi) of the piece, lo and hi multiples of the shorter row or of 64 within one.
  * Source and destination must not overlap unless they are the same place: then nothing is done. */
 void copy_range(const struct move *m, uint64_t lo, uint64_t hi);

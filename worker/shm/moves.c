@@ -40,6 +40,7 @@ static void run_move(struct work *w, uint64_t lo, uint64_t hi)
     copy_range(&w->move, lo, hi);
 }
 
+/* One piece that is a view is none: a large one would otherwise be gone through for nothing. */
 static void plan(struct work *w, uint32_t pieces, uint64_t piece_bytes,
                  void (*begin)(struct work *, uint32_t))
 {
@@ -48,6 +49,10 @@ static void plan(struct work *w, uint32_t pieces, uint64_t piece_bytes,
     w->grain = 64;
     w->begin = begin;
     w->run = run_move;
+    if (w->pieces == 1) {
+        begin(w, 0);
+        w->pieces = !copy_is_there(&w->move);
+    }
 }
 
 /* ---- the one input to every output, as it is ---- */
