@@ -145,6 +145,54 @@ def test_results_are_arrays_like_others(service):
     assert (view == want[5:10]).all()
 
 
+def test_a_result_never_shows_what_was_written_to_another(service):
+    """The same places again and again, written to in one array, one page or all; read by others, or by nobody."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 8)
+    rng = np.random.default_rng(9)
+    for i in range(60):
+        out, want = world.all_reduce_sum([y + i for y in x]), sum(x) + RANKS * i
+        for r in rng.permutation(RANKS)[:rng.integers(0, RANKS + 1)]:
+            assert (out[r] == want).all(), (i, r)
+            if rng.integers(0, 2):
+                at = rng.integers(0, MIB)
+                out[r][at:at + rng.choice([1, 1024, MIB])] = -7
+        kept = out[int(rng.integers(0, RANKS))] if i % 3 == 0 else None
+    del out, kept
+    gc.collect()
+
+
+def test_mappings_are_used_again(service):
+    """Where nothing was written, and not more of them than a few; none of a connection that has ended."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 9)
+
+    def mapped():
+        with open("/proc/self/maps") as f:
+            return sum("tutti-results" in line or "memfd:" in line for line in f)
+
+    before = mapped()
+    places = []
+    for _ in range(60):
+        out = world.all_reduce_sum(x)
+        places.append(out[0][::1024].__array_interface__["data"][0])
+        assert out[0][::1024].sum() == sum(x)[::1024].sum()
+        out = None
+    assert len(set(places)) < 20, len(set(places))  # 16 results find room
+    for i in range(60):
+        world.all_reduce_sum([y[:MIB // 4 + 1024 * i] for y in x])
+    assert mapped() - before < 60, (before, mapped())
+    out = world.all_reduce_sum(x)
+    world.service._lane.reset()
+    gc.collect()
+    assert mapped() <= before + RANKS and (out[1] == sum(x)).all()
+    del out
+    gc.collect()
+    assert mapped() <= before
+
+
 def test_futures_and_references(service):
     clean(service)
     world = tutti.connect(url_of(service)).world

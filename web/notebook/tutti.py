@@ -950,6 +950,8 @@ def _shape_of(text: Optional[str]) -> Tuple[int, ...]:
 _LANE_BYTES = 64 << 20  # of a region, unless it is to hold more
 _COPY_BYTES = 1 << 20  # that a thread copies at a time
 _PAGE_BYTES = 4096
+_KEPT_VIEW_BYTES = 1 << 20  # of a result from which on its mapping is used again
+_MOST_VIEWS = 32  # that are kept of a region
 _FAILED = ctypes.c_void_p(-1).value  # of mmap
 _POPULATE_WRITE = 23  # of madvise, Linux 5.14: pages are mapped at once, and not one by one when they are touched
 
@@ -996,6 +998,36 @@ class _Copier:
 _copier = _Copier()
 
 
+class _View(NamedTuple):
+    """A private mapping of a result's place in a region, of which no page was written. The best is the one with most pages."""
+
+    touched: int
+    at: int
+    size: int
+    base: int
+
+    def unmap(self) -> None:
+        _libc().munmap(self.base, self.at % _PAGE_BYTES + self.size)
+
+
+def _unmap_all(views: Deque[_View]) -> None:
+    while views:
+        views.pop().unmap()
+
+
+def _touched_pages(base: int, size: int) -> Optional[int]:
+    """How many pages of a private mapping of a file are there; None where one was written, and so is the file's no more, or
+    where nobody says."""
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as pages:
+            found = os.pread(pages.fileno(), -(-size // mmap.PAGESIZE) * 8, base // mmap.PAGESIZE * 8)
+    except OSError:
+        return None
+    kinds = (np.frombuffer(found, np.uint64) >> np.uint64(61)).astype(np.intp)  # 4: it is there, 2: swapped out, 1: the file's
+    count = np.bincount(kinds, minlength=8)
+    return None if count[2] or count[4] or count[6] else int(count[5] + count[7])
+
+
 class _Region:
     """A piece of memory that the ranks map, too: of inputs, which are written here, or of results."""
 
@@ -1004,6 +1036,8 @@ class _Region:
         weakref.finalize(self, os.close, fd).atexit = False
         self.free = [(0, size)]  # of inputs: what nobody has, in order
         self.used = 0  # of results: by those that are known
+        self.views: Deque[_View] = collections.deque()  # of results: that nobody has, newest last
+        weakref.finalize(self, _unmap_all, self.views).atexit = False
         self.map = mmap.mmap(fd, size) if inputs else None
         if self.map is not None:
             self.base = int(np.frombuffer(self.map, np.uint8).__array_interface__["data"][0])
@@ -1027,6 +1061,29 @@ class _Region:
             else:
                 merged.append(piece)
         self.free = merged
+
+    def view(self, at: int, size: int) -> Any:
+        """A buffer of its results for one array alone: pages that are written are copied then. None where there is no memory.
+        One of before at the same place is better than a new one, whose pages come one by one when they are touched."""
+        found = max((v for v in list(self.views) if v.at == at and v.size == size), default=None)
+        skip = at % _PAGE_BYTES
+        if found is not None:
+            self.views.remove(found)
+            base = found.base
+        else:
+            base = _libc().mmap(None, skip + size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, self.fd, at - skip)
+        while len(self.views) > _MOST_VIEWS:
+            self.views.popleft().unmap()
+        return None if base == _FAILED else (ctypes.c_uint8 * size).from_address(base + skip)
+
+    def view_over(self, at: int, size: int, base: int, shown: _Shown) -> None:
+        """Nobody has it any more. shown: goes with the last that shows it."""
+        touched = _touched_pages(base, at % _PAGE_BYTES + size) if size >= _KEPT_VIEW_BYTES else None
+        view = _View(touched or 0, at, size, base)
+        if touched:
+            self.views.append(view)
+        else:
+            view.unmap()
 
     def bytes(self, at: int, size: int) -> Any:
         """A buffer of its inputs, which keeps them mapped."""
@@ -1066,6 +1123,8 @@ class _Lane:
         self.path, self.token, self.uid = path, token, uid  # uid: whose the service is, and so the socket
         self.off = path is None or sys.platform != "linux"
         self.strikes = 0  # times that the service did not know a region
+        self.results: Dict[str, _Region] = {}  # the last one is where new ones go
+        self.loose: Deque[Any] = collections.deque()  # given up by finalizers, which must not wait: pieces, and tensors' ids
         self.forked()
         _in_child(self.forked)
 
@@ -1078,8 +1137,10 @@ class _Lane:
         to such a region."""
         self.sock: Optional[socket.socket] = None
         self.inputs: List[_Region] = []
-        self.results: Dict[str, _Region] = {}  # the last one is where new ones go
-        self.loose: Deque[Any] = collections.deque()  # given up by finalizers, which must not wait: pieces, and tensors' ids
+        for region in self.results.values():
+            _unmap_all(region.views)
+        self.loose.clear()  # finalizers of what is still there have it
+        self.results, self.loose = {}, collections.deque()
         self.known: Dict[str, _Result] = {}  # what was shown and the service has still, oldest first
 
     def ask(self, **what: Any) -> Tuple[Dict[str, Any], Optional[int]]:
@@ -1232,18 +1293,12 @@ class _Lane:
                     self.known[id] = _Result(region, -(-count // _PAGE_BYTES) * _PAGE_BYTES, job)
                 self.known[id].shows += 1
                 weakref.finalize(shown[id], self.loose.append, id).atexit = False
-        skip = row["offset"] % _PAGE_BYTES
-        at = _libc().mmap(None, skip + count, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, region.fd, row["offset"] - skip)
-        if at == _FAILED:
+            buffer = region.view(row["offset"], count)
+        if buffer is None:
             return None
-        buffer = (ctypes.c_uint8 * count).from_address(at + skip)
-        weakref.finalize(buffer, _unmap, at, skip + count, shown[id]).atexit = False
+        base = ctypes.addressof(buffer) - row["offset"] % _PAGE_BYTES
+        weakref.finalize(buffer, region.view_over, row["offset"], count, base, shown[id]).atexit = False
         return np.frombuffer(cast(Any, buffer), np.uint8)
-
-
-def _unmap(at: int, count: int, shown: _Shown) -> None:
-    """shown: goes with the last that shows it."""
-    _libc().munmap(at, count)
 
 
 @functools.lru_cache(None)
