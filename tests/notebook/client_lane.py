@@ -4,6 +4,7 @@ arrays like others, whose bytes stay what they are; whatever the lane has no roo
 import concurrent.futures
 import gc
 import os
+import socket
 import sys
 import threading
 
@@ -206,6 +207,54 @@ def test_futures_and_references(service):
     assert (gradient[0] == (x[0] == np.maximum.reduce(x))).all()
 
 
+def call_all(world, call):
+    """What each rank's own call gives, or the Error that it raises; all at the same time."""
+    def one(r):
+        try:
+            return call(world.rank(r), r)
+        except tutti.Error as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(RANKS) as ranks:
+        return list(ranks.map(one, range(RANKS)))
+
+
+def test_calls_of_single_ranks(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 10)
+    for op, gives, want in (("all_reduce_sum", range(RANKS), lambda r: sum(x)), ("broadcast", [0], lambda r: x[0]),
+                            ("reduce_max", range(RANKS), lambda r: np.maximum.reduce(x) if r == 0 else None),
+                            ("scatter", [0], lambda r: x[0].reshape(RANKS, -1)[r])):
+        got, sent, _ = body_bytes(world, lambda: call_all(world, lambda rank, r: getattr(rank, op)(x[r] if r in gives else None)))
+        assert sent < 2000, (op, sent)
+        for r in range(RANKS):
+            assert (got[r] is None) if want(r) is None else (got[r] == want(r)).all(), (op, r)
+    there = [world.empty(MIB) for _ in range(RANKS)]
+    for a, b in zip(there, x):
+        a[...] = b
+    futures = call_all(world, lambda rank, r: rank.all_reduce_sum(there[r], async_=True))
+    assert all((future.result(30) == sum(x)).all() for future in futures)
+    job = futures[0].job
+    got, sent, _ = body_bytes(world, lambda: call_all(world, lambda rank, r: rank.backward(job, there[r])))
+    assert sent < 2000 and all((gradient == sum(x)).all() for gradient in got), sent
+    pair = [world.rank(1), world.rank(3)]
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        came = other.submit(pair[1].remote_recv, 1)
+        assert pair[0].remote_send(x[1], 3) is None and (came.result(30) == x[1]).all()
+
+
+def test_gradients(service):
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 11)
+    job = world.all_reduce_sum(x).job
+    got, sent, _ = body_bytes(world, lambda: job.backward([x[0], None, x[2], None]))
+    assert sent < 2000 and all((gradient == x[0] + x[2]).all() for gradient in got), sent
+    mixed = world.all_reduce_sum([world.service.tensor(x[0]), *x[1:]])  # a handle among arrays
+    assert (mixed[1] == sum(x)).all()
+
+
 def test_what_the_lane_has_no_room_for(service):
     """Many results at once: first what no array shows is forgotten, then other regions, then HTTP."""
     clean(service)
@@ -252,8 +301,12 @@ def test_without(service):
     with Service(workers=RANKS, arena="64M") as other:
         mixed = tutti.connect(url_of(other)).world
         mixed.service._lane.path = service.get("/v1").json["lane"]
+        short, want = [y[:32768] for y in x], sum(x)[:32768]
+        assert all((got == want).all() for got in call_all(mixed, lambda rank, r: rank.all_reduce_sum(short[r])))
+        mixed.service._lane.strikes = 0
+        assert (mixed.all_reduce_sum(short).backward(short)[1] == want).all()
         for _ in range(6):
-            assert (mixed.all_reduce_sum([y[:32768] for y in x])[0] == sum(x)[:32768]).all()
+            assert (mixed.all_reduce_sum(short)[0] == want).all()
         assert mixed.service._lane.off
 
 
@@ -279,9 +332,35 @@ def test_the_service_is_killed(service):
         thread.start()
         until(lambda: own.metrics()["jobs"]["running"] == 1)
         own.kill()
-        own.start(options=("--listen", "127.0.0.1:" + port), failpoints="")
+        own.start(options=("--listen", "127.0.0.1:" + port), failpoints="worker.mid_run/all_reduce_max=sleep:2000@1")
         thread.join(60)
         assert got and (got[0][1] == sum(x)).all()
+        # Calls that the service has forgotten are made again, under the same keys; nobody sees it.
+        world, got = tutti.connect(url_of(own)).world, []
+        thread = threading.Thread(target=lambda: got.extend(call_all(world, lambda rank, r: rank.all_reduce_max(x[r]))))
+        thread.start()
+        until(lambda: own.metrics()["jobs"]["running"] == 1)
+        own.kill()
+        own.start(options=("--listen", "127.0.0.1:" + port), failpoints="")
+        thread.join(60)
+        assert len(got) == RANKS and all((most == np.maximum.reduce(x)).all() for most in got), got
+
+
+def test_a_call_that_was_heard_is_not_made_again(service):
+    """Its region is gone when it is asked for the second time: who would send it anew would be one call ahead of the others."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x, random = arrays(MIB, 13), os.urandom
+    os.urandom = lambda count: bytes(count)  # the same key
+    try:
+        assert all((got == sum(x)).all() for got in call_all(world, lambda rank, r: rank.all_reduce_sum(x[r])))
+        world.service._lane.sock.shutdown(socket.SHUT_RDWR)
+        until(lambda: lane_of(service)["regions"] == 0)
+        with raises(tutti.JobFailed, "call again", code="inputs_lost"):
+            world.rank(2).all_reduce_sum(x[2])
+    finally:
+        os.urandom = random
+    assert all((got == sum(x)).all() for got in call_all(world, lambda rank, r: rank.all_reduce_sum(x[r])))
 
 
 def test_a_process_that_is_forked(service):

@@ -1323,8 +1323,9 @@ class _Way(enum.IntEnum):
 class _Load:
     """What a request has in the lane, until its job has ended."""
 
-    def __init__(self, service: Service, way: _Way) -> None:
+    def __init__(self, service: Service, way: _Way, counts: bool = False) -> None:
         self.service, self.lane, self.way = service, service._lane, way
+        self.counts = counts  # a call that was heard is not made again: the next one is the next of all ranks
         self.pieces: List[_Piece] = []
         self.kept: List[Any] = []  # their arrays
         self.rows: Optional[List[Any]] = None  # the inputs as members of a JSON body, once they are there
@@ -1332,25 +1333,33 @@ class _Load:
         self.count = 0  # bytes of the outputs
 
     def put(self, packed: Mapping[int, _Packed]) -> Optional[Dict[int, Dict[str, Any]]]:
-        """As inputs of a job, copied unless they are there already; None where there is not room for all."""
-        rows, pairs = {}, []
+        """As inputs of a job, copied unless they are there already; None where there is not room for all, or no lane."""
+        if self.way == _Way.HTTP or self.lane.off:
+            return None
+        rows: Dict[int, Dict[str, Any]] = {}
+        pieces: List[_Piece] = []
+        pairs: List[Tuple[Any, Any]] = []
         for rank, p in packed.items():
             flat = np.frombuffer(p.data, np.uint8)
             piece, there = self.lane.place(flat)
             if piece is None:
-                self.done()
+                self.lane.give(pieces)
                 return None
             if there is not None:
                 pairs.append((there, flat))
-            self.pieces.append(piece)
-            self.kept.append(p.data)
+            pieces.append(piece)
             rows[rank] = {"region": piece.region.id, "offset": piece.at, "dtype": p.dtype, "shape": list(p.shape)}
         _copier.copy(pairs)
+        self.pieces += pieces
+        self.kept += [p.data for p in packed.values()]
+        self.used = True
         return rows
 
     def done(self, _: Any = None) -> None:
         self.lane.give(self.pieces)
-        self.pieces, self.kept, self.rows = [], [], None
+        self.pieces.clear()
+        self.kept.clear()
+        self.rows = None
 
     def again(self, error: Error) -> bool:
         """Whether to try again after this, by another way; what was refused for want of room stays where it was put."""
@@ -1364,6 +1373,8 @@ class _Load:
     def next_way(self, error: Error) -> Optional[_Way]:
         """By which way to try again after this; None: it would be refused there, too."""
         lane = self.lane
+        if self.counts and error.code != "region_unknown":
+            return None
         if error.code == "arena_full" and error.pointer == "/results" and self.way > _Way.INPUTS:
             if self.way == _Way.ANEW and (self.forget(lane.surplus()) or lane.room(self.count, more=True)):
                 return _Way.LANE
@@ -1388,6 +1399,24 @@ class _Load:
             except Error:
                 pass  # it has gone by itself
         return bool(ids)
+
+
+def _by_ways(load: _Load, pending_by: Callable[[_Load], _Pending[T]], async_: bool) -> Any:
+    """What comes of a request, which is made anew by another way where the lane has no room, or is not there any more."""
+    while True:
+        try:
+            value = pending_by(load).run(async_)
+        except ConnectionFailed:
+            raise  # nobody knows whether the job is over: what it takes stays where it is
+        except Error as error:
+            if not load.again(error):
+                raise
+            continue
+        if isinstance(value, Future):
+            value.add_done_callback(load.done)
+        else:
+            load.done()
+        return value
 
 
 def _output_bytes(op: Op, one: int, n: int) -> int:
@@ -2009,12 +2038,16 @@ class Job:
         """
         service = self._service
         query = dict(stream=stream, timeout=timeout, priority=priority, label=label, resident=resident or None)
-        request, likes = service._inputs(f"/v1/jobs/{self.id}/backward", query, list(grads), None, "grads", resident)
-        if self._likes is not None and len(self._likes) == len(likes):
-            likes = [own if g is None else like for own, g, like in zip(self._likes, grads, likes)]
-        pending = _PendingJob(service, request, likes)
-        pending.handles = resident
-        return pending.run(async_)
+
+        def pending_by(load: _Load) -> _PendingJob:
+            request, likes = service._inputs(f"/v1/jobs/{self.id}/backward", query, list(grads), None, "grads", resident, load)
+            if self._likes is not None and len(self._likes) == len(likes):
+                likes = [own if g is None else like for own, g, like in zip(self._likes, grads, likes)]
+            pending = _PendingJob(service, request, likes)
+            pending.handles = resident
+            return pending
+
+        return _by_ways(_Load(service, _Way.HTTP if resident else _Way.INPUTS), pending_by, async_)
 
 
 # ---- the operations as methods ----
@@ -2356,25 +2389,14 @@ class Group(_Collectives[Outputs]):
         given = self._spread(op, inputs, parameters)
         name = None if dtype is None else dtype_name(dtype)
 
-        def run(given: Sequence[Any], load: Optional[_Load] = None) -> Any:
-            load = load or _Load(self.service, _Way.HTTP if resident else _Way.ANEW)
-            request, likes = self.service._inputs("/v1/jobs", query, given, name, "inputs", resident, load)
-            pending = _PendingJob(self.service, request, likes, keep or resident)
-            pending.handles = resident
-            try:
-                value = pending.run(async_)
-            except ConnectionFailed:
-                raise  # nobody knows whether the job is over: what it takes stays where it is
-            except Error as error:
-                if not load.again(error):
-                    raise
-            else:
-                if isinstance(value, Future):
-                    value.add_done_callback(load.done)
-                else:
-                    load.done()
-                return value
-            return run(given, load)
+        def run(given: Sequence[Any]) -> Any:
+            def pending_by(load: _Load) -> _PendingJob:
+                request, likes = self.service._inputs("/v1/jobs", query, given, name, "inputs", resident, load)
+                pending = _PendingJob(self.service, request, likes, keep or resident)
+                pending.handles = resident
+                return pending
+
+            return _by_ways(_Load(self.service, _Way.HTTP if resident else _Way.ANEW), pending_by, async_)
 
         if op.gradient and not (async_ or resident) and any(_wants_gradient(x) for x in given):
             return _autograd_all(run, given)
@@ -2419,6 +2441,11 @@ def _not_taken(op: Op, parameters: Iterable[str], unknown: Iterable[str]) -> Typ
     name = next(iter(unknown))
     near = difflib.get_close_matches(name, [*parameters, "group", *_OPTIONS], 1)
     return TypeError(f"{op.name}() got an unexpected keyword argument {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+_CALL_LOST = {"code": "inputs_lost", "status": 410, "title": "The inputs did not survive",
+              "detail": "the service ended after it had heard this call, whose tensor was in memory that it shared with this process: "
+                        "what became of it, the group's last job says; call again as the other ranks do"}
 
 
 class Rank:
@@ -2540,12 +2567,26 @@ class Rank:
         def run(inp: Any) -> Any:
             query = dict(parameters, op=op.name, stream=stream, timeout=timeout, priority=priority, label=label,
                          resident=resident or None, rejoin=own._first())
-            request, like = own._request(op, inp, query, name)
-            if resident:
-                request.headers["Accept"] = "application/json"
-                request.path += "&data=0"
-            pending = own._pending(request, like, resident)
-            result = own._done(pending, pending.run(async_))
+            sent: List[_PendingCall] = []
+
+            def pending_by(load: _Load) -> _PendingCall:
+                request, like = own._request(op, inp, dict(query), name, load)
+                if resident:
+                    request.headers["Accept"] = "application/json"
+                    request.path += "&data=0"
+                if sent:  # under its first name, by which the service knows a call that it has heard
+                    request.headers["Idempotency-Key"] = sent[-1].request.headers["Idempotency-Key"]
+                sent.append(own._pending(request, like, resident))
+                return sent[-1]
+
+            load = _Load(own.group.service, _Way.HTTP if resident else _Way.INPUTS, counts=True)
+            try:
+                result = _by_ways(load, pending_by, async_)
+            except Invalid as error:
+                if error.code != "idempotency_key_reused":
+                    raise
+                raise _error(_CALL_LOST) from error
+            own._done(sent[-1], result)
             self.last_job = own.last_job
             return result
 
@@ -2554,7 +2595,7 @@ class Rank:
             return _autograd_one(run, own, inp)
         return run(inp)
 
-    def _request(self, op: Op, inp: Any, query: Dict[str, Any], dtype: Optional[str]) -> Tuple[_Request, _Like]:
+    def _request(self, op: Op, inp: Any, query: Dict[str, Any], dtype: Optional[str], load: _Load) -> Tuple[_Request, _Like]:
         path = f"/v1/groups/{self.group._path()}/ranks/{self.rank}/calls"
         headers = {"Accept": "application/octet-stream"}
         if isinstance(inp, Future):
@@ -2570,6 +2611,10 @@ class Rank:
         gives = op.gives == "each" or (op.gives == "root" and self.rank == 0) or (op.gives == "src" and "dst" in query)
         if packed is None or not gives:
             return _Request("POST", _query(path, **query), headers, [], key=True), like
+        there = load.put({self.rank: packed}) if packed.data.nbytes > _SMALL_BYTES else None
+        if there is not None:
+            headers["Content-Type"] = "application/json"
+            return _Request("POST", _query(path, **query), headers, _json_body({"input": there[self.rank]}), key=True), like
         headers["Content-Type"] = "application/octet-stream"
         query.update(dtype=packed.dtype, shape=",".join(map(str, packed.shape)))
         return _Request("POST", _query(path, **query), headers, [packed.data], key=True), like
@@ -2715,7 +2760,7 @@ class Batch(_Collectives[BatchJob]):
         service = self._group.service
         target = service._group(group, self._group)
         given = target._spread(op, inputs, parameters)
-        rows, likes = service._json_inputs(given, None if dtype is None else dtype_name(dtype))
+        rows, likes = service._json_inputs(given, None if dtype is None else dtype_name(dtype), _Load(service, _Way.HTTP))
         line = {"op": op.name, "group": target.name or target.ranks, **parameters, **options}
         if op.gives != "nobody":
             line["inputs"] = rows
@@ -3079,47 +3124,45 @@ class Service:
         """Is there somebody who sees progress?"""
         return self._progress and threading.current_thread() is threading.main_thread()
 
-    def _json_inputs(self, given: Sequence[Any], dtype: Optional[str]) -> Tuple[List[Any], List[_Like]]:
-        """As members of a JSON body; what is large is sent ahead."""
+    def _json_inputs(self, given: Sequence[Any], dtype: Optional[str], load: _Load) -> Tuple[List[Any], List[_Like]]:
+        """As members of a JSON body; what is large goes by the lane, or is sent ahead."""
         common = _common(given, dtype)
+        packed = {i: _pack(x, dtype if isinstance(x, np.ndarray) or _is_torch(x) else common)
+                  for i, x in enumerate(given) if x is not None and not isinstance(x, _Reference)}
+        large = {i: p for i, p in packed.items() if math.prod(p.shape) > _INLINE_ELEMENTS}
+        there = load.put(large) if large else None
         rows: List[Any] = []
-        likes: List[Optional[_Like]] = []
-        for x in given:
-            if x is None:
-                rows.append(None)
-                likes.append(None)
-            elif isinstance(x, _Reference):
-                rows.append(x._json())
-                likes.append(getattr(x, "_like", None))
+        for i, x in enumerate(given):
+            if i not in packed:
+                rows.append(None if x is None else x._json())
+            elif i not in large:
+                rows.append(_to_json(packed[i]))
             else:
-                packed = _pack(x, dtype if isinstance(x, np.ndarray) or _is_torch(x) else common)
-                small = math.prod(packed.shape) <= _INLINE_ELEMENTS
-                rows.append(_to_json(packed) if small else self._upload(packed)._json())
-                likes.append(packed.like)
-        return rows, _likes(likes)
+                rows.append(self._upload(packed[i])._json() if there is None else there[i])
+        return rows, _likes([packed[i].like if i in packed else getattr(x, "_like", None) for i, x in enumerate(given)])
 
     def _by_lane(self, packed: Mapping[int, _Packed], query: Dict[str, Any], n: int, load: _Load) -> Optional[List[Any]]:
         """The inputs as members of a JSON body, when they are large and there is room for all."""
-        if load.way == _Way.HTTP or self._lane.off or sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES:
+        if load.way == _Way.HTTP or sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES:
             return None
         if load.rows is None:
             rows = load.put(packed)
             if rows is None:
                 return None
             load.rows = [rows.get(r) for r in range(n)]
-        load.used = True
-        load.count = _output_bytes(_stranger(query["op"]), max(p.data.nbytes for p in packed.values()), n)
-        room = load.room() if load.way > _Way.INPUTS and load.count > _SMALL_BYTES else None
-        if room is not None:
-            query["results"] = room
+        if load.way > _Way.INPUTS:
+            load.count = _output_bytes(_stranger(query["op"]), max(p.data.nbytes for p in packed.values()), n)
+            room = load.room() if load.count > _SMALL_BYTES else None
+            if room is not None:
+                query["results"] = room
         return load.rows
 
     def _inputs(self, path: str, query: Dict[str, Any], given: Sequence[Any], dtype: Optional[str], member: str,
-                handles: bool, load: Optional[_Load] = None) -> Tuple[_Request, List[_Like]]:
+                handles: bool, load: _Load) -> Tuple[_Request, List[_Like]]:
         """The request that brings one tensor per rank."""
         query = dict(query)
         if all(x is None for x in given) or any(isinstance(x, _Reference) for x in given):
-            rows, likes = self._json_inputs(given, dtype)
+            rows, likes = self._json_inputs(given, dtype, load)
             known = sum(x.nbytes for x in given if isinstance(x, Tensor))
             small = known <= _SMALL_BYTES and not any(isinstance(x, Promise) for x in given)
             gives = member == "grads" or _stranger(query["op"]).gives != "nobody"
@@ -3129,7 +3172,7 @@ class Service:
             packed = {r: _pack(x, dtype if isinstance(x, np.ndarray) or _is_torch(x) else common)
                       for r, x in enumerate(given) if x is not None}
             likes = _likes([packed[r].like if r in packed else None for r in range(len(given))])
-            placed = None if load is None else self._by_lane(packed, query, len(given), load)
+            placed = self._by_lane(packed, query, len(given), load)
             if placed is not None:
                 headers = {"Content-Type": "application/json", "Accept": "application/json"}
                 return _Request("POST", _query(path, **query, data=0), headers, _json_body({member: placed}), key=True), likes
