@@ -255,6 +255,57 @@ def test_gradients(service):
     assert (mixed[1] == sum(x)).all()
 
 
+def test_batches(service):
+    """Also lines that take outputs of others, and results that no room is left for."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 12)
+
+    def batch(i):
+        with world.batch() as b:
+            jobs = [b.all_reduce_sum([y + i for y in x]), b.all_reduce_max([1, 2, 3, 4])]
+            jobs += [b.all_gather([jobs[0][r] for r in range(RANKS)]), b.reduce_scatter_max(x)]
+        return [job.outputs() for job in jobs]
+
+    def check(outputs, i):
+        total, largest, joined, parts = outputs
+        want = sum(x) + RANKS * i
+        assert (total[3] == want).all() and largest == [4] * RANKS and (joined[2] == np.tile(want, RANKS)).all()
+        for r in range(RANKS):
+            assert (parts[r] == np.maximum.reduce(x).reshape(RANKS, -1)[r]).all()
+
+    outputs, sent, downloads = body_bytes(world, lambda: batch(0))
+    check(outputs, 0)
+    assert sent < 4000 and downloads == 1, (sent, downloads)  # of the small one
+    kept = [batch(i) for i in range(1, 12)]  # 24 MiB each in a region of 64
+    for i, outputs in enumerate(kept):
+        check(outputs, i + 1)
+    with world.batch() as b:
+        refused = b.all_reduce_sum([y[:r + 5000] for r, y in enumerate(x)])
+        after = b.all_reduce_sum([refused[r] for r in range(RANKS)])
+        good = b.all_reduce_sum(x)
+    assert refused.error.code == "inputs_differ" and after.error.code == "input_failed" and (good.outputs()[0] == sum(x)).all()
+    lane = world.service._lane
+    del kept, outputs, b, refused, after, good
+    gc.collect()
+    lane.collect()
+    assert all(region.free == [(0, region.size)] for region in lane.inputs)
+    # Of a batch that is not sent its arrays leave, too; and what is written to an array after it was given does not count.
+    with raises(KeyError):
+        with world.batch() as b:
+            b.all_reduce_sum(x)
+            raise KeyError
+    del b
+    gc.collect()
+    lane.collect()
+    assert all(region.free == [(0, region.size)] for region in lane.inputs)
+    own = [y.copy() for y in x]
+    with world.batch() as b:
+        total = b.all_reduce_sum(own)
+        own[0][:] = 0
+    assert (total.outputs()[1] == sum(x)).all()
+
+
 def test_what_the_lane_has_no_room_for(service):
     """Many results at once: first what no array shows is forgotten, then other regions, then HTTP."""
     clean(service)
@@ -304,7 +355,11 @@ def test_without(service):
         short, want = [y[:32768] for y in x], sum(x)[:32768]
         assert all((got == want).all() for got in call_all(mixed, lambda rank, r: rank.all_reduce_sum(short[r])))
         mixed.service._lane.strikes = 0
-        assert (mixed.all_reduce_sum(short).backward(short)[1] == want).all()
+        with mixed.batch() as b:
+            total, least = b.all_reduce_sum(short), b.all_reduce_min([3, 1, 2, 4])
+            twice = b.all_reduce_sum([total[r] for r in range(RANKS)])
+        assert (twice.outputs()[3] == RANKS * want).all() and (total.outputs()[0] == want).all() and least.outputs() == [1] * RANKS
+        assert (total.job.backward(short)[1] == want).all()
         for _ in range(6):
             assert (mixed.all_reduce_sum(short)[0] == want).all()
         assert mixed.service._lane.off

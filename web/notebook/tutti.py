@@ -1355,6 +1355,12 @@ class _Load:
         self.used = True
         return rows
 
+    def packed(self, row: Mapping[str, Any]) -> _Packed:
+        """What was put there, as it is now."""
+        piece = next(p for p in self.pieces if p.region.id == row["region"] and p.at == row["offset"])
+        size = math.prod(row["shape"]) * _WIRE_TYPES[row["dtype"]].itemsize
+        return _Packed(row["dtype"], tuple(row["shape"]), np.frombuffer(piece.region.bytes(piece.at, size), np.uint8).data, _ARRAY)
+
     def done(self, _: Any = None) -> None:
         self.lane.give(self.pieces)
         self.pieces.clear()
@@ -2330,8 +2336,8 @@ class Group(_Collectives[Outputs]):
 
     def empty(self, shape: Union[int, Sequence[int]], dtype: Any = "float32") -> "np.ndarray[Any, Any]":
         """An array like numpy.empty's, whose memory the ranks of a service on this machine share: as an input it is not
-        copied. Nothing may be written to it, or to a slice of it, while a job that takes it runs. Elsewhere, or where no
-        such memory is left, a plain array."""
+        copied. Nothing may be written to it, or to a slice of it, while a job that takes it runs, or once a batch has it.
+        Elsewhere, or where no such memory is left, a plain array."""
         shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(map(int, shape))
         name = dtype_name(dtype)
         own = np.dtype(DTYPES[name][0]) if name != "bfloat16" else np.dtype(_ml_bfloat16() or dtype)
@@ -2683,6 +2689,7 @@ class BatchJob:
         self._batch, self._index, self._likes = batch, index, likes
         self._job: Optional[Job] = None
         self._error: Optional[Error] = None
+        self._bytes = 0  # of an output, about
 
     def __repr__(self) -> str:
         return f"<tutti.BatchJob {self._index}: {self._job or self._error or 'not sent yet'}>"
@@ -2731,7 +2738,10 @@ class Batch(_Collectives[BatchJob]):
     """
 
     def __init__(self, group: Group) -> None:
-        self._group, self._lines = group, []  # type: Group, List[bytes]
+        self._group, self._lines = group, []  # type: Group, List[Dict[str, Any]]
+        self._counts: List[int] = []  # of each, bytes of its outputs where they may go by the lane
+        self._load = _Load(group.service, _Way.LANE)
+        weakref.finalize(self, group.service._lane.give, self._load.pieces).atexit = False  # of one that is not sent
         self.jobs: List[BatchJob] = []
 
     def __enter__(self) -> Batch:
@@ -2760,12 +2770,15 @@ class Batch(_Collectives[BatchJob]):
         service = self._group.service
         target = service._group(group, self._group)
         given = target._spread(op, inputs, parameters)
-        rows, likes = service._json_inputs(given, None if dtype is None else dtype_name(dtype), _Load(service, _Way.HTTP))
+        rows, likes = service._json_inputs(given, None if dtype is None else dtype_name(dtype), self._load)
         line = {"op": op.name, "group": target.name or target.ranks, **parameters, **options}
         if op.gives != "nobody":
             line["inputs"] = rows
-        self._lines += _json_body({name: value for name, value in line.items() if value is not None})
+        self._lines.append({name: value for name, value in line.items() if value is not None})
         job = BatchJob(self, len(self.jobs), likes)
+        one = max(map(_bytes_about, given), default=0)
+        self._counts.append(0 if options.get("resident") else _output_bytes(op, one, len(given)))
+        job._bytes = one * len(given) if op.dim == "grow" else one // len(given) if op.dim == "shrink" else one
         self.jobs.append(job)
         return job
 
@@ -2773,15 +2786,68 @@ class Batch(_Collectives[BatchJob]):
         """Sends what was collected, and waits for all of it; leaving the with-block does that."""
         if not self._lines:
             return
-        service = self._group.service
-        body = [b"\n".join(self._lines) + b"\n"]
-        request = _Request("POST", "/v1/jobs:batch?outputs=unique", {"Content-Type": "application/x-ndjson"}, body, key=True)
-        for job, doc in zip(self.jobs, _PendingBatch(service, request, []).run(False)):
+        found = self._post(self._lines)
+        lost = self._lost(found) if self._load.used else []
+        if lost:
+            again = [self._line_again(self._lines[i], lost, found) for i in lost]
+            for i, doc in zip(lost, self._post(again)):
+                found[i] = doc
+        for job, doc in zip(self.jobs, found):
             if "code" in doc:
                 job._error = _error(doc)
             else:
-                job._job = Job(service, doc["id"], job._likes, doc)
+                job._job = Job(self._group.service, doc["id"], job._likes, doc)
         self._lines = []
+        self._load.done()
+
+    def _post(self, lines: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """The documents of all of these."""
+        service, load = self._group.service, self._load
+        large = [count > _SMALL_BYTES for count in self._counts]
+        load.count = sum(count for count, is_large in zip(self._counts, large) if is_large)
+        results = load.room() if load.way > _Way.INPUTS and any(large) else None
+        if results is not None:
+            load.used = True
+            lines = [dict(line, results=results) if is_large else line for line, is_large in zip(lines, large)]
+        body = [b"".join(part for line in lines for part in (*_json_body(line), b"\n"))]
+        request = _Request("POST", "/v1/jobs:batch?outputs=unique", {"Content-Type": "application/x-ndjson"}, body, key=True)
+        return cast(List[Dict[str, Any]], _PendingBatch(service, request, []).run(False))
+
+    def _lost(self, found: Sequence[Dict[str, Any]]) -> List[int]:
+        """Lines that the lane had no room for, or does not know any more, and those that take outputs of theirs."""
+        lost: Dict[int, Optional[_Way]] = {}
+        for i, doc in enumerate(found):
+            problem = doc if "code" in doc else doc.get("error") or {}
+            code, takes = problem.get("code"), [row["job"] for row in self._lines[i].get("inputs", ()) if row and "job" in row]
+            if code == "input_failed" and any(job in lost for job in takes):
+                lost[i] = _Way.INPUTS
+            elif code in ("region_unknown", "inputs_lost"):
+                lost[i] = _Way.HTTP if _Way.HTTP in lost.values() else self._load.next_way(_error(problem))
+            elif code == "arena_full" and problem.get("pointer") == "/results":
+                lost[i] = _Way.INPUTS
+        self._load.way = _Way.HTTP if _Way.HTTP in lost.values() else _Way.INPUTS
+        return list(lost)
+
+    def _line_again(self, line: Dict[str, Any], lost: Sequence[int], found: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """As a line of those that are sent again: the others are jobs by now."""
+        def row_again(row: Any) -> Any:
+            if row and isinstance(row.get("job"), int):
+                job = row["job"]
+                return dict(row, job=lost.index(job) if job in lost else found[job].get("id", ""))
+            if row and "region" in row and self._load.way == _Way.HTTP:
+                return self._group.service._upload(self._load.packed(row))._json()
+            return row
+
+        return dict(line, inputs=[row_again(row) for row in line["inputs"]]) if "inputs" in line else line
+
+
+def _bytes_about(x: Any) -> int:
+    """Of an input, or of the output that it stands for, as far as that is known; before it is cast."""
+    if isinstance(x, (Tensor, np.ndarray)):
+        return int(x.nbytes)
+    if isinstance(x, Promise) and isinstance(x.job, BatchJob):
+        return x.job._bytes
+    return int(x.numel() * x.element_size()) if _is_torch(x) else 0
 
 
 # ---- keys and values ----
