@@ -593,7 +593,7 @@ class _Unsent(Exception):
 class _Request:
     """What goes over the wire, again if need be."""
 
-    __slots__ = ("method", "path", "headers", "body", "total", "sent", "again", "meter", "tries", "tick")
+    __slots__ = ("method", "path", "headers", "body", "total", "sent", "again", "meter", "tries", "tick", "meanwhile")
 
     def __init__(self, method: str, path: str, headers: Optional[Dict[str, str]] = None,
                  body: Sequence[Union[bytes, memoryview]] = (), key: bool = False, again: bool = True) -> None:
@@ -604,6 +604,7 @@ class _Request:
         self.again = again  # may it be heard twice?
         self.meter: Optional[_Meter] = None
         self.tick: Optional[Callable[[], None]] = None  # called each second until the answer begins
+        self.meanwhile: Optional[Callable[[], None]] = None  # called once it is sent, while the service works
         if key:
             self.headers["Idempotency-Key"] = os.urandom(16).hex()
 
@@ -864,6 +865,8 @@ class _Wire:
                 whole = self.send_pieces(sock, request)
             except (BrokenPipeError, ConnectionResetError):
                 whole = False  # refused before its body had gone out: the answer is there all the same
+        if request.meanwhile is not None:
+            request.meanwhile()
         while whole and request.tick is not None and not _readable(sock, _WATCHED_S):
             request.tick()
         response = http.client.HTTPResponse(sock, method=request.method)
@@ -1124,7 +1127,8 @@ class _Lane:
         self.off = path is None or sys.platform != "linux"
         self.strikes = 0  # times that the service did not know a region
         self.results: Dict[str, _Region] = {}  # the last one is where new ones go
-        self.loose: Deque[Any] = collections.deque()  # given up by finalizers, which must not wait: pieces, and tensors' ids
+        self.loose: Deque[_Piece] = collections.deque()  # given up by finalizers, which must not wait
+        self.dead: Deque[str] = collections.deque()  # likewise: results whose arrays are gone
         self.forked()
         _in_child(self.forked)
 
@@ -1140,7 +1144,7 @@ class _Lane:
         for region in self.results.values():
             _unmap_all(region.views)
         self.loose.clear()  # finalizers of what is still there have it
-        self.results, self.loose = {}, collections.deque()
+        self.results, self.loose, self.dead = {}, collections.deque(), collections.deque()
         self.known: Dict[str, _Result] = {}  # what was shown and the service has still, oldest first
 
     def ask(self, **what: Any) -> Tuple[Dict[str, Any], Optional[int]]:
@@ -1183,21 +1187,25 @@ class _Lane:
         return None
 
     def collect(self) -> None:
-        """What finalizers have given up comes back."""
+        """Pieces that finalizers have given up come back."""
         while self.loose:
-            gone = self.loose.popleft()
-            if isinstance(gone, _Piece):
-                gone.region.give(gone.at, gone.size)
-                continue
-            try:
-                self.ask(release=gone)
-            except (Error, OSError):
-                pass
-            result = self.known.get(gone)
-            if result is not None:
-                result.shows -= 1
-                if result.shows == 0 and result.job is None:
-                    self.forget(gone)
+            piece = self.loose.popleft()
+            piece.region.give(piece.at, piece.size)
+
+    def release(self) -> None:
+        """The service is told what no array shows any more."""
+        with self.lock:
+            while self.dead:
+                id = self.dead.popleft()
+                try:
+                    self.ask(release=id)
+                except (Error, OSError):
+                    pass
+                result = self.known.get(id)
+                if result is not None:
+                    result.shows -= 1
+                    if result.shows == 0 and result.job is None:
+                        self.forget(id)
 
     def take(self, count: int) -> Optional[_Piece]:
         """Room for so many bytes of inputs, on a page."""
@@ -1240,7 +1248,6 @@ class _Lane:
     def room(self, count: int, more: bool = False) -> Optional[str]:
         """The id of a region for results of so many bytes. more: what there is, is full."""
         with self.lock:
-            self.collect()
             last = next(reversed(self.results.values()), None)
             if last is None or more or last.size < count:
                 last = self.open("results", count)
@@ -1265,11 +1272,17 @@ class _Lane:
     def surplus(self, count: Optional[int] = None) -> List[str]:
         """Results that no array shows, oldest first, to be forgotten for room for so many bytes where new ones go; None: all."""
         with self.lock:
-            self.collect()
             last = next(reversed(self.results.values()), None)
+
+            def is_enough() -> bool:
+                return count is not None and (last is None or last.size < count or last.used + count <= last.size)
+
             gone: List[str] = []
+            if is_enough():
+                return gone
+            self.release()
             for id, result in list(self.known.items()):
-                if count is not None and (last is None or last.size < count or last.used + count <= last.size):
+                if is_enough():
                     break
                 if result.shows == 0:
                     gone.append(id)
@@ -1292,7 +1305,7 @@ class _Lane:
                 if id not in self.known:
                     self.known[id] = _Result(region, -(-count // _PAGE_BYTES) * _PAGE_BYTES, job)
                 self.known[id].shows += 1
-                weakref.finalize(shown[id], self.loose.append, id).atexit = False
+                weakref.finalize(shown[id], self.dead.append, id).atexit = False
             buffer = region.view(row["offset"], count)
         if buffer is None:
             return None
@@ -1398,10 +1411,15 @@ class _Load:
         self.forget(self.lane.surplus(self.count))
         return self.lane.room(self.count)
 
+    def tidy(self) -> None:
+        """While the ranks work: what the next one of its kind would have to wait for."""
+        self.lane.release()
+        self.forget(self.lane.surplus(2 * self.count))
+
     def forget(self, ids: Sequence[str]) -> bool:
         for id in ids:
             try:
-                self.service._delete(f"/v1/tensors/{id}")
+                self.service._side.ask(_Request("DELETE", f"/v1/tensors/{id}"), _nothing, retry_for=0)
             except Error:
                 pass  # it has gone by itself
         return bool(ids)
@@ -1721,7 +1739,7 @@ class _Pending(Generic[T]):
             if not self.request.sent:
                 return True  # the service never had all of it
             try:
-                self.request.meter = self.request.tick = None
+                self.request.meter = self.request.tick = self.request.meanwhile = None
                 self.find()
             except Error:
                 return False
@@ -2811,6 +2829,7 @@ class Batch(_Collectives[BatchJob]):
             lines = [dict(line, results=results) if is_large else line for line, is_large in zip(lines, large)]
         body = [b"".join(part for line in lines for part in (*_json_body(line), b"\n"))]
         request = _Request("POST", "/v1/jobs:batch?outputs=unique", {"Content-Type": "application/x-ndjson"}, body, key=True)
+        request.meanwhile = load.tidy if results is not None else None
         return cast(List[Dict[str, Any]], _PendingBatch(service, request, []).run(False))
 
     def _lost(self, found: Sequence[Dict[str, Any]]) -> List[int]:
@@ -3241,7 +3260,9 @@ class Service:
             placed = self._by_lane(packed, query, len(given), load)
             if placed is not None:
                 headers = {"Content-Type": "application/json", "Accept": "application/json"}
-                return _Request("POST", _query(path, **query, data=0), headers, _json_body({member: placed}), key=True), likes
+                request = _Request("POST", _query(path, **query, data=0), headers, _json_body({member: placed}), key=True)
+                request.meanwhile = load.tidy if "results" in query else None
+                return request, likes
             body = [_safetensors_head(packed), *(p.data for p in packed.values())]
             kind, small = "application/vnd.safetensors", sum(p.data.nbytes for p in packed.values()) <= _SMALL_BYTES
         small = small and not handles
