@@ -12,7 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-#define NAP_NS 20000
+#define NAP_MIN_NS 2000
+#define NAP_MAX_NS 100000
 #define FINALIZE_MS 1000 /* then the communicator is aborted */
 
 int nccl_failed(struct comm *c, struct err *e, const char *call, ncclResult_t rc)
@@ -23,9 +24,13 @@ int nccl_failed(struct comm *c, struct err *e, const char *call, ncclResult_t rc
                    ncclGetErrorString(rc), last && *last ? ": " : "", last ? last : "");
 }
 
-void nccl_nap(void)
+/* An eighth of the wait so far: a short batch is answered at once, a long one costs few wakes. */
+void nccl_nap(uint64_t since_ns)
 {
-    nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    uint64_t nap = (clock_ns() - since_ns) / 8;
+
+    nap = nap < NAP_MIN_NS ? NAP_MIN_NS : nap > NAP_MAX_NS ? NAP_MAX_NS : nap;
+    nanosleep(&(struct timespec){.tv_nsec = (long)nap}, NULL);
 }
 
 /* ---- tickets: a unique id in hex ---- */
@@ -135,7 +140,7 @@ int nccl_meet(struct comm *c, struct err *e)
 
 static bool finalized(struct comm *c)
 {
-    uint64_t until = clock_ns() + FINALIZE_MS * 1000000ull;
+    uint64_t begun = clock_ns();
     ncclResult_t state, rc = ncclCommFinalize(c->nccl);
 
     if (rc != ncclSuccess && rc != ncclInProgress)
@@ -145,8 +150,8 @@ static bool finalized(struct comm *c)
             return false;
         if (state != ncclInProgress)
             return state == ncclSuccess;
-        nccl_nap();
-    } while (clock_ns() < until);
+        nccl_nap(begun);
+    } while (clock_ns() - begun < FINALIZE_MS * 1000000ull);
     return false;
 }
 

@@ -4,10 +4,9 @@
 #include "worker/nccl/nccl_parts.h"
 #include "schema/log.h"
 
-#include "schema/log.h"
-
 #include <linux/capability.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -236,6 +235,8 @@ int nccl_open(struct device **out, const struct place *at, struct err *e)
      * on the loopback, unless somebody said otherwise. Source: NCCL's bootstrap.cc. */
     if (at->one_machine)
         setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+    /* Naps between polls take microseconds; the kernel's own slack is 50 of them. */
+    prctl(PR_SET_TIMERSLACK, 1ul);
     d->at = *at;
     warn_if_little_can_be_locked(d);
     if (open_device(d, e) != 0) {

@@ -125,7 +125,7 @@ static int nccl_poll(struct comm *c, struct done *out, struct err *e)
     if (rc < 0)
         return report_failure(c, &why, out);
     if (rc == 0) {
-        nccl_nap();
+        nccl_nap(c->start_ns);
         return 0;
     }
     c->end_ns = clock_ns();

@@ -144,6 +144,6 @@ void nccl_leave(struct comm *c, bool peers_lost);
 /* 1: every rank has come; 0: not yet; -1 with e. */
 int nccl_meet(struct comm *c, struct err *e);
 int nccl_failed(struct comm *c, struct err *e, const char *call, ncclResult_t rc);
-void nccl_nap(void); /* of a poll that finds nothing to do */
+void nccl_nap(uint64_t since_ns); /* of a poll that finds nothing to do; since when it waits */
 
 #endif
