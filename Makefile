@@ -197,7 +197,12 @@ $(BUILD)/simgpu/libnccl.so.2: $(SIMGPU_NCCL:%=$(BUILD)/simgpu/%.o) $(BUILD)/simg
 $(BUILD)/simgpu/planted: $(BUILD)/simgpu/planted.o
 	$(CC) -Wl,-z,now -o $@ $^ -L$(CUDA)/lib64 -lcudart -lnccl -pthread
 
-simgpu: $(if $(HAVE_NCCL),$(BUILD)/simgpu/libnccl.so.2 $(BUILD)/simgpu/planted)
+# Many ranks on one real GPU.
+$(BUILD)/tests/one_gpu.so: tests/one_gpu.c
+	@mkdir -p $(@D)
+	$(CC) $(SIMGPU_CFLAGS) -shared -o $@ $< -ldl
+
+simgpu: $(if $(HAVE_NCCL),$(BUILD)/simgpu/libnccl.so.2 $(BUILD)/simgpu/planted $(BUILD)/tests/one_gpu.so)
 	@$(if $(HAVE_NCCL),:,echo "simgpu: left out: $(NO_NCCL)")
 
 # ---- the notebook client as a wheel: a package, since a module by itself cannot say that it has types ----
@@ -296,7 +301,7 @@ docker-test:
 # On a machine with GPUs: the suite on the real libraries, and what each operation reaches.
 check-gpu: deps
 	@tests/deps.sh test
-	@$(BUILD_ALL) all
+	@$(BUILD_ALL) all $(and $(HAVE_NCCL),$(filter cuda,$(GPU)),$(BUILD)/tests/one_gpu.so)
 	@BUILD=$(BUILD) tests/check_gpu.sh
 
 # Takes protections away, one by one, and looks that a test goes red.

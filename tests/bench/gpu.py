@@ -35,7 +35,7 @@ def post(service, path, body, headers=None):
 def on_devices(service, n, count):
     """A float32 tensor of so many elements on each rank's device; its id."""
     t = post(service, "/v1/tensors?dtype=float32&shape=%d" % count, bytes(4 * count), MEDIA)["tensor"]
-    made = post(service, "/v1/jobs?wait=120", {"op": "all_reduce_max", "resident": True, "inputs": [{"tensor": t}] * n})
+    made = post(service, "/v1/jobs?wait=120", {"op": "all_reduce_sum", "resident": True, "inputs": [{"tensor": t}] * n})
     service.delete("/v1/tensors/%s" % t)
     return made["outputs"][0]["tensor"]
 

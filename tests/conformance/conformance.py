@@ -148,7 +148,8 @@ class Driver:
             for r, (g, w) in enumerate(zip(got, want, strict=True)):
                 assert (g is None) == (w is None), "rank %d" % r
                 right = w is None or reference.same(g, w, dtype, op.endswith(("_max", "_min"))) or (
-                    (ANY_ORDER and op in SUMS or SCALED and op == "all_reduce_avg") and dtype in reference.FLOATS and reference.close(g, w, inputs, dtype))
+                    (ANY_ORDER and op in SUMS or SCALED and op == "all_reduce_avg") and dtype in reference.FLOATS and reference.close(g, w, inputs, dtype)) or (
+                    ANY_ORDER and op == "all_reduce_prod" and dtype in reference.FLOATS and reference.close_product(g, w, inputs, dtype))
                 assert right, "rank %d\n got %s\nwant %s" % (r, g, w)
         except Exception as e:  # every combination is tried
             self.failures.append((op, dtype))

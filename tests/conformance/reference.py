@@ -3,6 +3,7 @@
 Tensors are NumPy arrays; bfloat16 has no NumPy dtype, so its tensors are uint16 arrays of bits and their dtype is
 said beside. Nothing here is shared with the program under test.
 """
+import itertools
 import os
 
 import numpy as np
@@ -183,6 +184,30 @@ def close(got, want, inputs, dtype):
         a, b = a.astype(np.longdouble), b.astype(np.longdouble)
         bound = len(inputs) * EPSILON[dtype] * inputs_size(inputs, dtype) + 1e-7
         return bool((~np.isfinite(a) | ~np.isfinite(b) | (abs(a - b) <= bound)).all())
+
+
+NORMAL = {"float16": (2.0 ** -14, 65504.0), "bfloat16": (2.0 ** -126, 3.38e38), "float32": (2.0 ** -126, 3.4e38),
+          "float64": (2.0 ** -1022, 1.79e308)}  # least and largest magnitudes that have all their digits
+
+
+def close_product(got, want, inputs, dtype):
+    """Products whose order is not known: every multiplication may round by half a unit of the last place. Where some of the
+    factors alone leave the numbers that have all their digits, another order may end anywhere."""
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return False
+    rows = [(widen(x) if dtype == "bfloat16" else x).astype(np.longdouble) for x in inputs]
+    a = (widen(got) if dtype == "bfloat16" else got).astype(np.longdouble)
+    least, most = NORMAL[dtype]
+    with np.errstate(all="ignore"):
+        tame = np.ones(a.shape, bool)
+        for size in range(1, len(rows) + 1):
+            for some in itertools.combinations(rows, size):
+                part = abs(np.prod(some, axis=0))
+                tame &= (part == 0) | (part >= least) & (part <= most)
+        exact = np.prod(rows, axis=0)
+        undefined = np.any(np.isnan(rows), axis=0)
+        right = np.where(undefined, np.isnan(a), ~tame | (abs(a - exact) <= len(rows) * EPSILON[dtype] * abs(exact)))
+    return bool(right.all())
 
 
 def inputs_size(inputs, dtype):

@@ -14,6 +14,10 @@ job() {
     expect_status 202
     last=$(value .id)
 }
+# GPUs take a second or two to meet, and until then any job can be overtaken.
+post '/v1/jobs?wait=20' '{"op": "barrier"}'
+expect_status 200
+delete "/v1/jobs/$(value .id)"
 job 0 first
 job 0 third
 job -5 last

@@ -30,6 +30,10 @@ done
 export TUTTI_TEST_BACKEND=nccl TUTTI_TEST_GPUS=3
 timeout 100 tests/http/53-side-by-side.sh >"$work/out" 2>&1
 fact 'a test for more GPUs than there are is skipped' "[ $? -eq 0 ] && grep -q 'NOTE skipped: it takes 4 GPUs' '$work/out'"
+export LD_PRELOAD=$PWD/${build#"$PWD"/}/tests/one_gpu.so SIMGPU_DEVICES=1 TUTTI_TEST_GPUS=4
+timeout 100 tests/http/27-scatter.sh >"$work/out" 2>&1
+fact 'four ranks share one GPU' "[ $? -eq 0 ]"
+unset LD_PRELOAD
 fact 'the double has nothing to complain of' "[ ! -s '$work/complaints' ]"
 echo "CASES $passed $failed"
 [ $failed -eq 0 ]
