@@ -87,18 +87,6 @@ static int leaf(struct nest *n, char first, struct err *e)
     return 0;
 }
 
-static const char *skip_leaf(const char *p, const char *end)
-{
-    if (*p == '"') {
-        for (p++; *p != '"'; p++)
-            p += *p == '\\';
-        return p + 1;
-    }
-    while (p < end && *p != ',' && *p != ']' && *p != '}' && (unsigned char)*p > ' ')
-        p++;
-    return p;
-}
-
 static int find_shape(const struct json_span *span, struct nest *n, struct shape *shape,
                       struct err *e)
 {
@@ -117,7 +105,7 @@ static int find_shape(const struct json_span *span, struct nest *n, struct shape
             p++;
         } else {
             rc = leaf(n, *p, e);
-            p = rc == 0 ? skip_leaf(p, end) : p;
+            p = rc == 0 ? json_end_of_leaf(p, end) : p;
         }
         if (rc != 0)
             return -1;
@@ -184,7 +172,7 @@ static int read_elements(const struct json_span *span, const struct shape *nest,
             p++;
             continue;
         }
-        p = skip_leaf(p, end);
+        p = json_end_of_leaf(p, end);
         if (read_element(from, (size_t)(p - from), d, out + i * size, e) != 0)
             return point_at(prefix, nest, i, e);
         i++;

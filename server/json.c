@@ -40,8 +40,11 @@ static bool is_space(char c)
 
 static void skip_space(struct scan *s)
 {
-    while (s->at < s->end && is_space(*s->at))
-        s->at++;
+    const char *p = s->at;
+
+    while (p < s->end && is_space(*p))
+        p++;
+    s->at = p;
 }
 
 static bool starts(const struct scan *s, const char *word)
@@ -137,11 +140,12 @@ static int check_string(struct scan *s)
 
 static bool skip_digits(struct scan *s)
 {
-    const char *from = s->at;
+    const char *from = s->at, *p = from;
 
-    while (s->at < s->end && *s->at >= '0' && *s->at <= '9')
-        s->at++;
-    return s->at > from;
+    while (p < s->end && *p >= '0' && *p <= '9')
+        p++;
+    s->at = p;
+    return p > from;
 }
 
 static int check_number(struct scan *s)
@@ -330,24 +334,33 @@ static const char *end_of_string(const char *p)
     return p + 1;
 }
 
+const char *json_end_of_leaf(const char *p, const char *end)
+{
+    static const bool ends[256] = {[' '] = 1, ['\t'] = 1, ['\n'] = 1, ['\r'] = 1,
+                                   [','] = 1, [']'] = 1,  ['}'] = 1};
+
+    if (*p == '"')
+        return end_of_string(p);
+    while (p < end && !ends[(unsigned char)*p])
+        p++;
+    return p;
+}
+
 static const char *end_of_value(const char *p, const char *end)
 {
+    static const bool nests[256] = {['"'] = 1, ['{'] = 1, ['['] = 1, ['}'] = 1, [']'] = 1};
     uint32_t depth = 0;
 
+    if (*p != '{' && *p != '[')
+        return json_end_of_leaf(p, end);
     do {
+        while (!nests[(unsigned char)*p])
+            p++;
         if (*p == '"') {
             p = end_of_string(p);
-        } else if (*p == '{' || *p == '[') {
-            depth++;
-            p++;
-        } else if (*p == '}' || *p == ']') {
-            depth--;
-            p++;
-        } else if (depth > 0) {
-            p++;
         } else {
-            while (p < end && !is_space(*p) && *p != ',' && *p != '}' && *p != ']')
-                p++;
+            depth += *p == '{' || *p == '[' ? 1u : -1u;
+            p++;
         }
     } while (depth > 0);
     return p;

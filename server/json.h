@@ -42,6 +42,9 @@ int json_check(const char *text, size_t len, struct json_span *doc, struct err *
 
 enum json_kind json_kind(const struct json_span *s);
 
+/* Behind the string, number or word that begins at p, in checked text that ends at end. */
+const char *json_end_of_leaf(const char *p, const char *end);
+
 /* Members of an object, in order. Returns 0, or -1 with ERR_duplicate_member or (more than max)
  * ERR_bad_json. */
 int json_members(const struct json_span *object, struct json_member *out, uint32_t max, uint32_t *n,
