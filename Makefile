@@ -39,7 +39,7 @@ SERVER := announce health reaper options options_defaults options_parts options_
           store_recover store_schema store_tensors \
           account proof size static strangers tokens \
           arena blocks durable extent given id landlock memory metrics prepare private_dir promise rank_list region sandbox socket_file tensor user vitals
-WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part sandbox serve task \
+WORKER := across address arena_find arena_map arena_own backends carrier copy dial keeper link mask proof reduce reduce_avx2 reduce_part reduce_stream sandbox serve task \
           shm/moves shm/reduces shm/shm gloo/cost gloo/map gloo/moves gloo/plan gloo/reduces
 GLOO   := gloo/comm gloo/drive gloo/flow gloo/gloo gloo/masked gloo/meet
 NCCL   := nccl/calls nccl/comms nccl/device nccl/facts nccl/nccl nccl/plan nccl/resident nccl/stage
@@ -126,7 +126,8 @@ $(BUILD)/%.o: %.cc
 # A header that Debian's package of gloo leaves out, where there is no other.
 $(BUILD)/worker/gloo/%.o: CXXFLAGS += -idirafter worker/gloo/debian
 
-# The AVX2 kernels: chosen at run time, so only this file may use the instructions.
+# The AVX2 kernels: chosen at run time, so only these files may use the instructions.
+CFLAGS_reduce_stream := -O3 -mavx2 -ffp-contract=off
 CFLAGS_reduce_avx2 := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
 CFLAGS_reduce      := -O3 -ffp-contract=off
 

@@ -126,6 +126,11 @@ reduce_fn *reduce_find(enum dtype d, enum reduction r)
     return (*chosen)[d][r];
 }
 
+reduce_fn *reduce_find_stream(enum dtype d, enum reduction r)
+{
+    return chosen == &reduce_avx2 && r == REDUCE_SUM ? reduce_stream_sums[d] : NULL;
+}
+
 const struct reduce_short *reduce_short_find(enum dtype d)
 {
     return chosen_shorts[d].widen ? &chosen_shorts[d] : NULL;

@@ -27,6 +27,12 @@ void reduce_init(void);
 /* The kernel, or NULL where there is none: what op_check_dtype refuses, and REDUCE_NONE. */
 reduce_fn *reduce_find(enum dtype d, enum reduction r);
 
+/* One for large results, which goes past the caches: out begins at a multiple of REDUCE_LINE bytes
+ * and overlaps no input, and count elements are whole lines; afterwards copy_fence(). The same
+ * bits. NULL where there is none. */
+#define REDUCE_LINE 64u
+reduce_fn *reduce_find_stream(enum dtype d, enum reduction r);
+
 /* A 16-bit float's way to float32, which is exact, and back: to nearest even. No alignment is
  * needed. */
 struct reduce_short {
@@ -43,5 +49,6 @@ typedef reduce_fn *reduce_table[DTYPE_COUNT][REDUCTION_COUNT];
 extern const reduce_table reduce_generic, reduce_avx2;
 extern const struct reduce_short reduce_generic_shorts[DTYPE_COUNT],
     reduce_avx2_shorts[DTYPE_COUNT];
+extern reduce_fn *const reduce_stream_sums[DTYPE_COUNT]; /* AVX2 */
 
 #endif

@@ -83,6 +83,38 @@ static void all_instruction_sets_give_the_same_bits(void **state)
     }
 }
 
+/* Whole lines, past the caches, and nothing beside them. */
+static void streams_give_the_same_bits(void **state)
+{
+    static _Alignas(REDUCE_LINE) uint8_t out[40 * REDUCE_LINE];
+    enum { LINES = 38 };
+
+    (void)state;
+    if (!reduce_has_avx2())
+        skip();
+    fill();
+    for (int d = 0; d < DTYPE_COUNT; d++) {
+        size_t size = dtypes[d].size_bytes, count = LINES * REDUCE_LINE / size;
+
+        for (uint32_t n = 1; reduce_stream_sums[d] && n <= INPUTS; n++) {
+            const uint8_t *in[INPUTS];
+
+            for (uint32_t i = 0; i < n; i++)
+                in[i] = bytes[i] + 1;
+            memset(out, 0xa5, sizeof out);
+            reduce_generic[d][REDUCE_SUM](out_a + 1, in, n, count);
+            reduce_stream_sums[d](out + REDUCE_LINE, in, n, count);
+            for (size_t k = 0; k < count; k++)
+                assert_true(
+                    same((enum dtype)d, out_a + 1 + k * size, out + REDUCE_LINE + k * size));
+            for (size_t i = 0; i < REDUCE_LINE; i++) {
+                assert_int_equal(out[i], 0xa5);
+                assert_int_equal(out[sizeof out - 1 - i], 0xa5);
+            }
+        }
+    }
+}
+
 static void what_operations_refuse_has_no_kernel(void **state)
 {
     (void)state;
@@ -236,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_instruction_sets_give_the_same_bits),
+        cmocka_unit_test(streams_give_the_same_bits),
         cmocka_unit_test(what_operations_refuse_has_no_kernel),
         cmocka_unit_test(sums_go_in_rank_order),
         cmocka_unit_test(integers_wrap_around),

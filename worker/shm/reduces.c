@@ -13,26 +13,33 @@ static uint64_t round_up(uint64_t x, uint64_t to)
     return (x + to - 1) / to * to;
 }
 
-/* The kernel on bytes at the same place of every input. A large result goes through a block that
- * stays in the first-level cache and from there past the caches: n reads and one write, and no line
- * of the result is read before it is written. */
-static void reduce_at(const struct task *t, uint8_t *out, uint64_t at, uint64_t bytes)
+/* A large result by a kernel that goes past the caches; by the plain one what is no whole line. */
+static void sum_lines(const struct task *t, reduce_fn *lines, uint8_t *out, const uint8_t *in[],
+                      uint64_t bytes)
+{
+    reduce_fn *plain = reduce_find(t->dtype, t->op->reduce);
+    uint32_t size = dtypes[t->dtype].size_bytes;
+    uint64_t head = (uint64_t) - (intptr_t)out % REDUCE_LINE;
+    const uint64_t parts[] = {head, (bytes - head) / REDUCE_LINE * REDUCE_LINE,
+                              (bytes - head) % REDUCE_LINE};
+
+    for (int i = 0; i < 3; i++) {
+        if (parts[i] > 0)
+            (i == 1 ? lines : plain)(out, in, t->n, parts[i] / size);
+        out += parts[i];
+        for (uint32_t r = 0; r < t->n; r++)
+            in[r] += parts[i];
+    }
+}
+
+/* Through a block that stays in the first-level cache and from there past the caches: n reads and
+ * one write, and no line of the result is read before it is written. */
+static void reduce_blocks(const struct task *t, uint8_t *out, const uint8_t *in[], uint64_t bytes)
 {
     static _Alignas(64) uint8_t block[BLOCK];
     reduce_fn *kernel = reduce_find(t->dtype, t->op->reduce);
-    bool stream = t->out_bytes >= COPY_STREAM_BYTES && bytes >= BLOCK;
     uint32_t size = dtypes[t->dtype].size_bytes;
-    const uint8_t *in[LIMIT_RANKS];
 
-    for (uint32_t r = 0; r < t->n; r++) {
-        in[r] = t->inputs[r] + at;
-        arena_map_touch(in[r], bytes);
-    }
-    arena_map_touch(out, bytes);
-    if (!stream) {
-        kernel(out, in, t->n, bytes / size);
-        return;
-    }
     for (uint64_t done = 0; done < bytes; done += BLOCK) {
         uint64_t part = bytes - done < BLOCK ? bytes - done : BLOCK;
 
@@ -41,6 +48,26 @@ static void reduce_at(const struct task *t, uint8_t *out, uint64_t at, uint64_t 
         for (uint32_t r = 0; r < t->n; r++)
             in[r] += part;
     }
+}
+
+/* The kernel on bytes at the same place of every input. */
+static void reduce_at(const struct task *t, uint8_t *out, uint64_t at, uint64_t bytes)
+{
+    uint32_t size = dtypes[t->dtype].size_bytes;
+    const uint8_t *in[LIMIT_RANKS];
+    reduce_fn *lines = reduce_find_stream(t->dtype, t->op->reduce);
+
+    for (uint32_t r = 0; r < t->n; r++) {
+        in[r] = t->inputs[r] + at;
+        arena_map_touch(in[r], bytes);
+    }
+    arena_map_touch(out, bytes);
+    if (t->out_bytes < COPY_STREAM_BYTES || bytes < BLOCK)
+        reduce_find(t->dtype, t->op->reduce)(out, in, t->n, bytes / size);
+    else if (lines && (uintptr_t)out % size == 0)
+        sum_lines(t, lines, out, in, bytes);
+    else
+        reduce_blocks(t, out, in, bytes);
 }
 
 /* ---- the whole result, a slice a rank ---- */
