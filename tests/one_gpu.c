@@ -1,9 +1,11 @@
-/* one_gpu.c - for LD_PRELOAD: many ranks on one GPU, so that a machine with a single one can run what takes several.
+/* one_gpu.c - for LD_PRELOAD: many ranks on one GPU, so that a machine with a single one can run
+ * what takes several.
  *
- * The runtime says that there are TUTTI_TEST_GPUS GPUs, and each of them is the first. NCCL refuses two ranks on one GPU of one
- * host, so each process is a host of its own (NCCL_HOSTID; NCCL 2.28, src/misc/utils.cc, getHostHash), and ranks meet by NCCL's
- * sockets. That is slow, since kernels of several processes take turns on a GPU, and NCCL does not promise it: it shows that what
- * is asked of the real runtime and the real NCCL is right, never how fast it is. */
+ * The runtime says that there are TUTTI_TEST_GPUS GPUs, and each of them is the first. NCCL refuses
+ * two ranks on one GPU of one host, so each process is a host of its own (NCCL_HOSTID; NCCL 2.28,
+ * src/misc/utils.cc, getHostHash), and ranks meet by NCCL's sockets. That is slow, since kernels of
+ * several processes take turns on a GPU, and NCCL does not promise it: it shows that what is asked
+ * of the real runtime and the real NCCL is right, never how fast it is. */
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <stdio.h>

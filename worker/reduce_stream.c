@@ -19,11 +19,11 @@
         uint8_t *out, const uint8_t *const in[], uint32_t n, size_t bytes)                       \
     {                                                                                            \
         for (size_t at = 0; at < bytes; at += REDUCE_LINE) {                                     \
-            name##_lanes a = *(const name##_lanes *)(in[0] + at);                                \
-            name##_lanes b = *(const name##_lanes *)(in[0] + at + HALF);                         \
+            name##_lanes a = *(const name##_lanes *)(const void *)(in[0] + at);                  \
+            name##_lanes b = *(const name##_lanes *)(const void *)(in[0] + at + HALF);           \
             for (uint32_t i = 1; i < n; i++) {                                                   \
-                a += *(const name##_lanes *)(in[i] + at);                                        \
-                b += *(const name##_lanes *)(in[i] + at + HALF);                                 \
+                a += *(const name##_lanes *)(const void *)(in[i] + at);                          \
+                b += *(const name##_lanes *)(const void *)(in[i] + at + HALF);                   \
             }                                                                                    \
             _mm256_stream_si256((__m256i *)(void *)(out + at), (__m256i)a);                      \
             _mm256_stream_si256((__m256i *)(void *)(out + at + HALF), (__m256i)b);               \

@@ -42,7 +42,8 @@ static void make(struct large *l, const char *op, enum dtype d, uint64_t count, 
         l->inputs[r] = in + shift;
         l->outputs[r] = l->held + BEFORE + shift;
     }
-    l->task = (struct task){.op = op_find(op, strlen(op)), .dtype = d, .n = RANKS, .in_bytes = bytes};
+    l->task = (struct task){
+        .op = op_find(op, strlen(op)), .dtype = d, .n = RANKS, .in_bytes = bytes};
     l->task.in = l->task.out = (struct shape){.ndim = 1, .dim = {(int64_t)count}};
     l->task.out_bytes = bytes;
     l->task.inputs = l->inputs;
