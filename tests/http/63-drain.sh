@@ -3,6 +3,9 @@
 . "$(dirname "$0")/lib.sh"
 export TUTTI_FAILPOINTS=worker.before_run=sleep:1000
 start_server
+# GPUs take a second or two to meet, and until then a job is queued.
+post '/v1/jobs?wait=20' '{"op": "barrier"}'
+expect_status 200
 
 aside running post '/v1/jobs?wait=20' '{"op": "all_reduce_sum", "inputs": [[1], [2]]}'
 sleep 0.4
