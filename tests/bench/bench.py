@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE]
 from tools import BUILD, number
 
-PARTS = ("machine", "ops", "small", "bodies", "notebooks")
+PARTS = ("machine", "ops", "small", "bodies", "client", "notebooks")
 RESULT = os.path.join(BUILD, "bench.json")
 KEPT = os.path.join(HERE, "ratios.json")
 MOVED = 0.1
