@@ -2,6 +2,7 @@
 #include "server/reproduce.h"
 #include "server/codec.h"
 #include "server/number.h"
+#include "server/rank_list.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -232,6 +233,35 @@ static bool is_plain(const char *host)
     return host && *host && strspn(host, plain) == strlen(host);
 }
 
+static bool is_from_file(const void *arg, uint32_t rank)
+{
+    return ((const struct script *)arg)->source[rank] == SOURCE_FILE;
+}
+
+/* Says which files it wants, and how a job is to be sent whose script wants none. */
+static void files_write(const struct script *s)
+{
+    const struct job_record *r = s->r;
+    char shape[SHAPE_TEXT], ranks[100];
+
+    text_format(
+        s->out,
+        "if [ $# -ne %u ]; then\n"
+        "    cat >&2 <<USAGE\n"
+        "usage: $0 FILE...: %u file%s of raw bytes, %s %s each, for the input of group rank %s\n"
+        "The service does not have %s any more. With a job it keeps at most %u bytes of inputs;\n"
+        "larger ones that come in a request are freed when the job ends, and uploaded ones when\n"
+        "they are deleted or past --retain. To have a script that wants no file, upload the inputs\n"
+        "first (POST /v1/tensors), and give the job their ids.\n"
+        "USAGE\n"
+        "    exit 2\n"
+        "fi\n",
+        s->files, s->files, s->files == 1 ? "" : "s", dtypes[r->dtype].name,
+        shape_format(&r->in_shape, shape, sizeof shape),
+        rank_list(ranks, sizeof ranks, r->n, is_from_file, s), s->files == 1 ? "it" : "them",
+        LIMIT_GIVEN_BYTES);
+}
+
 static void head_write(const struct script *s, const char *host, bool tls)
 {
     const struct job_record *r = s->r;
@@ -254,13 +284,7 @@ static void head_write(const struct script *s, const char *host, bool tls)
                 "url=${TUTTI_URL:-%s://%s}\n",
                 tls ? "https" : "http", is_plain(host) ? host : "127.0.0.1:8080");
     if (s->files > 0)
-        text_format(s->out,
-                    "if [ $# -ne %u ]; then\n"
-                    "    echo \"usage: $0 FILE...: inputs that the service does not have any more, "
-                    "as %u files of raw bytes\" >&2\n"
-                    "    exit 2\n"
-                    "fi\n",
-                    s->files, s->files);
+        files_write(s);
 }
 
 /* What the rest of every script is made of. */

@@ -161,7 +161,11 @@ def larger_inputs(work):
         same(service, job, text)
         assert service.delete("/v1/tensors/" + tensors[1]).status == 204
         text = script_of(service, job)
-        assert "usage" in run(text, status=2) and tensors[1] not in text and tensors[0] in text
+        said = run(text, status=2)
+        for words in ("usage: script FILE...: 1 file of raw bytes, float16 ", "for the input of group rank 1\n", "does not have it any more",
+                      "at most 4096 bytes", "--retain", "POST /v1/tensors"):
+            assert words in said, (words, said)
+        assert tensors[1] not in text and tensors[0] in text
         path = os.path.join(work, "1.raw")
         with open(path, "wb") as f:
             f.write(data[1])
@@ -176,7 +180,9 @@ def larger_inputs(work):
                                {"Content-Type": "application/octet-stream"}).json["id"]
         with open(path, "wb") as f:
             f.write(data[0])
-        same(service, sent, script_of(service, sent), path)
+        text = script_of(service, sent)
+        assert "for the input of group rank 0\n" in run(text, status=2)
+        same(service, sent, text, path)
         assert again["outputs"][0]["shape"] == [6, 1000]
 
 

@@ -127,6 +127,8 @@ function again() {
     });
 }
 
+const KEPT = "The script has them where they are 4 KiB together at most, and names larger ones that were uploaded as tensors and are still there; for others it asks for files.";
+
 /* With what it was given, if the service has kept that. */
 const showScript = () => act("script", async () => {
     const mine = here;
@@ -221,8 +223,8 @@ function copies(job) {
     const body = bodyOf(job), button = (label, doing) => h("button", {key: label, type: "button", class: "button", disabled: here.acting !== null, onclick: doing}, label);
 
     return card("The same by hand", {id: "by-hand", wide: true, actions: body && [copyButton(asCurl(body.text), "curl", "Copy as curl"), copyButton(asPython(body.text), "Python", "Copy as Python")]},
-        body ? [!body.exact && h("p", {class: "quiet"}, "The inputs are samples of the same shape: this page has not seen those of the job. The script has them, if the service kept them."), code(asCurl(body.text), "curl")]
-            : h("p", {class: "quiet"}, "Its inputs are too large to be typed; the script names them."),
+        body ? [!body.exact && h("p", {class: "quiet"}, `The inputs are samples of the same shape: this page has not seen those of the job. ${KEPT}`), code(asCurl(body.text), "curl")]
+            : h("p", {class: "quiet"}, `Its inputs are too large to be typed. ${KEPT}`),
         here.script && code(here.script, "script"),
         h("div", {class: "row"}, over(job) && [!here.script && button("Script that repeats it", showScript), button("Trace for Perfetto", saveTrace)]));
 }
