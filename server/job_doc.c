@@ -269,11 +269,11 @@ void job_doc_write(struct text *out, const struct job_record *r, struct shown sh
     for (uint32_t i = 0; i < r->n; i++)
         text_uint(out, NULL, r->ranks[i]);
     text_end_array(out);
-    text_string(out, "dtype", r->called && !r->shaped ? NULL : dtypes[r->dtype].name);
-    if (r->called && !r->shaped)
-        text_null(out, "input_shape");
-    else
+    text_string(out, "dtype", record_has_tensor(r) ? dtypes[r->dtype].name : NULL);
+    if (record_has_tensor(r))
         shape_write(out, "input_shape", &r->in_shape);
+    else
+        text_null(out, "input_shape");
     parameters_write(out, r);
     if (r->called)
         calls_write(out, r);

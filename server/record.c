@@ -89,6 +89,11 @@ bool record_gives(const struct job_record *r, uint32_t i)
     return !r->nothing && op_gives(r->op, &r->params, i);
 }
 
+bool record_has_tensor(const struct job_record *r)
+{
+    return r->op->in != PARTY_NOBODY && (!r->called || r->shaped);
+}
+
 bool record_gets(const struct job_record *r, uint32_t i)
 {
     return !r->nothing && op_gets(r->op, &r->params, i);

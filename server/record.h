@@ -80,6 +80,10 @@ void record_free(struct job_record *r);                     /* NULL is ignored *
 /* No rank gives anything: an empty array stands for what is not there. */
 void record_no_tensor(struct job_record *r);
 
+/* Are dtype and shapes those of a tensor? Not of a job that nobody gives to, as a barrier, nor of
+ * one whose ranks have not said yet. */
+bool record_has_tensor(const struct job_record *r);
+
 /* As op_gives, op_gets, op_shares_output and op_is_view, of this job. */
 bool record_gives(const struct job_record *r, uint32_t i);
 bool record_gets(const struct job_record *r, uint32_t i);

@@ -251,7 +251,8 @@ static void files_write(const struct script *s)
         "usage: $0 FILE...: %u file%s of raw bytes, %s %s each, for the input of group rank %s\n"
         "The service does not have %s any more. With a job it keeps at most %u bytes of inputs;\n"
         "larger ones that come in a request are freed when the job ends, and uploaded ones when\n"
-        "they are deleted or past --retain. To have a script that wants no file, upload the inputs\n"
+        "they are deleted or past --retain. To have a script that wants no file, upload the "
+        "inputs\n"
         "first (POST /v1/tensors), and give the job their ids.\n"
         "USAGE\n"
         "    exit 2\n"
@@ -266,16 +267,18 @@ static void head_write(const struct script *s, const char *host, bool tls)
 {
     const struct job_record *r = s->r;
     char id[ID_TEXT], shape[SHAPE_TEXT];
+    bool has = record_has_tensor(r);
 
     text_format(s->out,
                 "#!/bin/sh\n"
                 "# Repeats the job %s with curl, and prints the new one with its outputs:\n"
-                "# %s of %s %s, on %u ranks%s.\n"
+                "# %s%s%s%s%s, on %u ranks%s.\n"
                 "#\n"
                 "#   TUTTI_URL    where the service is, when that is not where this came from\n"
                 "#   TUTTI_TOKEN  a token, where the service wants one\n",
-                id_format('j', &r->id, id), r->op->name, dtypes[r->dtype].name,
-                shape_format(&r->in_shape, shape, sizeof shape), r->n,
+                id_format('j', &r->id, id), r->op->name, has ? " of " : "",
+                has ? dtypes[r->dtype].name : "", has ? " " : "",
+                has ? shape_format(&r->in_shape, shape, sizeof shape) : "", r->n,
                 !id_is_zero(&r->parent) ? ", a gradient"
                 : r->called             ? ", which called it one by one"
                                         : "");

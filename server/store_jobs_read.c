@@ -75,6 +75,14 @@ static int read_tensors(sqlite3_stmt *s, struct job_record *r)
            column_shape(s, COL_out_shape, r->dtype, &r->out_shape);
 }
 
+/* Calls that ended before a rank had given are recorded as zeros: a float16 scalar. One that was
+ * given so, and never ran either, is not told apart. */
+static bool was_shaped(const struct job_record *r)
+{
+    return !r->called || r->attempts > 0 || r->dtype != 0 || r->in_shape.ndim > 0 ||
+           (r->state != JOB_failed && r->state != JOB_cancelled);
+}
+
 static void read_numbers(sqlite3_stmt *s, struct job_record *r)
 {
     r->params.split_axis = sqlite3_column_int64(s, COL_split_axis);
@@ -85,7 +93,6 @@ static void read_numbers(sqlite3_stmt *s, struct job_record *r)
     r->stream = (uint32_t)column_u64(s, COL_stream);
     r->called = sqlite3_column_type(s, COL_call_seq) != SQLITE_NULL;
     r->call_seq = r->called ? column_u64(s, COL_call_seq) : 0;
-    r->shaped = true;
     r->resident = column_u64(s, COL_resident) != 0;
     r->timeout_us = column_u64(s, COL_timeout_us);
     r->attempts = (uint32_t)column_u64(s, COL_attempts);
@@ -189,6 +196,7 @@ int job_from_row(sqlite3_stmt *s, struct job_record **out, struct err *e)
         record_free(r);
         return store_damaged("a job", e);
     }
+    r->shaped = was_shaped(r);
     *out = r;
     return 0;
 }

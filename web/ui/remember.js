@@ -50,10 +50,13 @@ export function bodyOf(job) {
 
     if (sent)
         return {text: sent, exact: true};
+    const {timeout, ...parameters} = job.parameters ?? {}, common = timeout && timeout !== 60 ? {timeout} : {};
+
+    if (op?.gives === "none") // no tensor, and so no dtype
+        return {exact: true, text: JSON.stringify({op: job.op, group: job.group ?? job.ranks, ...parameters, ...common})};
     if (!op || !dims || !job.dtype || elements(dims) > SAMPLE || job.ranks.length > 64)
         return null;
-    const {timeout, ...parameters} = job.parameters ?? {};
     const inputs = job.ranks.map((_, r) => gives(op, r, parameters) ? sampleInput(dims, job.dtype, r) : null);
     return {exact: false, text: JSON.stringify({op: job.op, group: job.group ?? job.ranks, dtype: job.dtype, ...parameters,
-                                                ...(timeout && timeout !== 60 ? {timeout} : {}), inputs})};
+                                                ...common, inputs})};
 }

@@ -7,7 +7,7 @@ import {card, code, confirmThen, copyButton, facts, head, loading, missingNames,
 import {bodyOf, remembered, rememberBody} from "../remember.js";
 import {go, href, route} from "../router.js";
 import {asCurl, asPython} from "../snippets.js";
-import {mayAct, tellForgotten, tellJob, watchJob} from "../state.js";
+import {mayAct, opOf, tellForgotten, tellJob, watchJob} from "../state.js";
 import {describe, elements, figures, firstElements, flatten, preview} from "../tensor.js";
 import {timeline} from "../timeline.js";
 
@@ -167,7 +167,7 @@ function summary(job) {
         ["Operation", job.op],
         ["Group", job.group ? h("a", {href: href(["jobs"], {group: job.group})}, job.group) : "a list of ranks", " ",
          h("span", {class: "rank-line is-inline"}, job.ranks.slice(0, 24).map((r) => rankChip(r)), job.ranks.length > 24 ? "…" : null)],
-        ["Inputs", job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
+        ["Inputs", opOf(job.op)?.gives === "none" ? "none" : job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
         ...Object.entries(p).map(([name, v]) => [name, name === "timeout" ? `${v} s` : String(v)]),
         job.label ? ["Label", h("a", {href: href(["jobs"], {label: job.label}), class: "label"}, job.label)] : null,
         job.seq !== undefined ? ["Called", `by its ranks, their call number ${job.seq}`] : null,
