@@ -6,7 +6,8 @@
  *
  * A process "coordinator" shows every job from its request to its end, with its phases inside; a
  * process for each rank shows what its worker did. What overlaps within one of them stands on
- * threads of its own, because slices of one thread must nest.
+ * threads of its own, because slices of one thread must nest. The coordinator's are bounded: where
+ * more jobs wait at once, a further one is shown from the moment that it was sent to its ranks.
  */
 #ifndef TUTTI_SERVER_TRACE_H
 #define TUTTI_SERVER_TRACE_H

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """GET /v1/trace shows jobs rank by rank on one time axis, in Chrome's Trace Event Format: what it says is checked by the
-letter of the format, slices of a thread nest, the ranks of a collective overlap, and an account sees its own jobs alone."""
+letter of the format, slices of a thread nest, the ranks of a collective overlap, large batches have few threads, and an account sees
+its own jobs alone."""
 import concurrent.futures
 import datetime
 import itertools
@@ -71,6 +72,23 @@ def of_category(slices, category):
     return [(place, b, e, x["args"], x) for place, found in slices.items() for b, e, x in found if x["cat"] == category]
 
 
+def check_enclosed(slices):
+    """The coordinator's span of a job has all of its ranks' parts inside."""
+    spans = {}
+    for place, found in slices.items():
+        for b, e, x in found:
+            if x["cat"] == "job":
+                job = x["args"]["job"]
+            elif x["cat"] == "span":  # it follows its job
+                assert place[0] == "coordinator" and x["name"] == "in the ranks" and job not in spans, x
+                spans[job] = (b, e)
+    parts = of_category(slices, "collective")
+    for _, b, e, args, _ in parts:
+        begin, end = spans[args["job"]]
+        assert begin - 1000 <= b and e <= end + 1000, "%s is not within %s" % ((b, e), spans[args["job"]])  # a microsecond
+    assert set(spans) == {args["job"] for _, _, _, args, _ in parts}
+
+
 def trace(service, query, headers=None):
     answer = service.get("/v1/trace" + query, headers)
     assert answer.status == 200 and answer.headers["content-type"] == "application/json", answer
@@ -94,9 +112,81 @@ def ranks_overlap():
         assert args["label"] == "<the & 'one\">" and args["busbw_GBps"] == job["busbw_GBps"], args
         names = [x["name"] for *_, x in of_category(slices, "phase")]
         assert names == ["check", "record", "queue", "run"], names
+        check_enclosed(slices)
         for row in job["timeline"]["ranks"]:  # the same moments as the document's
             (b, e), = [(b, e) for place, b, e, *_ in parts if place[0] == "rank %d" % row["world_rank"]]
             assert (b, e - b) == (round(row["started_us"] * 1000), round(row["collective_us"] * 1000)), (row, b, e)
+
+
+def large_ones_overlap():
+    """Nothing holds the ranks here: what they have to do, with outputs in pages that nobody has touched, takes longer than the
+    last one takes to wake."""
+    tries, size = 5, 64 << 20
+    with Service(workers=4, arena=str((4 + tries) * (size + 4096))) as service:
+        sent = [service.post("/v1/tensors?dtype=float32&shape=%d" % (size // 4), bytes(size), {"Content-Type": "application/octet-stream"})
+                for _ in range(4)]
+        assert [a.status for a in sent] == [201] * 4, sent
+        body, overlap = {"op": "all_reduce_sum", "inputs": [{"tensor": a.json["tensor"]} for a in sent]}, 0
+        for _ in range(tries):
+            job = service.post("/v1/jobs?wait=60&data=0", body).json
+            assert job["state"] == "succeeded", job
+            _, slices, _ = trace(service, "?jobs=" + job["id"])
+            parts = of_category(slices, "collective")
+            assert len(parts) == 4, parts
+            overlap += any(b < e2 and b2 < e for (_, b, e, *_), (_, b2, e2, *_) in itertools.combinations(parts, 2))
+            check_enclosed(slices)
+        assert overlap > tries // 2, "ranks overlap in %d of %d" % (overlap, tries)
+
+
+def a_large_batch():
+    """Hundreds of jobs wait at once: their threads are few, each job is there, and what is cut says so."""
+    for groups, options in (([[0, 1, 2, 3]], []), ([[0, 1], [2, 3], [4, 5], [6, 7]], ["--overlap"])):
+        with Service(workers=2 * len(groups) if len(groups) > 1 else 4, options=options) as service:
+            lines = [{"op": "all_reduce_sum", "group": groups[i % len(groups)], "inputs": [[i, 1]] * len(groups[0])} for i in range(500)]
+            answer = service.post("/v1/jobs:batch?wait=60&data=0", "".join(json.dumps(line) + "\n" for line in lines),
+                                  {"Content-Type": "application/x-ndjson"})
+            docs = {doc["id"]: doc for doc in map(json.loads, answer.body.splitlines())}
+            assert {doc["state"] for doc in docs.values()} == {"succeeded"}
+            document, slices, _ = trace(service, "?last=500")
+            names = {x["args"]["name"] for x in document["traceEvents"] if x["name"] == "thread_name" and x["pid"] == 1}
+            assert len(names) <= 64 and all(n.split(" ")[0] in ("jobs", "runs") for n in names), names
+            jobs = of_category(slices, "job")
+            assert sorted(args["job"] for *_, args, _ in jobs) == sorted(docs)
+            received = min(doc["timeline"]["received_at"] for doc in docs.values())
+            cut = 0
+            for _, b, e, args, _ in jobs:
+                line = docs[args["job"]]["timeline"]
+                at = (datetime.datetime.fromisoformat(line["received_at"][:-1]) - datetime.datetime.fromisoformat(received[:-1]))
+                at_ns = round(at / datetime.timedelta(microseconds=1)) * 1000
+                assert e == at_ns + line["total_us"] * 1000 and b == at_ns + round(args.get("waited_us", 0) * 1000), (b, e, args, line)
+                cut += "waited_us" in args
+            assert 500 - 32 >= cut > 0, cut
+            assert len(of_category(slices, "collective")) == 500 * len(groups[0])
+            if len(groups) == 1:  # as many run at once as there are threads
+                check_enclosed(slices)
+
+
+def without_a_tensor():
+    """A barrier has no tensor: nobody says of what dtype it was, nor of how many bytes."""
+    with Service(workers=2) as service:
+        whole = service.post("/v1/jobs?wait=10", {"op": "barrier"}).json
+        assert service.post("/v1/groups/world/barrier?rank=0&wait=0").status == 202
+        called = service.post("/v1/groups/world/barrier?rank=1&wait=10").json["job"]
+        for op in ("barrier", "broadcast"):  # which is missed by whom would give
+            lost = service.post("/v1/groups/world/ranks/1/calls?timeout=1&wait=5&label=lost", {"op": op})
+            assert (lost.status, lost.json["code"]) == (504, "ranks_missing"), lost
+            assert service.post("/v1/groups/world/ranks/0/calls", {"op": op, "input": None if op == "barrier" else [1]}).status == 504
+        lost = [row["id"] for row in service.get("/v1/jobs?label=lost").json["jobs"]]
+        assert len(lost) == 2, lost
+        for _ in range(2):
+            for job in [whole["id"], called, *lost]:
+                doc = service.get("/v1/jobs/" + job).json
+                assert doc["dtype"] is None and doc["input_shape"] is None, doc
+            _, slices, _ = trace(service, "")
+            for found in slices.values():
+                assert all({"dtype", "input_bytes", "output_bytes"}.isdisjoint(x["args"]) for *_, x in found), found
+            service.stop()
+            service.start()  # and now by the database
 
 
 def many_jobs():
@@ -123,6 +213,7 @@ def many_jobs():
             (_, begin, *_), = [j for j in jobs if j[3]["job"] == a.json["id"]]
             assert begin == round((at - began) / datetime.timedelta(microseconds=1)) * 1000, (begin, at, began)
         assert len(of_category(slices, "collective")) == sum(len(a.json["ranks"]) for a in done)
+        check_enclosed(slices)
         newest = [row["id"] for row in service.get("/v1/jobs?limit=3").json["jobs"]]
         _, slices, _ = trace(service, "?last=3")
         assert sorted(args["job"] for *_, args, _ in of_category(slices, "job")) == sorted(newest)
@@ -166,6 +257,6 @@ def accounts():
             assert service.get("/v1/trace?jobs=" + id_, token["ann"]).status == 200
 
 
-for check in (ranks_overlap, many_jobs, refusals, accounts):
+for check in (ranks_overlap, large_ones_overlap, a_large_batch, without_a_tensor, many_jobs, refusals, accounts):
     check()
-print("CASES 4 0")
+print("CASES 7 0")
