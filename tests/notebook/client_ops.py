@@ -150,6 +150,14 @@ def test_what_is_no_tensor(world):
             world.all_reduce_sum(bad)
     with raises(TypeError, "no dtype", "float32"):
         world.all_reduce_sum([1] * 4, dtype="float128x")
+    masked = np.ma.array([1.0, 2, 3, 4], mask=[0, 1, 0, 0])
+    for call in (lambda: world.all_reduce_sum([masked] * 4), lambda: world.all_reduce_sum(masked), lambda: world.broadcast([masked, masked]),
+                 lambda: world.all_reduce_sum([masked, 1, 1, 1], dtype="int32"), lambda: world.rank(0).all_reduce_sum(masked),
+                 lambda: world.service.tensor(masked), lambda: world.all_reduce_sum([np.ma.masked, 1, 1, 1]), lambda: world.batch().all_gather([masked] * 4),
+                 lambda: world.all_reduce_sum([1, 2, 3, 4]).backward(masked)):
+        with raises(TypeError, "masked array", "x.filled(0)"):
+            call()
+    assert world.all_reduce_sum([masked.filled(0)] * 4)[0].tolist() == [4, 0, 12, 16]
     with raises(ValueError, "3 inputs for 4 ranks"):
         world.all_reduce_sum([1, 2, 3])
     with raises(TypeError, "one input for each of the 4 ranks"):

@@ -394,6 +394,7 @@ def _pack(x: Any, dtype: Optional[str] = None) -> _Packed:
     """An array, torch tensor, list or number; cast to dtype where one is given. Copies nothing that is in C order."""
     if _is_torch(x):
         return _pack_torch(x, dtype)
+    _no_masks(x)
     if isinstance(x, np.ndarray):
         array, like = x, _ARRAY
     else:
@@ -406,6 +407,13 @@ def _pack(x: Any, dtype: Optional[str] = None) -> _Packed:
     else:
         flat = np.asarray(array, _WIRE_TYPES[name], "C").reshape(-1)
     return _Packed(name, array.shape, flat.view(np.uint8).data, like)
+
+
+def _no_masks(x: Any) -> None:
+    """No operation knows a mask: what it hides would be taken for a value."""
+    masked = np.ma.MaskedArray
+    if isinstance(x, masked) or (isinstance(x, (list, tuple)) and any(issubclass(kind, masked) for kind in set(map(type, x)))):
+        raise TypeError("a masked array is no tensor, since its masked values would be taken for others: fill them first, x.filled(0)")
 
 
 def _array_dtype(array: Any, x: Any) -> str:
@@ -2435,6 +2443,7 @@ class Group(_Collectives[Outputs]):
             inputs = inputs.job
         if isinstance(inputs, (Job, BatchJob)):
             return [inputs[r] for r in range(n)]
+        _no_masks(inputs)
         lone = op.gives in ("root", "src")
         giver = int(parameters.get("src") or 0) if op.gives == "src" else 0
         if lone and not isinstance(inputs, (list, tuple)):
