@@ -175,7 +175,7 @@ def test_outputs_that_are_not_there_yet(world):
 
 
 def test_batches(world):
-    with world.batch() as b:
+    with world.batch(check=False) as b:
         total = b.all_reduce_sum([1, 2, 3, 4])
         most = b.all_reduce_max([total[0], 3, 0, 7])
         wrong = b.scatter(np.ones(3))
@@ -199,6 +199,15 @@ def test_batches(world):
             unsent.all_reduce_sum([1, 2, 3, 4], label="never")
             raise KeyError
     assert world.service.jobs(label="never") == []
+    with raises(tutti.Invalid, "job 1 of the batch: ", "(1 more of the batch refused)", code="not_divisible"):
+        with world.batch() as b:
+            good, wrong = b.all_reduce_sum([1, 2, 3, 4]), b.scatter(np.ones(3))
+            after = b.all_reduce_sum(wrong)
+    assert good.outputs() == [10] * 4 and wrong.error.code == "not_divisible" and after.error is not None and b.jobs == [good, wrong, after]
+    b = world.batch()
+    b.scatter(np.ones(3))
+    with raises(tutti.Invalid, "job 0 of the batch: ", code="not_divisible"):
+        b.send()
     assert total.backward([1, 1, 1, 1]) == [4] * 4
 
 

@@ -280,7 +280,7 @@ def test_batches(service):
     kept = [batch(i) for i in range(1, 12)]  # 24 MiB each in a region of 64
     for i, outputs in enumerate(kept):
         check(outputs, i + 1)
-    with world.batch() as b:
+    with world.batch(check=False) as b:
         refused = b.all_reduce_sum([y[:r + 5000] for r, y in enumerate(x)])
         after = b.all_reduce_sum([refused[r] for r in range(RANKS)])
         good = b.all_reduce_sum(x)

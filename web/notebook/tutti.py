@@ -2387,15 +2387,16 @@ class Group(_Collectives[Outputs]):
         """A job that moves nothing, through all of the ranks: they are there and work."""
         return cast(Outputs, self._run(OPS["barrier"], None, group, {}, **options))
 
-    def batch(self) -> Batch:
-        """Collects jobs, and sends them as one request::
+    def batch(self, *, check: bool = True) -> Batch:
+        """Collects jobs, and sends them as one request. When the service refuses one of them, the with-block raises that at its
+        end, and the others run all the same; with check=False it raises when its outputs are asked for::
 
             with world.batch() as b:
                 total = b.all_reduce_sum([1, 2, 3, 4])
                 most = b.all_reduce_max([total[0], 3, 0, 7])   # an output of a job that has not run yet
             most.outputs()                                     # [10, 10, 10, 10]
         """
-        return Batch(self)
+        return Batch(self, check)
 
     @property
     def kv(self) -> KV:
@@ -2761,11 +2762,12 @@ class Batch(_Collectives[BatchJob]):
 
     Its methods are those of `Group`, and give a `BatchJob`; `job[r]`, or the BatchJob for all ranks, is an input of later
     ones. The block waits for all of them. A job that was refused or failed stops those that take its outputs, and no
-    other; it raises when its outputs are asked for. Nothing is sent when the block raises. At most 10,000 jobs.
+    other. Its end raises the first refusal, unless check is False; `jobs` has all of them by then, each with its `error`. A
+    job that failed in its run raises when its outputs are asked for. Nothing is sent when the block raises. At most 10,000 jobs.
     """
 
-    def __init__(self, group: Group) -> None:
-        self._group, self._lines = group, []  # type: Group, List[Dict[str, Any]]
+    def __init__(self, group: Group, check: bool = True) -> None:
+        self._group, self._lines, self._check = group, [], check  # type: Group, List[Dict[str, Any]], bool
         self._counts: List[int] = []  # of each, bytes of its outputs where they may go by the lane
         self._load = _Load(group.service, _Way.LANE)
         weakref.finalize(self, group.service._lane.give, self._load.pieces).atexit = False  # of one that is not sent
@@ -2810,7 +2812,8 @@ class Batch(_Collectives[BatchJob]):
         return job
 
     def send(self) -> None:
-        """Sends what was collected, and waits for all of it; leaving the with-block does that."""
+        """Sends what was collected, and waits for all of it; leaving the with-block does that. Raises the first refusal, if
+        it is to check."""
         if not self._lines:
             return
         found = self._post(self._lines)
@@ -2826,6 +2829,15 @@ class Batch(_Collectives[BatchJob]):
                 job._job = Job(self._group.service, doc["id"], job._likes, doc)
         self._lines = []
         self._load.done()
+        refused = [job for job in self.jobs if job._error is not None]
+        if refused and self._check:
+            raise self._refusal(refused)
+
+    @staticmethod
+    def _refusal(refused: Sequence[BatchJob]) -> Error:
+        first = cast(Error, refused[0]._error)
+        more = f" ({len(refused) - 1} more of the batch refused)" if len(refused) > 1 else ""
+        return _error({**first.problem, "detail": f"job {refused[0]._index} of the batch: {first.detail}{more}"})
 
     def _post(self, lines: Sequence[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """The documents of all of these."""
