@@ -177,14 +177,17 @@ static void too_late(struct core_timer *t)
 {
     struct gather *g = CORE_OWNER(t, struct gather, deadline);
     char came[150], missing[150];
+    uint32_t count = 0;
     struct err why;
 
+    for (uint32_t i = 0; i < g->series->n; i++)
+        count += is_missing(g, i);
     err_set(
         &why, ERR_ranks_missing,
-        "call %llu of group %s waited %.1f s, and ranks %s never came; these did: %s. Call again "
+        "call %llu of group %s waited %.1f s, and rank%s %s never came; these did: %s. Call again "
         "on every rank, with a longer timeout if they need it",
         (unsigned long long)g->turn, g->series->group,
-        (double)(clock_us() - g->job->received_at_us) / 1e6,
+        (double)(clock_us() - g->job->received_at_us) / 1e6, count == 1 ? "" : "s",
         rank_list(missing, sizeof missing, g->series->n, is_missing, g),
         rank_list(came, sizeof came, g->series->n, has_come, g));
     for (uint32_t i = 0; i < g->series->n; i++) {

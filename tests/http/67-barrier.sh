@@ -46,3 +46,8 @@ expect_problem 404 group_unknown
 post '/v1/groups/world/barrier?rank=0&timeout=1'
 expect_problem 504 ranks_missing
 expect .ranks '[1,2]'
+expect '.detail | test("and ranks 1, 2 never came")' true
+post /v1/groups '{"name": "pair", "ranks": [0, 1]}'
+post '/v1/groups/pair/barrier?rank=0&timeout=1'
+expect_problem 504 ranks_missing
+expect '.detail | test("and rank 1 never came")' true
