@@ -54,7 +54,12 @@ def test_futures_of_ranks(world):
     futures = [world.rank(r).all_gather([r], async_=True) for r in range(3)]
     assert not any(f.done() for f in futures)
     with raises(concurrent.futures.TimeoutError):
+        futures[0].result(0)
+    with raises(concurrent.futures.TimeoutError, futures[0].job.id, "within 0.2 s: waits for rank 3"):
         futures[0].result(0.2)
+    with raises(concurrent.futures.TimeoutError, futures[0].job.id, "waits for rank 3"):
+        futures[0].exception(0.1)
+    assert futures[0].job.id in repr(futures[0]) and "not done" in repr(futures[0])
     assert until(lambda: futures[0].job.missing == [3]) and "waits for rank 3" in repr(futures[0].job)
     last = world.rank(3).all_gather([3])
     assert all(f.result(10).tolist() == last.tolist() == [0, 1, 2, 3] for f in futures)
@@ -142,6 +147,9 @@ def test_missing_ranks_and_mismatches(world):
     assert len(set(ranks_call(call))) == 1
     failed = [world.rank(r, rejoin=True).barrier(timeout=1, async_=True) for r in (0, 1)]
     assert all(isinstance(f.exception(20), tutti.RanksMissing) for f in failed)
+    assert "never came" in repr(failed[0]) and failed[0].job.id in repr(failed[0])
+    with raises(tutti.RanksMissing, "never came"):  # which is a TimeoutError, too
+        failed[0].result(5)
     assert ranks_call(lambda r: world.rank(r, rejoin=True).all_reduce_sum(1)) == [4] * 4
 
 
@@ -244,6 +252,17 @@ def test_keys_and_values(world):
     until(lambda: "short" not in kv, 10)
     with raises(tutti.Invalid, code="key_invalid"):
         kv["a b"] = 1
+    for use in (lambda key: kv[key], lambda key: kv.set(key, 1), lambda key: kv.pop(key), lambda key: kv.wait(key, 0), kv.__delitem__):
+        with raises(TypeError, "a key is a string of 1 to 127 printable ASCII characters, not int"):
+            use(3)
+        with raises(ValueError, "a key has 1 to 127 printable ASCII characters"):
+            use("")
+    assert "" not in kv and 3 not in kv
+    for use, words in ((lambda: kv["none"], "kv.wait('none', timeout=60) waits for one"), (lambda: kv.take("none"), "kv.take('none', timeout=60)"),
+                       (lambda: kv.wait("none", 0.1), "got no value within 0.1 s")):
+        with raises(tutti.KeyUnknown, "the key none", words, code="key_unknown", status=404) as caught:
+            use()
+        assert "?wait" not in str(caught[0])
 
 
 def test_groups(world):
@@ -262,6 +281,14 @@ def test_groups(world):
         world.all_reduce_sum([1, 2], group=[0, 0])
     with raises(ValueError, "0..3"):
         world.rank(4)
+    assert world.rank(np.int64(2)).rank == 2
+    for wrong in ("a", 1.0, None):
+        with raises(TypeError, "a rank is a whole number, 0 to 3 in world, not " + type(wrong).__name__):
+            world.rank(wrong)
+    for use in (lambda: world.all_reduce_sum([], group=[]), lambda: service.group([]), lambda: service.group([], name="none"),
+                lambda: world.barrier(group=""), lambda: world.rank(0).barrier(group=[])):
+        with raises(ValueError, "a group has one rank or more"):
+            use()
 
 
 def test_jobs(world):
@@ -294,6 +321,9 @@ def test_help_shows_every_parameter(world):
             names = list(inspect.signature(method).parameters)
             assert "timeout" in names or "options" in names, (owner, op.name, names)
     assert "axis" in inspect.signature(tutti.Group.scatter).parameters
+    for name in ("op", "state", "group", "ranks", "missing", "timeline", "algbw", "busbw", "attempts", "label", "parent", "error"):
+        assert getattr(tutti.Job, name).__doc__, name
+    assert "10^9 bytes/s" in tutti.Job.algbw.__doc__ and "Microseconds" in tutti.Job.timeline.__doc__
     assert list(inspect.signature(tutti.Rank.remote_recv).parameters)[1] == "src_rank"
 
 
@@ -309,7 +339,10 @@ def test_how_it_looks(world):
     job = world.all_reduce_sum([1, 2, 3, 4], label=evil).job
     assert evil not in well_formed(job._repr_html_()) and "alert(1)" in job._repr_html_() and "<svg" in job._repr_html_()
     assert "in the ranks" in job._repr_html_()
-    for thing, word in ((service, "4 of 4 ranks"), (world, "root"), (service.workers, "ready"), (service.jobs, "all_reduce_sum")):
+    done = world.all_reduce_sum([1, 2, 3, 4], async_=True)
+    done.result(10)
+    for thing, word in ((done, done.job.id), (done, "succeeded"), (service.jobs(state="succeeded", limit=3), "all_reduce_sum"), (world.rank(2), "world, 4 ranks"),
+                        (service.workers[1], "ready"), (service.jobs(state="waiting"), "operation"), (service, "4 of 4 ranks"), (world, "root"), (service.workers, "ready"), (service.jobs, "all_reduce_sum")):
         assert word in well_formed(thing._repr_html_()), thing
         assert len(repr(thing)) < 800
     future = world.rank(1, rejoin=True).barrier(async_=True, label=evil)

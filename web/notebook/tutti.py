@@ -29,6 +29,7 @@ import inspect
 import json
 import math
 import mmap
+import operator
 import os
 import queue
 import random
@@ -55,7 +56,7 @@ else:
 
 __version__ = "0.1.0"
 __all__ = ["connect", "Service", "Group", "Rank", "Job", "Promise", "Tensor", "Outputs", "Future", "Batch", "BatchJob", "KV",
-           "Worker", "Workers", "Jobs", "OPS", "Op", "Error", "ConnectionFailed", "BadRequest", "Unauthorized", "Forbidden",
+           "Worker", "Workers", "Jobs", "JobList", "OPS", "Op", "Error", "ConnectionFailed", "BadRequest", "Unauthorized", "Forbidden",
            "NotFound", "KeyUnknown", "Conflict", "Mismatch", "Gone", "Invalid", "Busy", "Full", "ServerError", "JobFailed",
            "RanksMissing", "RunTimeout", "WorkerFailed", "InputFailed", "Cancelled"]
 
@@ -124,6 +125,7 @@ _WATCHED_S = 1.0  # the same, where somebody is told who is missing
 _NEAR_S = 5.0  # until a Unix socket counts as one that nobody serves
 _NEAR_BYTES = 1 << 20  # that wait in it to be taken; the system may give less
 _SLACK_S = 30.0  # beyond a wait, until the connection counts as dead
+_GLANCE_S = 2.0  # the same, for what is only to be told
 
 
 # ---- errors ----
@@ -1558,6 +1560,20 @@ class Future(concurrent.futures.Future[T]):
         self._pending, self._asked, self._ending = pending, False, threading.Lock()
         self.job = Job(pending.service, pending.job_id or "", pending.likes)
 
+    def __repr__(self) -> str:
+        return f"<tutti.Future of {self.job.id or 'a job'}: {self._how()}>"
+
+    def _repr_html_(self) -> str:
+        return f"<div>Future: {_escape(self._how())}</div>{_html_job(self.job)}" if self.job.id else f"<code>{_escape(repr(self))}</code>"
+
+    def _how(self) -> str:
+        if not self.done():
+            return "not done"
+        if self.cancelled():
+            return "cancelled"
+        error = super().exception()
+        return "done" if error is None else f"failed, {error}"
+
     def result(self, timeout: Optional[float] = None) -> T:
         """The result. TimeoutError after `timeout` seconds, when the job goes on; an Error where it failed."""
         try:
@@ -1565,6 +1581,27 @@ class Future(concurrent.futures.Future[T]):
         except KeyboardInterrupt:
             self.cancel()
             raise
+        except concurrent.futures.TimeoutError:
+            if self.done():  # it is the job's own
+                raise
+            raise self._late(timeout) from None
+
+    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
+        """What result() would raise, or None. TimeoutError after `timeout` seconds."""
+        try:
+            return super().exception(timeout)
+        except concurrent.futures.TimeoutError:
+            raise self._late(timeout) from None
+
+    def _late(self, timeout: Optional[float]) -> concurrent.futures.TimeoutError:
+        """Says whom it waits for, where the service says so at once."""
+        says = ""
+        try:
+            request = _Request("GET", f"/v1/jobs/{self.job.id}?data=0")
+            says = ": " + _state(self._pending.service._wire.ask(request, _as_json, _GLANCE_S - _SLACK_S, retry_for=0))
+        except Error:
+            pass
+        return concurrent.futures.TimeoutError(f"{self.job.id} has not ended within {timeout:g} s{says}")
 
     def cancel(self) -> bool:
         """Cancels the job on the service. False where it had ended already."""
@@ -1957,17 +1994,24 @@ class Job:
         self._doc = self._service._job_doc(self.id, 0)
         return self
 
-    op = property(lambda self: cast(str, self.doc["op"]))
-    state = property(lambda self: cast(str, self.doc["state"]))
-    group = property(lambda self: cast(Optional[str], self.doc["group"]))
-    ranks = property(lambda self: cast(List[int], self.doc["ranks"]))
-    missing = property(lambda self: cast(List[int], self.doc.get("missing") or []))
-    timeline = property(lambda self: cast(Dict[str, Any], self.doc["timeline"]))
-    algbw = property(lambda self: cast(Optional[float], self.doc["algbw_GBps"]))
-    busbw = property(lambda self: cast(Optional[float], self.doc["busbw_GBps"]))
-    attempts = property(lambda self: cast(int, self.doc["attempts"]))
-    label = property(lambda self: cast(Optional[str], self.doc.get("label")))
-    parent = property(lambda self: cast(Optional[str], self.doc.get("parent")))
+    op = property(lambda self: cast(str, self.doc["op"]), doc="The operation's name, a key of OPS.")
+    state = property(lambda self: cast(str, self.doc["state"]), doc="waiting, queued, running, succeeded, failed or cancelled.")
+    group = property(lambda self: cast(Optional[str], self.doc["group"]), doc="The group's name; None where it was given as a list.")
+    ranks = property(lambda self: cast(List[int], self.doc["ranks"]), doc="World ranks in group order: ranks[r] is that of group rank r.")
+    missing = property(lambda self: cast(List[int], self.doc.get("missing") or []),
+                       doc="Group ranks that have not called yet, ascending; [] where it waits for nobody.")
+    timeline = property(lambda self: cast(Dict[str, Any], self.doc["timeline"]), doc="""Where its time went, None for what has not happened.
+
+        Microseconds, each from the one before: validated_us, queued_us, dispatch_us, staging_us, collective_us; total_us from the
+        request to the end. received_at and finished_at are times of day (ISO 8601, UTC). ranks: a dict for each that ran, with
+        rank, world_rank, started_us (after received_at) and collective_us.""")
+    algbw = property(lambda self: cast(Optional[float], self.doc["algbw_GBps"]),
+                     doc="Bytes of one rank's tensor (the larger of input and output) by the time in the ranks, in 10^9 bytes/s; None before it succeeded.")
+    busbw = property(lambda self: cast(Optional[float], self.doc["busbw_GBps"]),
+                     doc="algbw times the operation's factor in nccl-tests, to be compared with what the links can, in 10^9 bytes/s; None before it succeeded.")
+    attempts = property(lambda self: cast(int, self.doc["attempts"]), doc="Runs begun: 0 before the first, more than 1 when a worker died.")
+    label = property(lambda self: cast(Optional[str], self.doc.get("label")), doc="The caller's word for it, at most 256 bytes; or None.")
+    parent = property(lambda self: cast(Optional[str], self.doc.get("parent")), doc="Of a gradient: the id of the job that it is the backward of; else None.")
 
     @property
     def error(self) -> Optional[Error]:
@@ -2345,6 +2389,8 @@ class Group(_Collectives[Outputs]):
 
     def __init__(self, service: Service, name: Optional[str], ranks: Sequence[int]) -> None:
         self.service, self.name, self.ranks = service, name, list(ranks)
+        if not self.ranks:
+            raise ValueError("a group has one rank or more: this list of world ranks is empty")
 
     def __repr__(self) -> str:
         return f"<tutti.Group {self.name or self.ranks} of {_ranks(self.ranks)}>"
@@ -2491,6 +2537,11 @@ class Rank:
     """
 
     def __init__(self, group: Group, rank: int, rejoin: bool = False) -> None:
+        try:
+            rank = operator.index(rank)
+        except TypeError:
+            raise TypeError(f"a rank is a whole number, 0 to {len(group) - 1} in {group.name or group.ranks}, not {type(rank).__name__}") \
+                from None
         if not 0 <= rank < len(group):
             raise ValueError(f"rank {rank} is not in 0..{len(group) - 1}, the ranks of {group.name or group.ranks}")
         self.group, self.rank, self.last_job = group, rank, None  # type: Group, int, Optional[Job]
@@ -2498,6 +2549,9 @@ class Rank:
 
     def __repr__(self) -> str:
         return f"<tutti.Rank {self.rank} of {self.group.name or self.group.ranks}>"
+
+    def _repr_html_(self) -> str:
+        return _html_rank(self)
 
     @property
     def size(self) -> int:
@@ -2905,8 +2959,15 @@ class KV(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return f"<tutti.KV of {self._group.name or self._group.ranks}>"
 
-    def _path(self, key: str = "", **query: Any) -> str:
-        return _query(f"/v1/groups/{self._group._path()}/kv" + ("/" + urllib.parse.quote(key, safe="") if key else ""), **query)
+    def _path(self, **query: Any) -> str:
+        return _query(f"/v1/groups/{self._group._path()}/kv", **query)
+
+    def _key_path(self, key: str, **query: Any) -> str:
+        if not isinstance(key, str):
+            raise TypeError(f"a key is a string of 1 to 127 printable ASCII characters, not {type(key).__name__}")
+        if not key:
+            raise ValueError("a key has 1 to 127 printable ASCII characters, and this one none")
+        return _query(f"/v1/groups/{self._group._path()}/kv/{urllib.parse.quote(key, safe='')}", **query)
 
     def __getitem__(self, key: str) -> Any:
         return self.read(key)[0]
@@ -2915,7 +2976,7 @@ class KV(MutableMapping[str, Any]):
         self.set(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._wire.ask(_Request("DELETE", self._path(key), again=False), _nothing)
+        self._wire.ask(_Request("DELETE", self._key_path(key), again=False), _nothing)
 
     def __iter__(self) -> Iterator[str]:
         return self.keys_with()
@@ -2924,7 +2985,7 @@ class KV(MutableMapping[str, Any]):
         return sum(1 for _ in self)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.get(key, _ABSENT) is not _ABSENT
+        return isinstance(key, str) and key != "" and self.get(key, _ABSENT) is not _ABSENT
 
     def keys_with(self, prefix: str = "") -> Iterator[str]:
         """The keys that begin so, in order."""
@@ -2938,7 +2999,10 @@ class KV(MutableMapping[str, Any]):
 
     def read(self, key: str) -> Tuple[Any, str]:
         """The value and its version, which `set` takes as `version`. KeyUnknown (a KeyError) where there is none."""
-        return self._wire.ask(_Request("GET", self._path(key)), _value_and_version)
+        try:
+            return self._wire.ask(_Request("GET", self._key_path(key)), _value_and_version)
+        except KeyUnknown as error:
+            raise _no_value(error, key, "wait") from None
 
     def set(self, key: str, value: Any, *, ttl: Optional[float] = None, version: Optional[str] = None,
             new: bool = False) -> str:
@@ -2954,7 +3018,7 @@ class KV(MutableMapping[str, Any]):
         if new:
             headers["If-None-Match"] = "*"
         again = version is None and not new  # the second time the condition would not hold any more
-        request = _Request("PUT", self._path(key, ttl=ttl), headers, _json_body(value), again=again)
+        request = _Request("PUT", self._key_path(key, ttl=ttl), headers, _json_body(value), again=again)
         return self._wire.ask(request, _version)
 
     def wait(self, key: str, timeout: float = 60.0) -> Any:
@@ -2969,12 +3033,12 @@ class KV(MutableMapping[str, Any]):
         end = time.monotonic() + timeout
         while True:
             wait = max(0.0, min(_SLICE_S, end - time.monotonic()))
-            request = _Request(method, self._path(key, wait=f"{wait:g}"), again=method == "GET")
+            request = _Request(method, self._key_path(key, wait=f"{wait:g}"), again=method == "GET")
             try:
                 return self._wire.ask(request, _as_json, wait)
-            except KeyUnknown:
+            except KeyUnknown as error:
                 if time.monotonic() >= end:
-                    raise
+                    raise _no_value(error, key, "wait" if method == "GET" else "take", timeout) from None
 
     def pop(self, key: str, *default: Any) -> Any:
         """As dict.pop: takes the value away and gives it."""
@@ -2987,6 +3051,13 @@ class KV(MutableMapping[str, Any]):
 
 
 _ABSENT = object()
+
+
+def _no_value(error: KeyUnknown, key: str, waits: str, timeout: float = 0.0) -> Error:
+    """As the caller of this client would wait for it; the service speaks of its query."""
+    detail = f"the key {key} got no value within {timeout:g} s" if timeout > 0 else \
+        f"the key {key} has no value; kv.{waits}({key!r}, timeout=60) waits for one"
+    return _error({**error.problem, "detail": detail})
 
 
 def _version(response: http.client.HTTPResponse) -> str:
@@ -3015,12 +3086,22 @@ class Worker:
     def __repr__(self) -> str:
         return f"<tutti.Worker {self.rank} {self.state} {self.device} on {self.host}>"
 
+    def _repr_html_(self) -> str:
+        return _html_workers([self])
+
 
 class Workers(List[Worker]):
     """The workers of all ranks, in order."""
 
     def _repr_html_(self) -> str:
         return _html_workers(self)
+
+
+class JobList(List[Job]):
+    """Jobs that were asked for, as they were then."""
+
+    def _repr_html_(self) -> str:
+        return _html_jobs(self)
 
 
 class Jobs:
@@ -3043,10 +3124,10 @@ class Jobs:
         return self._pages({})
 
     def __call__(self, *, state: Optional[str] = None, op: Optional[str] = None, group: Optional[str] = None,
-                 label: Optional[str] = None, limit: int = 50) -> List[Job]:
+                 label: Optional[str] = None, limit: int = 50) -> JobList:
         """At most `limit` jobs, newest first, that are in a state, of an operation, on a group, with a label."""
         wanted = dict(state=state, op=op, group=group, label=label)
-        return [job for job, _ in zip(self._pages(wanted, min(limit, 500)), range(limit))]
+        return JobList(job for job, _ in zip(self._pages(wanted, min(limit, 500)), range(limit)))
 
     def _pages(self, wanted: Dict[str, Any], limit: int = 50) -> Iterator[Job]:
         after: Optional[str] = None
@@ -3123,6 +3204,8 @@ class Service:
 
         With `name` the service keeps the name, for everybody; Conflict where it belongs to other ranks.
         """
+        if len(ranks) == 0:
+            raise ValueError("a group has one rank or more, or is called by its name: this is empty")
         if isinstance(ranks, str):
             doc = self._wire.ask(_Request("GET", "/v1/groups/" + urllib.parse.quote(ranks, safe="")), _as_json)
         elif name is None:
@@ -3376,6 +3459,12 @@ def _html_group(group: Group) -> str:
     rows = [[_escape(r), _escape(w), "root" if r == 0 else ""] for r, w in enumerate(group.ranks[:64])]
     more = f'<div style="{_DIM}">and {len(group) - 64} more</div>' if len(group) > 64 else ""
     return f"<div>group <b>{_escape(group.name or 'without a name')}</b>{_table(['group rank', 'world rank', ''], rows)}{more}</div>"
+
+
+def _html_rank(rank: Rank) -> str:
+    last = f"<code>{_escape(rank.last_job.id)}</code>" if rank.last_job is not None else "none yet"
+    return _table(["rank", "of group", "world rank", "last job"],
+                  [[_escape(rank.rank), _escape(f"{rank.group.name or rank.group.ranks}, {len(rank.group)} ranks"), _escape(rank.world_rank), last]])
 
 
 def _html_jobs(jobs: Sequence[Job]) -> str:
