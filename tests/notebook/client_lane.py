@@ -401,6 +401,39 @@ def test_the_service_is_killed(service):
         assert len(got) == RANKS and all((most == np.maximum.reduce(x)).all() for most in got), got
 
 
+def test_a_service_that_was_down_is_asked_for_memory_again(service):
+    """Whoever asked while it was down asks again after a while; so does who has seen it start anew many times."""
+    clean(service)
+    rest, tutti._LANE_REST_S = tutti._LANE_REST_S, 0.2
+    x = arrays(MIB, 15)
+    try:
+        with Service(workers=RANKS, arena="256M", options=("--lane-size", "128M")) as own:
+            port = url_of(own).rpartition(":")[2]
+            world = tutti.connect(url_of(own), retry_for=0.1).world
+
+            def goes_by_the_lane():
+                got, sent, _ = body_bytes(world, lambda: world.all_reduce_sum(x))
+                assert (got[1] == sum(x)).all()
+                return sent < 4000
+
+            assert goes_by_the_lane()
+            own.kill()
+            calls = 0
+            while not world.service._lane.off:  # what it has got is used first
+                with raises(tutti.ConnectionFailed):
+                    world.all_reduce_sum(x)
+                calls += 1
+                assert calls < 20
+            own.start(options=("--listen", "127.0.0.1:" + port))
+            until(goes_by_the_lane, 10)
+            for _ in range(6):
+                own.kill()
+                own.start(options=("--listen", "127.0.0.1:" + port))
+                until(goes_by_the_lane, 10)
+    finally:
+        tutti._LANE_REST_S = rest
+
+
 def test_a_call_that_was_heard_is_not_made_again(service):
     """Its region is gone when it is asked for the second time: who would send it anew would be one call ahead of the others."""
     clean(service)

@@ -961,6 +961,7 @@ def _shape_of(text: Optional[str]) -> Tuple[int, ...]:
 # ---- memory that is shared with a service on this machine ----
 
 _LANE_BYTES = 64 << 20  # of a region, unless it is to hold more
+_LANE_REST_S = 5.0  # after nobody was there, until it is asked for again
 _COPY_BYTES = 1 << 20  # that a thread copies at a time
 _PAGE_BYTES = 4096
 _KEPT_VIEW_BYTES = 1 << 20  # of a result from which on its mapping is used again
@@ -1134,13 +1135,18 @@ class _Lane:
 
     def __init__(self, path: Optional[str], token: Optional[str], uid: Optional[int] = None) -> None:
         self.path, self.token, self.uid = path, token, uid  # uid: whose the service is, and so the socket
-        self.off = path is None or sys.platform != "linux"
-        self.strikes = 0  # times that the service did not know a region
+        self.never = path is None or sys.platform != "linux"
+        self.rests_until = 0.0  # nobody was there
+        self.strikes = 0  # times that the service did not know a region, and never since knew one
         self.results: Dict[str, _Region] = {}  # the last one is where new ones go
         self.loose: Deque[_Piece] = collections.deque()  # given up by finalizers, which must not wait
         self.dead: Deque[str] = collections.deque()  # likewise: results whose arrays are gone
         self.forked()
         _in_child(self.forked)
+
+    @property
+    def off(self) -> bool:
+        return self.never or time.monotonic() < self.rests_until
 
     def forked(self) -> None:
         self.lock = threading.RLock()
@@ -1176,7 +1182,8 @@ class _Lane:
                 text = text + more if more else b""
             doc = json.loads(text)
         except (OSError, ValueError) as error:
-            self.off = self.sock is None  # nobody is there
+            if self.sock is None:  # nobody is there
+                self.rests_until = time.monotonic() + _LANE_REST_S
             self.reset()
             raise OSError("the lane has ended") from error
         if "code" in doc:
@@ -1384,6 +1391,11 @@ class _Load:
         size = math.prod(row["shape"]) * _WIRE_TYPES[row["dtype"]].itemsize
         return _Packed(row["dtype"], tuple(row["shape"]), np.frombuffer(piece.region.bytes(piece.at, size), np.uint8).data, _ARRAY)
 
+    def accepted(self) -> None:
+        """The service knows what it was given there."""
+        if self.used and self.way != _Way.HTTP:
+            self.lane.strikes = 0
+
     def done(self, _: Any = None) -> None:
         self.lane.give(self.pieces)
         self.pieces.clear()
@@ -1411,7 +1423,7 @@ class _Load:
         if error.code in ("region_unknown", "inputs_lost"):  # the service, or the lane's connection, is another
             with lane.lock:
                 lane.strikes += error.code == "region_unknown"
-                lane.off = lane.off or lane.strikes > 3
+                lane.never = lane.never or lane.strikes > 3  # what is there belongs to another service
                 lane.reset()
             return _Way.HTTP
         return _Way.HTTP if error.code in ("arena_full", "quota") else None
@@ -1446,6 +1458,7 @@ def _by_ways(load: _Load, pending_by: Callable[[_Load], _Pending[T]], async_: bo
             if not load.again(error):
                 raise
             continue
+        load.accepted()
         if isinstance(value, Future):
             value.add_done_callback(load.done)
         else:
@@ -2882,6 +2895,7 @@ class Batch(_Collectives[BatchJob]):
             else:
                 job._job = Job(self._group.service, doc["id"], job._likes, doc)
         self._lines = []
+        self._load.accepted()
         self._load.done()
         refused = [job for job in self.jobs if job._error is not None]
         if refused and self._check:
