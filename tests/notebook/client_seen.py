@@ -4,13 +4,14 @@ is sent again; who is missing in a long wait; and nothing where nobody looks."""
 import concurrent.futures
 import io
 import sys
+import threading
 import time
 import types
 
 import numpy as np
 
 from client_wire import Line
-from tools import run_facts, tutti, url_of
+from tools import raises, run_facts, tutti, url_of
 from service import Service
 
 THREADS = concurrent.futures.ThreadPoolExecutor(4)
@@ -106,6 +107,27 @@ def test_who_is_missing(service):
         other.result(20)
     assert "barrier on world: waits for rank 3 (" in seen.getvalue(), repr(seen.getvalue())
     assert seen.getvalue().endswith("\r\x1b[K")  # and gone when it is over
+
+
+def test_a_service_that_does_not_answer(service):
+    """It is said that it is asked again, where somebody looks, and until it answers."""
+    own = Service(workers=2)
+    with own:
+        worlds = {shown: tutti.connect(url_of(own), progress=shown).world for shown in (True, False)}
+        port = url_of(own).rpartition(":")[2]
+        for shown, world in worlds.items():
+            own.kill()
+            later = threading.Timer(3, lambda: own.start(options=("--listen", "127.0.0.1:" + port)))
+            later.start()
+            with Seen() as seen:
+                assert world.all_reduce_sum([1, 2]) == [3, 3]
+            later.join()
+            said = seen.getvalue()
+            assert not shown or "http://127.0.0.1:%s does not answer: trying again for 5" % port in said, repr(said)
+            assert said.endswith("\r\x1b[K") if shown else said == "", repr(said)
+        with Seen() as seen, raises(tutti.ConnectionFailed):
+            tutti.connect("http://127.0.0.1:1", progress=True)
+        assert seen.getvalue() == ""  # which is not asked again
 
 
 def test_nothing_where_nobody_looks(service):

@@ -572,6 +572,24 @@ class _Waiting:
             self.line.close()
 
 
+class _Retrying:
+    """Says of a request that is sent again and again that it is, and for how long."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.line: Optional[_Line] = None
+
+    def tell(self, what: str, end: float) -> None:
+        now = time.monotonic()
+        if now - self.begun > 1:
+            self.line = self.line or _Line()
+            self.line.say(f"{what}: trying again for {max(0.0, end - now):.0f} s more")
+
+    def close(self) -> None:
+        if self.line is not None:
+            self.line.close()
+
+
 def _state(doc: Mapping[str, Any]) -> str:
     """What a job does, and who keeps it."""
     if doc.get("missing"):
@@ -603,7 +621,7 @@ class _Unsent(Exception):
 class _Request:
     """What goes over the wire, again if need be."""
 
-    __slots__ = ("method", "path", "headers", "body", "total", "sent", "again", "meter", "tries", "tick", "meanwhile")
+    __slots__ = ("method", "path", "headers", "body", "total", "sent", "again", "meter", "tries", "tick", "meanwhile", "retrying")
 
     def __init__(self, method: str, path: str, headers: Optional[Dict[str, str]] = None,
                  body: Sequence[Union[bytes, memoryview]] = (), key: bool = False, again: bool = True) -> None:
@@ -614,6 +632,7 @@ class _Request:
         self.again = again  # may it be heard twice?
         self.meter: Optional[_Meter] = None
         self.tick: Optional[Callable[[], None]] = None  # called each second until the answer begins
+        self.retrying: Optional[_Retrying] = None
         self.meanwhile: Optional[Callable[[], None]] = None  # called once it is sent, while the service works
         if key:
             self.headers["Idempotency-Key"] = os.urandom(16).hex()
@@ -708,6 +727,7 @@ class _Wire:
         self.proxy = None if self.near or urllib.request.proxy_bypass(self.host) else urllib.request.getproxies().get(parts.scheme)
         self.target = (f"http://{parts.netloc}" if self.proxy and parts.scheme == "http" else "") + self.prefix
         self.local, self.generation = threading.local(), 0
+        self.shown: Callable[[], bool] = lambda: False  # is there somebody who sees what it waits for?
         _in_child(self.forked)
 
     def forked(self) -> None:
@@ -806,12 +826,21 @@ class _Wire:
         retry_for  seconds to go on trying; None: the service's own
         """
         end = time.monotonic() + (self.retry_for if retry_for is None else retry_for)
+        try:
+            return self.ask_until(end, request, read, wait)
+        finally:
+            if request.retrying is not None:
+                request.retrying.close()
+                request.retrying = None
+
+    def ask_until(self, end: float, request: _Request, read: Callable[[http.client.HTTPResponse], T], wait: float) -> T:
         while True:
+            why = "does not answer"
             pause = min(2.0, 0.05 * 2 ** request.tries) * random.uniform(0.5, 1.0)
             try:
                 return self.once(request, read, wait)
             except Busy as error:
-                pause = max(pause, error.retry_after or 0)
+                pause, why = max(pause, error.retry_after or 0), f"says later ({error.code})"
                 known = error.code != "outcome_unknown" or request.again
                 if error.code in _NOT_AGAIN or not known or time.monotonic() + pause > end:
                     raise
@@ -832,6 +861,9 @@ class _Wire:
             request.tries += 1
             if request.meter is not None:
                 request.meter.restart()
+            if self.shown():
+                request.retrying = request.retrying or _Retrying()
+                request.retrying.tell(f"{self.url} {why}", end)
             time.sleep(pause)
 
     def failed(self, request: _Request, cause: Optional[BaseException]) -> ConnectionFailed:
@@ -3166,6 +3198,8 @@ class Service:
         self._wire = _Wire(url, token, verify, retry_for)
         self._side = _Wire(url, token, verify, retry_for)  # a second connection, to look while the first one waits
         self._progress, self._followers = _watched() if progress is None else progress, _Followers()
+        own = weakref.WeakMethod(self._shown)
+        self._wire.shown = lambda: (own() or bool)()
         self._groups: Dict[str, Group] = {}
         self._unix = unix
         self._lane = _Lane(None, None)
@@ -3405,7 +3439,7 @@ def connect(url: Optional[str] = None, token: Optional[str] = None, *, verify: U
     verify     of https: True, a file of certificates that are trusted, or False
     wait       seconds to wait for a service that is not there yet
     retry_for  seconds to go on trying when a connection breaks or the service says later; nothing is run twice
-    progress   bars for large bodies and who is missing in long waits. None: in notebooks and interactive terminals
+    progress   bars for large bodies, who is missing in long waits, and that a service does not answer. None: in notebooks and interactive terminals
     unix       a service on the loopback that has a Unix socket is asked over that, which is faster; False: never
     lane       large tensors go through memory that a service on this machine shares with us, where it does. False: by HTTP
 
