@@ -30,6 +30,8 @@ def version():
 
 def main():
     wheels = glob.glob(os.path.join(BUILD, "wheel", "*.whl"))
+    if not wheels:
+        sys.exit("there is no wheel in %s: run make wheel" % os.path.join(BUILD, "wheel"))
     assert [os.path.basename(w) for w in wheels] == ["tutti-%s-py3-none-any.whl" % version()], wheels
     with tempfile.TemporaryDirectory(prefix="tutti-test-") as folder, Service(workers=4) as service:
         venv = os.path.join(folder, "venv")
