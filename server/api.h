@@ -162,7 +162,7 @@ void tensor_forget(struct tensor *t, bool row_stays);
 /* A group's short name, and its account as the member `owner` when it has one. job_doc.c. */
 void group_name_write(struct text *out, const char *name, const char *full);
 
-/* A job document as API.md shows it. job_doc.c. */
+/* A job document, Job of schema/openapi.yaml. job_doc.c. */
 void job_doc_write(struct text *out, const struct job_record *r, struct shown shown);
 
 /* What the service is, for api_meta. Set once before http_start. */

@@ -115,7 +115,8 @@ struct json_jobs {
     void (*free)(struct json_jobs *jobs);
 };
 
-/* A JSON tensor as API.md states it: nested list, number, object with dtype/shape/data,
+/* A JSON tensor, JsonTensor of schema/openapi.yaml: nested list, number, object with
+ * dtype/shape/data,
  * {"tensor":"t_..."}, {"job":"j_...","rank":0}, or null (then *out is NULL). span must come from a
  * json_check'd document; the numbers go straight into an extent, no tree is built.
  *
