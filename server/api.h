@@ -82,13 +82,14 @@ API(api_output_get);
 struct worker_info;
 void worker_doc_write(struct text *out, const struct worker_info *w);
 
-/* A tensor's document, to which data is added when data is set. */
-void tensor_doc_write(struct text *out, struct tensor *t, bool data);
+/* A tensor's document, to which data is added when data is set; omitted: why it is not, or NULL. */
+void tensor_doc_write(struct text *out, struct tensor *t, bool data, const char *omitted);
 
 /* What a document shows of a job's outputs. */
 struct shown {
     int data;    /* their elements: 1 always, 0 never, -1 by size */
     bool unique; /* and of one that several ranks have once, with the first of them */
+    bool full;   /* not these: the answer's other jobs have as many as JSON shows */
 };
 #define SHOWN_NOT ((struct shown){0})
 
@@ -107,8 +108,14 @@ void outputs_doc_write(struct text *out, const char *name, const struct job_reco
 const char *etag_text(const struct tensor *t, enum format f, char tag[ETAG_TEXT]);
 void etag_header(struct request *rq, const struct tensor *t, enum format f);
 
-/* One of them, which is there. */
-void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data);
+/* One of them, which is there. omitted: why it is without data, or NULL. */
+void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data,
+                      const char *omitted);
+
+/* Why so many elements are not shown, and how to get them; NULL where they would be. asks: ?data=1
+ * is a way. Returns buf or NULL. job_doc.c. */
+#define OMITTED_TEXT 200
+const char *data_omitted(char buf[OMITTED_TEXT], uint64_t elements, bool asks);
 
 /* ?view= as the codecs take it. Returns 0, or -1 with ERR_parameter_range. api_outputs.c. */
 int view_read(const struct request *rq, bool *as_uint16, struct err *e);

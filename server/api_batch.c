@@ -169,7 +169,9 @@ static bool answer_line(struct text *t, const struct line *l, struct shown shown
         return true;
     }
     *elements += r->n * json_tensor_elements(&r->out_shape);
-    job_doc_write(t, r, *elements <= LIMIT_JSON_ELEMENTS ? shown : SHOWN_NOT);
+    if (*elements > LIMIT_JSON_ELEMENTS)
+        shown = (struct shown){.full = shown.data != 0};
+    job_doc_write(t, r, shown);
     return job_state_terminal(r->state);
 }
 

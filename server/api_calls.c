@@ -26,15 +26,27 @@ static void state_free(void *state)
 
 /* ---- the answer ---- */
 
+/* omitted: gets why it is not shown although nobody said so, or NULL. */
+static bool shows_data(const struct request *rq, const struct job_record *r, char why[OMITTED_TEXT],
+                       const char **omitted)
+{
+    int64_t asked = params_int(rq->params, PARAM_data, -1);
+    uint64_t elements = json_tensor_elements(&r->out_shape);
+
+    *omitted = asked < 0 || elements > LIMIT_JSON_ELEMENTS ? data_omitted(why, elements, true)
+                                                           : NULL;
+    if (asked == 0)
+        *omitted = NULL;
+    return asked != 0 && !*omitted;
+}
+
 static int succeeded(struct request *rq, const struct job_record *r, uint32_t rank, struct err *e)
 {
     bool gets = !id_is_zero(&r->outputs[rank]);
-    uint64_t most = params_int(rq->params, PARAM_data, -1) > 0 ? LIMIT_JSON_ELEMENTS
-                                                               : LIMIT_INLINE_ELEMENTS;
-    bool data = params_int(rq->params, PARAM_data, 1) != 0 &&
-                json_tensor_elements(&r->out_shape) <= most;
     struct text *t = &rq->reply.text;
-    char id[ID_TEXT];
+    char id[ID_TEXT], why[OMITTED_TEXT];
+    const char *omitted;
+    bool data = shows_data(rq, r, why, &omitted);
     enum format f;
     int rc;
 
@@ -53,7 +65,7 @@ static int succeeded(struct request *rq, const struct job_record *r, uint32_t ra
     if (gets) {
         text_name(t, "output");
         t->comma = false;
-        output_doc_write(t, r, rank, data);
+        output_doc_write(t, r, rank, data, omitted);
     } else {
         text_null(t, "output");
     }

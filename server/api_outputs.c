@@ -242,6 +242,8 @@ static int one_found(struct request *rq, struct err *e)
     struct job_wait *w = &((struct job_request *)rq->state)->wait;
     uint32_t rank = 0;
     struct shown shown;
+    char why[OMITTED_TEXT];
+    const char *omitted = NULL;
     enum format f;
     int rc;
 
@@ -256,10 +258,9 @@ static int one_found(struct request *rq, struct err *e)
         return outputs_reply(rq, w->job, rank, f, e);
     if (check_there(w->job, e) != 0 || job_doc_check(w->job, shown, e) != 0)
         return -1;
-    output_doc_write(
-        &rq->reply.text, w->job, rank,
-        params_int(rq->params, PARAM_data,
-                   json_tensor_elements(&w->job->out_shape) <= LIMIT_INLINE_ELEMENTS) != 0);
+    if (shown.data < 0)
+        omitted = data_omitted(why, json_tensor_elements(&w->job->out_shape), true);
+    output_doc_write(&rq->reply.text, w->job, rank, shown.data != 0 && !omitted, omitted);
     return reply_json(rq, 200);
 }
 

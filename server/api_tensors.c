@@ -62,7 +62,7 @@ static int created(struct request *rq, struct err *e)
         *e = w->err;
         return -1;
     }
-    tensor_doc_write(&rq->reply.text, w->tensor, false);
+    tensor_doc_write(&rq->reply.text, w->tensor, false, NULL);
     reply_header(rq, "Location", "tensors/%s", id_format('t', &w->tensor->id, id));
     return reply_json(rq, 201);
 }
@@ -110,12 +110,14 @@ static struct tensor *find(const struct request *rq, struct err *e)
 
 static int send_json(struct request *rq, struct tensor *t, struct err *e)
 {
-    bool data = params_int(rq->params, PARAM_meta, 0) == 0 &&
-                json_tensor_elements(&t->shape) <= LIMIT_INLINE_ELEMENTS;
+    bool asked = params_int(rq->params, PARAM_meta, 0) == 0;
+    char why[OMITTED_TEXT];
+    const char *omitted = asked ? data_omitted(why, json_tensor_elements(&t->shape), false) : NULL;
+    bool data = asked && !omitted;
 
     if (data && tensor_lost(t))
         return err_set(e, ERR_tensor_lost, TENSOR_LOST);
-    tensor_doc_write(&rq->reply.text, t, data);
+    tensor_doc_write(&rq->reply.text, t, data, omitted);
     return reply_json(rq, 200);
 }
 

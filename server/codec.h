@@ -116,9 +116,8 @@ struct json_jobs {
 };
 
 /* A JSON tensor, JsonTensor of schema/openapi.yaml: nested list, number, object with
- * dtype/shape/data,
- * {"tensor":"t_..."}, {"job":"j_...","rank":0}, or null (then *out is NULL). span must come from a
- * json_check'd document; the numbers go straight into an extent, no tree is built.
+ * dtype/shape/data, {"tensor":"t_..."}, {"job":"j_...","rank":0}, or null (then *out is NULL). span
+ * must come from a json_check'd document; the numbers go straight into an extent, no tree is built.
  *
  *   dtype    of plain lists, and what an object without dtype has
  *   pointer  where span stands in the document, for errors: "/inputs/0"

@@ -4,6 +4,7 @@
 #include "server/problem.h"
 #include "server/region.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void shape_write(struct text *out, const char *name, const struct shape *s)
@@ -28,7 +29,37 @@ static const char *location(const struct tensor *t)
     return tensor_away(t) ? "device" : region_of(t->extent) ? "region" : "arena";
 }
 
-void tensor_doc_write(struct text *out, struct tensor *t, bool data)
+const char *data_omitted(char buf[OMITTED_TEXT], uint64_t elements, bool asks)
+{
+    if (elements <= LIMIT_INLINE_ELEMENTS)
+        return NULL;
+    snprintf(buf, OMITTED_TEXT,
+             "%llu elements, and JSON shows at most %u unasked: %sask for application/x-npy, "
+             "application/vnd.safetensors or application/octet-stream (Accept)",
+             (unsigned long long)elements, LIMIT_INLINE_ELEMENTS,
+             asks && elements <= LIMIT_JSON_ELEMENTS ? "add data=1, or " : "");
+    return buf;
+}
+
+/* The same of a job's outputs, which count together. */
+static const char *outputs_omitted(char buf[OMITTED_TEXT], uint64_t elements, struct shown shown)
+{
+    if (!shown.full)
+        return shown.data < 0 ? data_omitted(buf, elements, true) : NULL;
+    snprintf(buf, OMITTED_TEXT,
+             "the jobs of this answer have more than the %u elements that JSON shows: ask for the "
+             "outputs of this one",
+             LIMIT_JSON_ELEMENTS);
+    return buf;
+}
+
+static void omitted_write(struct text *out, const char *omitted)
+{
+    if (omitted)
+        text_string(out, "data_omitted", omitted);
+}
+
+void tensor_doc_write(struct text *out, struct tensor *t, bool data, const char *omitted)
 {
     text_object(out, NULL);
     id_write(out, "tensor", 't', &t->id);
@@ -43,6 +74,7 @@ void tensor_doc_write(struct text *out, struct tensor *t, bool data)
         text_name(out, "data");
         json_tensor_write(out, t);
     }
+    omitted_write(out, omitted);
     text_end_object(out);
 }
 
@@ -98,7 +130,8 @@ static void place_write(struct text *out, const struct tensor *t)
 }
 
 /* A tensor that is gone (deleted, or past its time) shows without data. */
-void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data)
+void output_doc_write(struct text *out, const struct job_record *r, uint32_t rank, bool data,
+                      const char *omitted)
 {
     struct tensor *t = data || regions_any() ? tensor_find(&r->outputs[rank]) : NULL;
 
@@ -112,6 +145,7 @@ void output_doc_write(struct text *out, const struct job_record *r, uint32_t ran
         text_name(out, "data");
         json_tensor_write(out, t);
     }
+    omitted_write(out, omitted);
     text_end_object(out);
     tensor_unref(t);
 }
@@ -119,6 +153,8 @@ void output_doc_write(struct text *out, const struct job_record *r, uint32_t ran
 void outputs_doc_write(struct text *out, const char *name, const struct job_record *r,
                        struct shown shown)
 {
+    char why[OMITTED_TEXT];
+    const char *omitted;
     bool show;
 
     if (!r->outputs || r->state != JOB_succeeded) {
@@ -126,12 +162,15 @@ void outputs_doc_write(struct text *out, const char *name, const struct job_reco
         return;
     }
     show = shows_data(r, shown);
+    omitted = show ? NULL : outputs_omitted(why, output_elements(r, shown.unique), shown);
     text_array(out, name);
     for (uint32_t i = 0; i < r->n; i++) {
+        bool first = !shown.unique || is_first(r, i);
+
         if (id_is_zero(&r->outputs[i]))
             text_null(out, NULL);
         else
-            output_doc_write(out, r, i, show && (!shown.unique || is_first(r, i)));
+            output_doc_write(out, r, i, show && first, first ? omitted : NULL);
     }
     text_end_array(out);
 }
