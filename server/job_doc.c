@@ -34,7 +34,7 @@ const char *data_omitted(char buf[OMITTED_TEXT], uint64_t elements, bool asks)
     if (elements <= LIMIT_INLINE_ELEMENTS)
         return NULL;
     snprintf(buf, OMITTED_TEXT,
-             "%llu elements, and JSON shows at most %u unasked: %sask for application/x-npy, "
+             "%llu elements, and JSON shows at most %d unasked: %sask for application/x-npy, "
              "application/vnd.safetensors or application/octet-stream (Accept)",
              (unsigned long long)elements, LIMIT_INLINE_ELEMENTS,
              asks && elements <= LIMIT_JSON_ELEMENTS ? "add data=1, or " : "");

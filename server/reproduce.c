@@ -249,7 +249,7 @@ static void files_write(const struct script *s)
         "if [ $# -ne %u ]; then\n"
         "    cat >&2 <<USAGE\n"
         "usage: $0 FILE...: %u file%s of raw bytes, %s %s each, for the input of group rank %s\n"
-        "The service does not have %s any more. With a job it keeps at most %u bytes of inputs;\n"
+        "The service does not have %s any more. With a job it keeps at most %d bytes of inputs;\n"
         "larger ones that come in a request are freed when the job ends, and uploaded ones when\n"
         "they are deleted or past --retain. To have a script that wants no file, upload the "
         "inputs\n"
