@@ -150,6 +150,9 @@ await fact("a job that moves nothing has no rates", async () => {
     await go(page, `#/jobs/${barrier.id}`);
     await page.locator("h1").getByText("succeeded").waitFor();
     equal(await page.getByText("GB/s").count(), 0, "rates");
+    await page.locator("dl").getByText("none", {exact: true}).waitFor(); // its inputs, of no dtype
+    const curl = await page.locator(".code code", {hasText: "curl"}).textContent();
+    equal(JSON.parse(/-d '(.*)'$/s.exec(curl)[1]), {op: "barrier", group: "world"}, "the same by hand");
     await go(page, `#/jobs/${job.id}`);
     await page.getByText("algbw, busbw").waitFor();
 });
