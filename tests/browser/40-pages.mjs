@@ -42,6 +42,7 @@ const LOOKS = {
     light: {colorScheme: "light"},
     dark: {colorScheme: "dark"},
     phone: {colorScheme: "light", viewport: {width: 390, height: 844}, hasTouch: true, isMobile: true},
+    narrow: {colorScheme: "dark", viewport: {width: 320, height: 640}, hasTouch: true, isMobile: true},
 };
 
 for (const [suffix, options] of Object.entries(LOOKS)) {
