@@ -21,6 +21,7 @@ const {chromium} = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 const here = mkdtempSync(join(tmpdir(), "tutti-browser-"));
+const places = new Set([here]); // directories that nobody needs after the test
 const children = new Set();
 let passed = 0, failed = 0, browser = null, number = 0;
 
@@ -67,10 +68,17 @@ function start(command, args, options) {
     return child;
 }
 
+// Again, while one that is being killed still writes there.
+function removePlace(path) {
+    rmSync(path, {recursive: true, force: true, maxRetries: 10, retryDelay: 50});
+    places.delete(path);
+}
+
 // A server as the other tests have it: {url, stop()}.
 export async function service({workers = 4, options = []} = {}) {
     const data = join(here, `data-${++number}`);
     const arena = mkdtempSync(join(process.env.TUTTI_TEST_SHM ?? (existsSync("/dev/shm") ? "/dev/shm" : here), "browser-"));
+    places.add(arena);
     const child = start(join(BUILD, "tutti-server"), ["--listen", "127.0.0.1:0", "--workers", String(workers), "--data-dir", data,
                                                       "--arena-dir", join(arena, "arena"), "--arena-size", "64M", ...options]);
     const url = await until("the server listens", () => {
@@ -84,7 +92,7 @@ export async function service({workers = 4, options = []} = {}) {
             child.kill("SIGTERM");
             const status = await child.ended;
 
-            rmSync(arena, {recursive: true, force: true});
+            removePlace(arena);
             equal(status, 0, "the server's status");
             assert(!/ERROR: \w*Sanitizer|runtime error:/.test(child.log), `a sanitizer complains: ${child.log}`);
         },
@@ -256,21 +264,24 @@ export async function finish() {
     for (const child of children)
         child.kill("SIGKILL");
     await Promise.all([...children].map((child) => child.ended));
-    rmSync(here, {recursive: true, force: true});
     console.log(`CASES ${passed} ${failed}`);
     process.exit(failed > 0 ? 1 : 0);
 }
 
 // run.sh stops a test that takes too long with SIGTERM.
-for (const signal of ["SIGTERM", "SIGINT", "uncaughtException", "unhandledRejection"])
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP", "uncaughtException", "unhandledRejection"])
     process.on(signal, (e) => {
         console.log(`stopped: ${e?.stack ?? e}`);
-        for (const child of children)
-            child.kill("SIGKILL");
         browser?.close();
-        rmSync(here, {recursive: true, force: true});
         process.exit(1);
     });
+
+// However it ends, nothing of it stays.
+process.on("exit", () => {
+    for (const child of children)
+        child.kill("SIGKILL");
+    places.forEach(removePlace);
+});
 
 // The sources that the server carries, for tests of what stands in them.
 export function sources() {
