@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Every page, light and dark and as wide as a phone: axe finds no violation, and nothing is wider than the screen. With
-// TUTTI_TEST_SHOTS each is photographed.
+// Every page, light and dark and as wide as a phone: axe finds no violation, and nothing is wider than the screen or than its
+// card, with names as long as they may be. With TUTTI_TEST_SHOTS each is photographed.
 import {clean, fact, finish, go, live, look, open, service, until} from "./lib.mjs";
 
 const s = await service();
@@ -17,10 +17,14 @@ const gradient = await s.ask("POST", `/v1/jobs/${large.id}/backward?wait=10`, {g
 const failed = await s.ask("POST", "/v1/groups/pair/ranks/0/calls", {op: "broadcast", input: [1], timeout: 1});
 s.ask("POST", "/v1/groups/world/ranks/0/calls", {op: "all_reduce_max", input: matrix(0), timeout: 600, label: "epoch 3"}).catch(() => {});
 s.ask("POST", "/v1/groups/world/ranks/2/calls", {op: "all_reduce_max", input: matrix(2), timeout: 600, label: "epoch 3"}).catch(() => {});
+const LONG = "W".repeat(64), LABEL = "W".repeat(256); // no place to break them at
+await s.ask("POST", "/v1/groups", {name: LONG, ranks: [1, 3]});
+s.ask("POST", `/v1/groups/${LONG}/ranks/0/calls`, {op: "reduce_scatter_max", input: matrix(0), timeout: 600, label: LABEL}).catch(() => {});
+const longest = await until("one has called there", async () => (await s.ask("GET", `/v1/jobs?state=waiting&group=${LONG}`)).jobs[0]);
 const waiting = await until("two have called", async () => (await s.ask("GET", "/v1/jobs?state=waiting")).jobs.find((j) => j.arrived?.length === 2));
 
 const PAGES = [
-    ["overview", "#/", (p) => p.locator(".waiter").waitFor()],
+    ["overview", "#/", (p) => p.locator(".waiter").nth(1).waitFor()],
     ["jobs", "#/jobs", (p) => p.locator("tbody tr").nth(20).waitFor()],
     ["jobs-none", "#/jobs?search=nothing+is+called+so", (p) => p.getByText("No such job").waitFor()],
     ["job", `#/jobs/${done.id}`, (p) => p.getByRole("heading", {name: "Outputs"}).waitFor()],
@@ -28,6 +32,8 @@ const PAGES = [
     ["job-gradient", `#/jobs/${gradient.id}`, (p) => p.getByText("Gradient of").waitFor()],
     ["job-failed", `#/jobs/${failed.job}`, (p) => p.getByRole("alert").waitFor()],
     ["job-waiting", `#/jobs/${waiting.id}`, (p) => p.getByText("Missing: ranks 1 and 3").waitFor()],
+    ["job-long-names", `#/jobs/${longest.id}`, (p) => p.getByText("Missing: rank 1").waitFor()],
+    ["jobs-long-names", `#/jobs?state=waiting&group=${LONG}`, (p) => p.locator("tbody tr").waitFor()],
     ["job-unknown", "#/jobs/j_01ARZ3NDEKTSV4RRFFQ69G5FAV", (p) => p.getByRole("alert").waitFor()],
     ["workers", "#/workers", (p) => p.locator(".worker").nth(3).waitFor()],
     ["groups", "#/groups", (p) => p.getByRole("heading", {name: "pair"}).waitFor()],
@@ -35,6 +41,7 @@ const PAGES = [
         await p.getByRole("button", {name: "Run", exact: true}).click();
         await p.locator(".play-output .elements").nth(3).waitFor();
     }],
+    ["playground-long-names", `#/playground?group=${LONG}`, (p) => p.getByLabel("Input of rank 1").waitFor()],
     ["metrics", "#/metrics", (p) => p.locator(".legend dd").first().waitFor()],
 ];
 

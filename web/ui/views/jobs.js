@@ -1,7 +1,7 @@
 /* jobs.js - all jobs, live: filtered by the service, searched in the page. */
 import {invalidate} from "../app.js";
 import {h} from "../dom.js";
-import {count} from "../format.js";
+import {count, plural} from "../format.js";
 import {JobList} from "../joblist.js";
 import {empty, head, loading, problemBox} from "../parts.js";
 import {go, refine, route} from "../router.js";
@@ -130,7 +130,7 @@ function nothing(words) {
 }
 
 function foot(shown, words) {
-    const all = words ? `${count(shown)} found in ${count(list.rows.length)} jobs` : `${count(shown)} jobs`;
+    const all = words ? `${count(shown)} found in ${plural(list.rows.length, "job")}` : plural(shown, "job");
 
     return h("footer", {class: "list-foot"}, h("span", {class: "quiet", role: "status"}, `${all}${list.complete ? ", which are all" : ""}`),
              !list.complete && h("button", {type: "button", class: "button", disabled: list.loading || searching,
