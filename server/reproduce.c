@@ -373,6 +373,7 @@ static bool shows_outputs(const struct job_record *r)
     return all <= LIMIT_INLINE_ELEMENTS;
 }
 
+/* web/ui/remember.js finds the request in these lines. */
 static void request_write(const struct script *s)
 {
     const struct job_record *r = s->r;

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // A job from the playground to its end, in the dashboard: seen live, opened, run again, deleted; hostile words stay words.
-import {assert, clean, equal, fact, finish, go, live, open, service, sources, until} from "./lib.mjs";
+import {assert, clean, equal, fact, finish, go, live, open, python, service, sources, until} from "./lib.mjs";
 
 const s = await service();
 const page = await open({permissions: ["clipboard-read", "clipboard-write"]});
@@ -8,7 +8,14 @@ const other = await open(); // somebody else who looks
 const HOSTILE = `<img src=x onerror="document.title='owned'"><script>alert(1)</script>`;
 let job = null;
 
+const bodyOf = (curl) => JSON.parse(/-d '(.*)'$/s.exec(curl)[1].replaceAll("'\\''", "'"));
 const rowOf = (p, id) => p.locator(`tr:has(a[data-job="${id}"])`);
+
+async function copied(what) {
+    await page.evaluate(() => navigator.clipboard.writeText(""));
+    await page.getByRole("button", {name: `Copy as ${what}`}).click();
+    return until("it is copied", () => page.evaluate(() => navigator.clipboard.readText()));
+}
 
 await fact("the dashboard loads, is live, and says what to do while there is no job", async () => {
     await page.goto(`${s.url}/`);
@@ -71,13 +78,60 @@ await fact("its timeline says where the time went, and each output what is in it
 });
 
 await fact("copied as curl and as Python it is the request that was sent", async () => {
-    await page.getByRole("button", {name: "Copy as curl"}).click();
-    const curl = await page.evaluate(() => navigator.clipboard.readText());
-    const body = /-d '(.*)'$/s.exec(curl)[1];
-    const again = await s.ask("POST", "/v1/jobs?wait=10", JSON.parse(body));
+    const again = await s.ask("POST", "/v1/jobs?wait=10", bodyOf(await copied("curl")));
     equal(again.outputs[0].data, [0, 0, 1, 100, 2, 200, 3, 300], "the output");
-    await page.getByRole("button", {name: "Copy as Python"}).click();
-    assert((await page.evaluate(() => navigator.clipboard.readText())).includes("requests.post("), "no Python");
+    equal(python(await copied("Python")).trim().split("\n"), Array(4).fill("[  0   0   1 100   2 200   3 300]"), "what Python prints");
+});
+
+await fact("a job of somebody else's is copied and run again with its own inputs, as the service has kept them", async () => {
+    const matrix = (r) => [[r + 0.5, -r], ["NaN", 7]], inputs = [3, 1].map(matrix);
+    const theirs = await s.ask("POST", "/v1/jobs?wait=10", {op: "all_gather", group: [3, 1], axis: 1, label: "it's", inputs});
+    const data = JSON.stringify(theirs.outputs.map((o) => o.data));
+
+    await go(page, `#/jobs/${theirs.id}`);
+    const body = bodyOf(await copied("curl"));
+    equal(body, {op: "all_gather", group: [3, 1], axis: 1, dtype: "float32", label: "it's", inputs}, "the request");
+    equal(python(`${await copied("Python")}\nprint(outputs[1].shape, outputs.job.doc["label"])`).trim().split("\n").at(-1), "(2, 4) it's", "what Python prints");
+    await page.getByRole("button", {name: "Run again", exact: true}).click();
+    await until("another job is shown", () => !page.url().includes(theirs.id));
+    await page.locator("h1").getByText("succeeded").waitFor();
+    const again = await s.ask("GET", `/v1/jobs/${page.url().split("/").at(-1)}`);
+    equal(JSON.stringify(again.outputs.map((o) => o.data)), data, "its outputs");
+    const gradient = await s.ask("POST", `/v1/jobs/${theirs.id}/backward?wait=10`, {grads: [[[1, 2, 3, 4], [5, 6, 7, 8]], null]});
+    await go(page, `#/jobs/${gradient.id}`);
+    const curl = await copied("curl");
+    assert(curl.includes(`/v1/jobs/${theirs.id}/backward?`), curl);
+    equal(bodyOf(curl), {dtype: "float32", grads: [[[1, 2, 3, 4], [5, 6, 7, 8]], [[0, 0, 0, 0], [0, 0, 0, 0]]]}, "the gradient's request");
+    for (const op of ["scatter", "barrier", "remote_send"]) {
+        const one = await s.ask("POST", "/v1/jobs?wait=10", {op, ...(op === "barrier" ? {} : {inputs: [[[1, 2], [3, 4], [5, 6], [7, 8]], null, null, null]})});
+        await go(page, `#/jobs/${one.id}`);
+        await page.locator(".id").getByText(one.id).waitFor();
+        const by = await s.ask("POST", "/v1/jobs?wait=10", bodyOf(await copied("curl")));
+        equal(by.outputs.map((o) => o && o.data), one.outputs.map((o) => o && o.data), `outputs of ${op}`);
+        equal(by.group, "world", "its group has the name that it had");
+    }
+});
+
+await fact("large inputs are named as long as they are there; after that the script asks for them, and the page says so", async () => {
+    const {tensor} = await s.ask("POST", "/v1/tensors", {dtype: "int32", shape: [3000], data: Array.from({length: 3000}, (_, i) => i)});
+    const large = await s.ask("POST", "/v1/jobs?wait=10", {op: "all_reduce_sum", inputs: Array(4).fill({tensor})});
+    const never = (await s.ask("POST", "/v1/groups/world/ranks/0/calls", {op: "all_reduce_sum", input: [1], timeout: 1})).job;
+
+    await go(page, `#/jobs/${large.id}`);
+    equal(bodyOf(await copied("curl")).inputs, Array(4).fill({tensor}), "inputs");
+    equal(python(`${await copied("Python")}\nprint(outputs[3][2999])`).trim().split("\n").at(-1), "11996", "what Python prints");
+    await fetch(`${s.url}/v1/tensors/${tensor}`, {method: "DELETE"});
+    await go(page, "#/jobs");
+    await go(page, `#/jobs/${large.id}`);
+    await page.getByText("this script takes them as files").waitFor();
+    assert((await copied("curl")).startsWith("#!/bin/sh"), "no script");
+    equal([await page.getByRole("button", {name: "Copy as Python"}).count(), await page.getByRole("button", {name: "Run again"}).count()], [0, 0], "buttons");
+    await go(page, `#/jobs/${never}`);
+    await page.getByText("Its inputs are not kept: it is not known what the job was given").waitFor();
+    await page.getByRole("button", {name: "Try it with samples"}).waitFor();
+    for (let r = 1; r < 4; r++)
+        await s.ask("POST", `/v1/groups/world/ranks/${r}/calls`, {op: "all_reduce_sum", input: [1]});
+    await go(page, `#/jobs/${job.id}`);
 });
 
 await fact("the script that repeats it is shown, and its trace saved", async () => {
@@ -178,8 +232,34 @@ await fact("filters and search find a job among thousands, page by page", async 
     await page.getByRole("heading", {name: "all_gather"}).waitFor();
 });
 
+await fact("copied as Python each operation runs with the client, and gives what it gives by curl", async () => {
+    const {ops} = await s.ask("GET", "/v1"), snippets = [], wanted = [];
+    const RUN = `import contextlib, io, json, sys
+for snippet in json.loads(sys.stdin.read()):
+    names = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(snippet, names)
+    print(json.dumps([None if x is None else x.tolist() for x in names["outputs"]]))`;
+
+    await go(page, "#/playground");
+    await page.getByRole("button", {name: "Sample inputs"}).click();
+    for (const {name} of [...ops, {name: "all_gather"}]) {
+        await page.selectOption('select[name="op"]', name);
+        if (snippets.length === ops.length) { // numbers that stand in strings
+            await page.selectOption('select[name="dtype"]', "float64");
+            await page.fill('textarea[name="input-0"]', '["NaN", "-Infinity", 1e-3, 2]');
+        }
+        snippets.push(await copied("Python"));
+        const {outputs, detail} = await s.ask("POST", "/v1/jobs?wait=10", bodyOf(await copied("curl")));
+        assert(outputs, `${name}: ${detail}`);
+        wanted.push(outputs.map((o) => o && o.data));
+    }
+    const got = python(RUN, {}, JSON.stringify(snippets)).trim().split("\n").map((line) => JSON.parse(line.replace(/-?(NaN|Infinity)/g, '"$&"')));
+    equal(got, wanted, "the outputs");
+});
+
 await fact("nothing was complained of, and no request left the host", async () => {
-    clean(page, s.url, [/status of 422/, /status of 404/]); // what was wrong on purpose: shapes, a job that was deleted
+    clean(page, s.url, [/status of 422/, /status of 404/, /status of 410/]); // what was wrong on purpose: shapes, a job that was deleted, inputs that never came
     clean(other, s.url);
 });
 

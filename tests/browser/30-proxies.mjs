@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Behind nginx under a prefix, with tokens; and behind one that holds the events back.
-import {assert, clean, equal, fact, file, finish, go, live, newToken, nginx, open, service, until} from "./lib.mjs";
+import {assert, clean, equal, fact, file, finish, go, live, newToken, nginx, open, python, service, until} from "./lib.mjs";
 
 const tokens = file("tokens"), alice = newToken(tokens, "alice:user"), reader = newToken(tokens, "alice:read");
 const s = await service({options: ["--token-file", tokens]});
@@ -8,7 +8,7 @@ const LOCATIONS = `location /tutti/ { proxy_pass ${s.url}/; proxy_read_timeout 6
         location /held/ { proxy_pass ${s.url}/; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering; proxy_buffers 8 64k; gzip on; gzip_types *; gzip_min_length 0; }`;
 let n = await nginx(LOCATIONS);
 const sum = (label) => s.ask("POST", "/v1/jobs?wait=10", {op: "all_reduce_sum", label, inputs: [[1], [2], [3], [4]]}, alice);
-const page = await open();
+const page = await open({permissions: ["clipboard-read", "clipboard-write"]});
 
 await fact("without a token the page asks for one; a wrong one is refused in the service's words", async () => {
     await page.goto(`${n.url}/tutti/`);
@@ -33,6 +33,10 @@ await fact("the playground runs there", async () => {
     await page.getByRole("group", {name: "Output of rank 3"}).locator(".elements").waitFor();
     const curl = await page.locator(".code code").textContent();
     assert(curl.includes(`${n.url}/tutti/v1/jobs`) && curl.includes("$TUTTI_TOKEN") && !curl.includes(alice), curl);
+    await page.getByRole("button", {name: "Copy as Python"}).click();
+    const snippet = await page.evaluate(() => navigator.clipboard.readText());
+    assert(snippet.includes(`${n.url}/tutti`) && !snippet.includes(alice), snippet);
+    equal(python(snippet, {TUTTI_TOKEN: alice}).trim().split("\n").length, 4, "outputs by Python");
 });
 
 await fact("a reload keeps the token; leaving forgets it", async () => {

@@ -108,6 +108,11 @@ export function newToken(file, who) {
     return execFileSync(join(BUILD, "tutti-server"), ["--token-file", file, "--new-token", who], {encoding: "utf8"}).trim();
 }
 
+// What a program prints that has the client.
+export function python(program, environment = {}, input = "") {
+    return execFileSync("/usr/bin/python3", ["-c", program], {encoding: "utf8", input, env: {...process.env, ...environment, PYTHONPATH: join(ROOT, "web/notebook")}});
+}
+
 export function file(name) {
     return join(here, name);
 }

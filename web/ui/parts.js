@@ -94,6 +94,11 @@ export function copyButton(text, what, label) {
              icon("copy"), label ?? null);
 }
 
+/* Of what is null there is none. */
+export function copyButtons(curl, python) {
+    return [curl && copyButton(curl, "curl", "Copy as curl"), python && copyButton(python, "Python", "Copy as Python")];
+}
+
 export function code(text, what = "text") {
     return h("div", {class: "code"}, h("pre", {tabindex: "0", "aria-label": what}, h("code", null, text)), copyButton(text, what));
 }

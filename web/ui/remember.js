@@ -1,9 +1,7 @@
-/* remember.js - what this tab has sent, so that it can be sent again; and samples where others sent it. */
+/* remember.js - what a job was asked with, so that it can be asked again: what this tab has sent, and what the service has kept. */
 import {elements} from "./tensor.js";
-import {opOf} from "./state.js";
 
 const KEY = "tutti.sent:", MOST_TEXT = 64 << 10, MOST = 50;
-const SAMPLE = 256; // elements of an input that is made up
 
 export function rememberBody(id, text) {
     if (text.length > MOST_TEXT)
@@ -44,19 +42,26 @@ export function gives(op, rank, parameters) {
     return op?.gives === "all" || (op?.gives === "root" && rank === 0) || (op?.gives === "src" && rank === Number(parameters.src ?? 0));
 }
 
-/* The JSON text of a request for the same job: {text, exact}; null when it is too large to be typed. */
-export function bodyOf(job) {
-    const sent = remembered(job.id), dims = job.input_shape, op = opOf(job.op);
+/* Elements of a list, as it stands in JSON, in lists of this shape; null when no list says the shape. */
+function nested(list, dims) {
+    let parts = list ? list.split(",") : [];
 
-    if (sent)
-        return {text: sent, exact: true};
-    const {timeout, ...parameters} = job.parameters ?? {}, common = timeout && timeout !== 60 ? {timeout} : {};
-
-    if (op?.gives === "none") // no tensor, and so no dtype
-        return {exact: true, text: JSON.stringify({op: job.op, group: job.group ?? job.ranks, ...parameters, ...common})};
-    if (!op || !dims || !job.dtype || elements(dims) > SAMPLE || job.ranks.length > 64)
+    if (parts.length !== elements(dims) || dims.slice(0, -1).includes(0))
         return null;
-    const inputs = job.ranks.map((_, r) => gives(op, r, parameters) ? sampleInput(dims, job.dtype, r) : null);
-    return {exact: false, text: JSON.stringify({op: job.op, group: job.group ?? job.ranks, dtype: job.dtype, ...parameters,
-                                                ...common, inputs})};
+    for (const d of dims.slice(1).reverse())
+        parts = Array.from({length: parts.length / d}, (_, i) => `[${parts.slice(i * d, (i + 1) * d).join(",")}]`);
+    return dims.length ? `[${parts.join(",")}]` : parts[0];
+}
+
+/* The request that a script of GET /v1/jobs/{id}/reproduce sends (server/reproduce.c), as a person would type it: {path, body},
+ * body being JSON text. null where it sends bytes first. group: the name of the group whose ranks the job has, if there is one. */
+export function requestOf(script, job, group) {
+    const body = /^printf '%s' '([^']*)' >"\$work\/job"$/m.exec(script)?.[1], path = /^call POST '\/([^?']*)\?/m.exec(script)?.[1];
+
+    if (!body || !path)
+        return null;
+    const lists = body.replace(/\{"dtype":"\w+","shape":\[([\d,]*)\],"data":\[([^\]]*)\]\}/g, (whole, dims, list) =>
+        nested(list, dims ? dims.split(",").map(Number) : []) ?? whole);
+    const typed = lists === body ? body : lists.replace('"stream":', `"dtype":"${job.dtype}","stream":`);
+    return {path, body: typed.replace(/"stream":0,|"priority":0,|"timeout":60,/g, "").replace(/"group":\[[\d,]*\]/, (list) => group ? `"group":${JSON.stringify(group)}` : list)};
 }

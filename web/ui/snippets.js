@@ -13,23 +13,35 @@ function auth() {
 }
 
 /* body: JSON text. */
-export function asCurl(body, path = "v1/jobs?wait=10") {
-    return `curl -s ${quote(url(path))}${auth()} \\\n     -H 'Content-Type: application/json' \\\n     -d ${quote(body)}`;
+export function asCurl(body, path = "v1/jobs") {
+    return `curl -s ${quote(url(`${path}?wait=10`))}${auth()} \\\n     -H 'Content-Type: application/json' \\\n     -d ${quote(body)}`;
 }
 
-/* JSON is Python, but for these words; those inside strings stay. */
-function asLiteral(json) {
-    return json.replace(/"(?:[^"\\]|\\.)*"|\b(?:null|true|false)\b/g,
-                        (word) => ({null: "None", true: "True", false: "False"})[word] ?? word);
+/* A list of inputs as Python writes it: a string that stands for a number is that number. null: what only JSON says is in it.
+ * like: {dtype, shape} of a tensor that is named. */
+function asInputs(json, like) {
+    const named = like ? json.replace(/\{"tensor":("t_\w+")\}/g, `tutti.Tensor(world.service, $1, "${like.dtype}", ${JSON.stringify(like.shape)})`) : json;
+    const words = {null: "None", true: "True", false: "False"};
+
+    if (/[{}]/.test(named))
+        return null;
+    return named.replace(/"([+-]?(?:NaN|Infinity))"|"(-?[1-9]\d*)"|"[^"]*"|\b(?:null|true|false)\b/g,
+                         (text, odd, digits) => odd ? `float("${odd}")` : digits ?? words[text] ?? text);
 }
 
-export function asPython(body, path = "v1/jobs?wait=10") {
-    const token = tokenGet();
+const literal = (value) => value === true ? "True" : value === false ? "False" : JSON.stringify(value);
 
-    return `import ${token ? "os, " : ""}requests\n\n` +
-        `answer = requests.post(${JSON.stringify(url(path))}, json=${asLiteral(body)}` +
-        (token ? `,\n                       headers={"Authorization": "Bearer " + os.environ["TUTTI_TOKEN"]}` : "") + ")\n" +
-        `answer.raise_for_status()\nfor output in answer.json()["outputs"]:\n    print(output and output["data"])`;
+/* With the client that the service carries. body: JSON text whose last member is `inputs`; null where Python has no words for it. */
+export function asPython(body, like) {
+    const {op, inputs, ...more} = JSON.parse(body), at = body.indexOf('"inputs":');
+    const given = !inputs || op === "barrier" ? "" : asInputs(body.slice(at + 9, -1), like);
+    const options = Object.entries(more).filter(([name, v]) => !(name === "group" && v === "world")).map(([name, v]) => `${name}=${literal(v)}`);
+
+    if (!op || given === null)
+        return null;
+    return `import tutti  # ${url("client/tutti.py")}\n\n` +
+        `world = tutti.connect(${JSON.stringify(url("").replace(/\/$/, ""))}).world${tokenGet() ? "  # with the token in $TUTTI_TOKEN" : ""}\n` +
+        `outputs = world.${op}(${[...given ? [given] : [], ...options].join(", ")})\nfor output in outputs:\n    print(output)`;
 }
 
 /* A first job for a world of n ranks. */

@@ -3,17 +3,17 @@ import {announce, invalidate} from "../app.js";
 import {ask, getExact, post, remove} from "../api.js";
 import {h} from "../dom.js";
 import {clock, count, jobRate, list, plural, rate, shape} from "../format.js";
-import {card, code, confirmThen, copyButton, facts, head, loading, missingNames, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
-import {bodyOf, remembered, rememberBody} from "../remember.js";
+import {card, code, confirmThen, copyButton, copyButtons, facts, head, loading, missingNames, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
+import {remembered, rememberBody, requestOf} from "../remember.js";
 import {go, href, route} from "../router.js";
 import {asCurl, asPython} from "../snippets.js";
-import {mayAct, opOf, tellForgotten, tellJob, watchJob} from "../state.js";
+import {mayAct, state, tellForgotten, tellJob, watchJob} from "../state.js";
 import {describe, elements, figures, firstElements, flatten, preview} from "../tensor.js";
 import {timeline} from "../timeline.js";
 
 const RANKS = 16; // outputs that are shown unasked
 
-let here = null; // {id, job, problem, acting, firsts: Map of tensor -> elements, all}
+let here = null; // {id, job, problem, acting, firsts: Map of tensor -> elements, all, given: {script, request} or {problem}, script}
 let unwatch = null;
 
 export const title = () => here?.job?.op ?? "Job";
@@ -46,6 +46,7 @@ async function load(mine) {
         mine.job = job;
         mine.problem = null;
         peek(mine);
+        lookGiven(mine);
     } catch (e) {
         if (mine === here && !(mine.job && e.code === "unreachable"))
             mine.problem = e;
@@ -82,6 +83,39 @@ async function peek(mine) {
     invalidate();
 }
 
+/* ---- what it was asked with ---- */
+
+/* The name of its group, as long as that has the same ranks. */
+function groupOf(job) {
+    const same = (g) => g.name === job.group && g.owner === job.owner && g.ranks.join() === job.ranks.join();
+
+    return state.groups.some(same) ? job.group : null;
+}
+
+/* What the service has kept of a job that this page has not sent. */
+async function lookGiven(mine) {
+    const {job} = mine;
+
+    if (!over(job) || mine.given || remembered(mine.id))
+        return;
+    mine.given = {};
+    try {
+        const script = await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text();
+
+        mine.given = {script, request: requestOf(script, job, groupOf(job))};
+    } catch (e) {
+        mine.given = {problem: e};
+    }
+    invalidate();
+}
+
+/* {path, body}, with the job's own inputs; or null. */
+function request() {
+    const sent = remembered(here.id);
+
+    return sent ? {path: "v1/jobs", body: sent} : here.given?.request;
+}
+
 /* ---- what can be done ---- */
 
 async function act(name, doing) {
@@ -110,30 +144,20 @@ const forget = () => act("delete", async () => {
     go(["jobs"]);
 });
 
-/* With the inputs that this page sent; where others sent them, they are gone, and the playground has samples of their shape. */
-function again() {
-    const body = remembered(here.id);
+const again = () => act("again", async () => {
+    const {path, body} = request(), job = await post(path, body);
 
-    if (!body) {
-        go(["playground"], {like: here.id});
-        return;
-    }
-    act("again", async () => {
-        const job = await post("v1/jobs", body);
-
+    if (path === "v1/jobs")
         rememberBody(job.id, body);
-        tellJob(job);
-        go(["jobs", job.id]);
-    });
-}
-
-const KEPT = "The script has them where they are 4 KiB together at most, and names larger ones that were uploaded as tensors and are still there; for others it asks for files.";
+    tellJob(job);
+    go(["jobs", job.id]);
+});
 
 /* With what it was given, if the service has kept that. */
 const showScript = () => act("script", async () => {
     const mine = here;
 
-    mine.script = await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text();
+    mine.script = mine.given?.script ?? await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text();
 });
 
 /* A link would carry no token. */
@@ -152,7 +176,8 @@ function actions(job) {
     const button = (name, label, doing, what = "") => h("button", {key: name, type: "button", class: `button ${what}`, disabled: here.acting !== null, onclick: doing}, label);
 
     return [
-        mayAct() && button("again", remembered(job.id) ? "Run again" : "Run again …", again),
+        mayAct() && request() && button("again", "Run again", again),
+        mayAct() && !request() && job.dtype && (here.given?.problem || here.given?.script) && button("samples", "Try it with samples", () => go(["playground"], {like: here.id})),
         mayAct() && !over(job) && button("cancel", here.acting === "cancel" ? "Stopping…" : "Cancel", cancel, "is-danger"),
         mayAct() && over(job) && button("delete", "Delete", () => confirmThen("Delete this job and its outputs?", "Delete it", forget), "is-danger"),
     ];
@@ -167,7 +192,7 @@ function summary(job) {
         ["Operation", job.op],
         ["Group", job.group ? h("a", {href: href(["jobs"], {group: job.group})}, job.group) : "a list of ranks", " ",
          h("span", {class: "rank-line is-inline"}, job.ranks.slice(0, 24).map((r) => rankChip(r)), job.ranks.length > 24 ? "…" : null)],
-        ["Inputs", opOf(job.op)?.gives === "none" ? "none" : job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
+        ["Inputs", job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
         ...Object.entries(p).map(([name, v]) => [name, name === "timeout" ? `${v} s` : String(v)]),
         job.label ? ["Label", h("a", {href: href(["jobs"], {label: job.label}), class: "label"}, job.label)] : null,
         job.seq !== undefined ? ["Called", `by its ranks, their call number ${job.seq}`] : null,
@@ -219,14 +244,23 @@ function outputs(job) {
         !alike && job.outputs.length > shown.length && h("button", {type: "button", class: "button", onclick: () => { here.all = true; invalidate(); }}, `Show all ${job.outputs.length} ranks`));
 }
 
-function copies(job) {
-    const body = bodyOf(job), button = (label, doing) => h("button", {key: label, type: "button", class: "button", disabled: here.acting !== null, onclick: doing}, label);
+/* Why there is nothing to copy. */
+function notKept(job) {
+    if (!over(job))
+        return "Once it has ended, what it was given is here to copy.";
+    return here.given?.problem ? `Its inputs are not kept: ${here.given.problem.detail}` : "…";
+}
 
-    return card("The same by hand", {id: "by-hand", wide: true, actions: body && [copyButton(asCurl(body.text), "curl", "Copy as curl"), copyButton(asPython(body.text), "Python", "Copy as Python")]},
-        body ? [!body.exact && h("p", {class: "quiet"}, `The inputs are samples of the same shape: this page has not seen those of the job. ${KEPT}`), code(asCurl(body.text), "curl")]
-            : h("p", {class: "quiet"}, `Its inputs are too large to be typed. ${KEPT}`),
-        here.script && code(here.script, "script"),
-        h("div", {class: "row"}, over(job) && [!here.script && button("Script that repeats it", showScript), button("Trace for Perfetto", saveTrace)]));
+function copies(job) {
+    const asked = request(), script = here.given?.script, button = (label, doing) => h("button", {key: label, type: "button", class: "button", disabled: here.acting !== null, onclick: doing}, label);
+    const curl = asked ? asCurl(asked.body, asked.path) : script;
+    const files = !asked && script?.includes(" FILE...");
+
+    return card("The same by hand", {id: "by-hand", wide: true, actions: curl ? copyButtons(curl, asked && asPython(asked.body, {dtype: job.dtype, shape: job.input_shape})) : h("span", {class: "quiet"}, notKept(job))},
+        files && h("p", {class: "quiet"}, "Its inputs are not kept, being larger than 4 KiB and deleted since: this script takes them as files of raw bytes, one a rank that gives."),
+        curl && code(curl, "curl"),
+        here.script && asked && code(here.script, "script"),
+        over(job) && h("div", {class: "row"}, asked && !here.script && button("Script that repeats it", showScript), button("Trace for Perfetto", saveTrace)));
 }
 
 export function view() {

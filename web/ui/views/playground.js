@@ -3,7 +3,7 @@ import {announce, invalidate} from "../app.js";
 import {getExact, post} from "../api.js";
 import {h} from "../dom.js";
 import {duration, shape} from "../format.js";
-import {card, code, copyButton, head, loading, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
+import {card, code, copyButtons, head, loading, pill, problemBox, rankChip, rankHue, stateSays} from "../parts.js";
 import {gives, rememberBody, sampleInput} from "../remember.js";
 import {href, route} from "../router.js";
 import {asCurl, asPython} from "../snippets.js";
@@ -258,7 +258,7 @@ function board(all) {
 function byHand() {
     const text = body();
 
-    return card("The same by hand", {id: "by-hand", actions: [copyButton(asCurl(text), "curl", "Copy as curl"), copyButton(asPython(text), "Python", "Copy as Python")]}, code(asCurl(text), "curl"));
+    return card("The same by hand", {id: "by-hand", actions: copyButtons(asCurl(text), asPython(text))}, code(asCurl(text), "curl"));
 }
 
 export function view() {
