@@ -38,7 +38,7 @@ function tiles() {
         tile("World", state.workers.length ? [count(ready), h("small", null, ` of ${count(size)}`)] : "–", "ranks ready", meter(size ? ready / size : 0), "workers"),
         tile("Jobs now", m ? count(m.jobs.running + m.jobs.queued + m.jobs.waiting) : "–",
              m ? `${count(m.jobs.running)} running, ${count(m.jobs.queued)} queued, ${count(m.jobs.waiting)} waiting` : "", null, "jobs"),
-        tile("Pace", perSecond(latest(samples.jobs)), latest(samples.p50) === null ? "jobs that ended" : `half of them within ${duration(latest(samples.p50))}`, spark(samples.jobs), "metrics"),
+        tile("Pace", samples.jobs.length ? perSecond(latest(samples.jobs)) : h("small", null, "collecting…"), latest(samples.p50) === null ? "jobs that ended" : `half of them within ${duration(latest(samples.p50))}`, spark(samples.jobs), "metrics"),
         tile("Arena", m ? bytes(m.arena.used_bytes) : "–", m ? `of ${bytes(m.arena.size_bytes)}, ${count(m.tensors)} tensors` : "",
              meter(m ? m.arena.used_bytes / m.arena.size_bytes : 0), "metrics"));
 }
