@@ -20,6 +20,7 @@ async function copied(what) {
 await fact("the dashboard loads, is live, and says what to do while there is no job", async () => {
     await page.goto(`${s.url}/`);
     await live(page);
+    await page.getByText("collecting…").waitFor();
     await page.getByText("All 4 ranks are here.").waitFor();
     await page.getByText("No job yet").waitFor();
     const command = await page.locator(".empty .code code").textContent();
@@ -203,12 +204,21 @@ await fact("a job that moves nothing has no rates", async () => {
     equal(await rowOf(page, barrier.id).locator(".cell-outcome").textContent(), "–", "its outcome");
     await go(page, `#/jobs/${barrier.id}`);
     await page.locator("h1").getByText("succeeded").waitFor();
-    equal(await page.getByText("GB/s").count(), 0, "rates");
+    equal(await page.getByText(/[GMk]B\/s/).count(), 0, "rates");
+    equal([await page.getByText("uint8").count(), await page.getByRole("heading", {name: "Outputs"}).count()], [0, 0], "a dtype, and outputs");
     await page.locator("dl").getByText("none", {exact: true}).waitFor(); // its inputs, of no dtype
     const curl = await page.locator(".code code", {hasText: "curl"}).textContent();
     equal(JSON.parse(/-d '(.*)'$/s.exec(curl)[1]), {op: "barrier", group: "world"}, "the same by hand");
     await go(page, `#/jobs/${job.id}`);
     await page.getByText("algbw, busbw").waitFor();
+});
+
+await fact("rates of one size stand in one unit", async () => {
+    const said = await page.evaluate(async () => {
+        const {rate} = await import(new URL("ui/format.js", document.baseURI));
+        return [12.34, 1, 0.99, 0.12, 0.097, 0.001, 0.0004].map(rate);
+    });
+    equal(said, ["12.3 GB/s", "1.00 GB/s", "990 MB/s", "120 MB/s", "97.0 MB/s", "1.00 MB/s", "400 kB/s"], "rates");
 });
 
 await fact("filters and search find a job among thousands, page by page", async () => {

@@ -37,6 +37,8 @@ await fact("a call that nobody joins fails with the names in it", async () => {
     await page.locator("tbody tr").getByText("ranks_missing").waitFor();
     await page.locator("tbody a").first().click();
     await page.getByRole("alert").getByText(answer.detail.slice(0, 40)).waitFor();
+    equal(await page.locator(".lane:has-text('missing') .rank-chip").allTextContents(), ["1", "2", "3"], "lanes of those that never came");
+    equal(await page.locator(".lane:has-text('came') .rank-chip").allTextContents(), ["0"], "lanes of those that did");
     for (const rank of [1, 2, 3]) // they come too late, and hear so: the next calls belong together again
         equal((await call(rank)).code, "ranks_missing", `what rank ${rank} hears`);
 });
@@ -59,6 +61,16 @@ await fact("a job that waits is cancelled with a button", async () => {
     await page.getByRole("button", {name: "Cancel"}).click();
     await page.locator("h1").getByText("cancelled").waitFor();
     equal((await waits).code, "cancelled", "what the caller heard");
+});
+
+await fact("of two ranks of which one never came, the others were not needed", async () => {
+    const {job} = await s.ask("POST", "/v1/groups/world/ranks/2/calls", {op: "remote_send", dst: 0, input: [1], timeout: 1});
+
+    await go(page, `#/jobs/${job}`);
+    await page.locator(".lane").nth(3).waitFor();
+    const says = await page.locator(".lane-says").allTextContents();
+    equal(says.map((text) => text.replace(/ (first|after .*)$/, "")), ["missing", "is not needed", "came", "is not needed"], "lanes");
+    await s.ask("POST", "/v1/groups/world/ranks/0/calls", {op: "remote_recv", src: 2});
 });
 
 await fact("a worker that is killed is seen lost, and back, with another process", async () => {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Every page, light and dark and as wide as a phone: axe finds no violation, and nothing is wider than the screen or than its
 // card, with names as long as they may be. With TUTTI_TEST_SHOTS each is photographed.
-import {clean, fact, finish, go, live, look, open, service, until} from "./lib.mjs";
+import {clean, equal, fact, finish, go, live, look, open, service, until} from "./lib.mjs";
 
 const s = await service();
 const matrix = (r) => [[1 + r, 2 + r], [3 + r, 4 + r]];
@@ -64,6 +64,12 @@ for (const [suffix, options] of Object.entries(LOOKS)) {
             if (name === "metrics")
                 await until("there are lines", async () => (await page.locator(".plot canvas").count()) >= 2 || (await page.getByText("WEB=none").count()) > 0);
             await look(page, name, suffix);
+            const edges = await page.locator(".table-wrap").evaluateAll((all) => all.filter((t) => t.scrollWidth > t.clientWidth).map((t) => getComputedStyle(t).backgroundAttachment));
+            equal(edges.filter((a) => !a.includes("scroll") || !a.includes("local")), [], "tables that go on beyond their edge, and do not show it");
+            if (name === "metrics" && suffix === "phone")
+                equal(edges.length, 1, "such tables");
+            equal(await page.locator(".code").evaluateAll((all) => all.filter((c) =>
+                c.querySelector(".button").getBoundingClientRect().left < c.querySelector("pre").getBoundingClientRect().right).length), 0, "buttons on code");
         });
     await fact(`${suffix}: nothing was complained of, and no request left the host`, async () => clean(page, s.url, [/status of 404/, /status of 410/]));
     await page.context().close();

@@ -54,7 +54,7 @@ export function rate(GBps) {
 
     if (!known(GBps))
         return NOTHING;
-    return size >= 0.1 || size === 0 ? `${digits(GBps)} GB/s` : size >= 1e-4 ? `${digits(GBps * 1e3)} MB/s` : `${digits(GBps * 1e6)} kB/s`;
+    return size >= 1 || size === 0 ? `${digits(GBps)} GB/s` : size >= 1e-3 ? `${digits(GBps * 1e3)} MB/s` : `${digits(GBps * 1e6)} kB/s`;
 }
 
 /* Of a job: one that moves no bytes has none. */

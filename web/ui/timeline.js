@@ -2,7 +2,7 @@
 import {h} from "./dom.js";
 import {duration, since} from "./format.js";
 import {rankChip, rankHue} from "./parts.js";
-import {now} from "./state.js";
+import {now, opOf} from "./state.js";
 
 const PHASES = [
     ["validated_us", "checked", "Until everything in the request was read and found right."],
@@ -56,24 +56,34 @@ function phaseList(job) {
 
 /* ---- ranks that come one by one ---- */
 
+/* Ranks that have not called, or never did. */
+function absent(job) {
+    return (job.state === "waiting" ? job.missing : job.error?.code === "ranks_missing" ? job.error.ranks : null) ?? [];
+}
+
+function calls(job, rank) {
+    return opOf(job.op)?.gives !== "src" || rank === job.parameters?.src || rank === job.parameters?.dst;
+}
+
+/* When each came is known for a while; of those that waited in vain, that they did. */
 function arrivals(job) {
-    const t0 = Date.parse(job.timeline.received_at), waits = job.state === "waiting";
-    const came = new Map(job.arrived.map((a) => [a.rank, (Date.parse(a.at) - t0) * 1000]));
-    const end = Math.max(1, waits ? since(job.timeline.received_at, now()) * 1000 : Math.max(...came.values()));
+    const t0 = Date.parse(job.timeline.received_at), waits = job.state === "waiting", never = new Set(absent(job));
+    const came = new Map(job.arrived?.map((a) => [a.rank, (Date.parse(a.at) - t0) * 1000]));
+    const end = Math.max(1, waits ? since(job.timeline.received_at, now()) * 1000 : never.size ? job.timeline.total_us : Math.max(...came.values()));
 
     return [
-        h("ul", {class: "lanes"}, job.ranks.map((world, r) => {
+        h("ul", {class: "lanes"}, job.ranks.map((_, r) => {
             const at = came.get(r);
 
+            if (never.has(r))
+                return lane(rankChip(r, "is-missing"), h("strong", {class: "is-warn"}, "missing"), bar("missing", 0, 1, waits ? "has not called" : "never called"));
             if (at !== undefined)
                 return lane(rankChip(r), at <= 1 ? "came first" : `came after ${duration(at)}`,
                             bar("waits", at / end, 1 - at / end, "waits for the others", rankHue(r)),
                             h("i", {class: "tick", vars: {...rankHue(r), "--from": part(at / end)}}));
-            if (!job.missing?.includes(r))
-                return lane(rankChip(r), "is not needed");
-            return lane(rankChip(r, "is-missing"), h("strong", {class: "is-warn"}, "missing"), bar("missing", 0, 1, "has not called"));
+            return never.size && calls(job, r) ? lane(rankChip(r), "came", bar("waits", 0, 1, "waited for the others", rankHue(r))) : lane(rankChip(r), "is not needed");
         })),
-        axis(0, end),
+        came.size > 0 && axis(0, end),
     ];
 }
 
@@ -100,7 +110,7 @@ function ran(job) {
 
 /* What is known so far; it grows while the job goes on. */
 export function timeline(job) {
-    const work = ran(job), called = job.arrived?.length > 0;
+    const work = ran(job), called = job.arrived?.length > 0 || absent(job).length > 0;
 
     return h("div", {class: "timeline"},
              called && h("div", {key: "came"}, h("h3", null, "Who has come"), arrivals(job)),

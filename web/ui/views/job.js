@@ -7,7 +7,7 @@ import {card, code, confirmThen, copyButton, copyButtons, facts, head, loading, 
 import {remembered, rememberBody, requestOf} from "../remember.js";
 import {go, href, route} from "../router.js";
 import {asCurl, asPython} from "../snippets.js";
-import {mayAct, state, tellForgotten, tellJob, watchJob} from "../state.js";
+import {mayAct, opOf, state, tellForgotten, tellJob, watchJob} from "../state.js";
 import {describe, elements, figures, firstElements, flatten, preview} from "../tensor.js";
 import {timeline} from "../timeline.js";
 
@@ -43,7 +43,7 @@ async function load(mine) {
 
         if (mine !== here)
             return;
-        mine.job = job;
+        mine.job = {...job, arrived: job.arrived ?? mine.job?.arrived}; // who came when is forgotten at the end
         mine.problem = null;
         peek(mine);
         lookGiven(mine);
@@ -185,6 +185,9 @@ function actions(job) {
 
 /* ---- what one sees ---- */
 
+/* A barrier. */
+const movesNothing = (job) => opOf(job.op)?.gives === "none";
+
 function summary(job) {
     const p = job.parameters ?? {};
 
@@ -192,7 +195,7 @@ function summary(job) {
         ["Operation", job.op],
         ["Group", job.group ? h("a", {href: href(["jobs"], {group: job.group})}, job.group) : "a list of ranks", " ",
          h("span", {class: "rank-line is-inline"}, job.ranks.slice(0, 24).map((r) => rankChip(r)), job.ranks.length > 24 ? "…" : null)],
-        ["Inputs", job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
+        ["Inputs", movesNothing(job) ? "none" : job.input_shape === undefined ? job.dtype ?? "not known yet" : job.dtype ? `${job.dtype}, ${shape(job.input_shape)} each` : "not known yet"],
         ...Object.entries(p).map(([name, v]) => [name, name === "timeout" ? `${v} s` : String(v)]),
         job.label ? ["Label", h("a", {href: href(["jobs"], {label: job.label}), class: "label"}, job.label)] : null,
         job.seq !== undefined ? ["Called", `by its ranks, their call number ${job.seq}`] : null,
@@ -234,7 +237,7 @@ function output(o, rank, all) {
 }
 
 function outputs(job) {
-    if (!job.outputs)
+    if (!job.outputs || movesNothing(job))
         return null;
     const alike = job.outputs.length > 1 && job.outputs.every((o) => o && o.tensor === job.outputs[0]?.tensor);
     const shown = alike ? job.outputs.slice(0, 1) : here.all ? job.outputs : job.outputs.slice(0, RANKS);
