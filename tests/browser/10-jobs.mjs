@@ -111,6 +111,8 @@ await fact("a job of somebody else's is copied and run again with its own inputs
         equal(by.outputs.map((o) => o && o.data), one.outputs.map((o) => o && o.data), `outputs of ${op}`);
         equal(by.group, "world", "its group has the name that it had");
     }
+    await page.reload();
+    await until("the group's name is there, too, when the page begins here", async () => bodyOf(await copied("curl")).group === "world");
 });
 
 await fact("large inputs are named as long as they are there; after that the script asks for them, and the page says so", async () => {

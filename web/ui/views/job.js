@@ -13,7 +13,7 @@ import {timeline} from "../timeline.js";
 
 const RANKS = 16; // outputs that are shown unasked
 
-let here = null; // {id, job, problem, acting, firsts: Map of tensor -> elements, all, given: {script, request} or {problem}, script}
+let here = null; // {id, job, problem, acting, firsts: Map of tensor -> elements, all, given: {script} or {problem}, script}
 let unwatch = null;
 
 export const title = () => here?.job?.op ?? "Job";
@@ -94,15 +94,11 @@ function groupOf(job) {
 
 /* What the service has kept of a job that this page has not sent. */
 async function lookGiven(mine) {
-    const {job} = mine;
-
-    if (!over(job) || mine.given || remembered(mine.id))
+    if (!over(mine.job) || mine.given || remembered(mine.id))
         return;
     mine.given = {};
     try {
-        const script = await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text();
-
-        mine.given = {script, request: requestOf(script, job, groupOf(job))};
+        mine.given = {script: await (await ask("GET", `v1/jobs/${mine.id}/reproduce`, {accept: "*/*"})).text()};
     } catch (e) {
         mine.given = {problem: e};
     }
@@ -111,9 +107,9 @@ async function lookGiven(mine) {
 
 /* {path, body}, with the job's own inputs; or null. */
 function request() {
-    const sent = remembered(here.id);
+    const sent = remembered(here.id), script = here.given?.script;
 
-    return sent ? {path: "v1/jobs", body: sent} : here.given?.request;
+    return sent ? {path: "v1/jobs", body: sent} : script && requestOf(script, here.job, groupOf(here.job));
 }
 
 /* ---- what can be done ---- */
