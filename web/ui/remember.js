@@ -63,5 +63,5 @@ export function requestOf(script, job, group) {
     const lists = body.replace(/\{"dtype":"\w+","shape":\[([\d,]*)\],"data":\[([^\]]*)\]\}/g, (whole, dims, list) =>
         nested(list, dims ? dims.split(",").map(Number) : []) ?? whole);
     const typed = lists === body ? body : lists.replace('"stream":', `"dtype":"${job.dtype}","stream":`);
-    return {path, body: typed.replace(/"stream":0,|"priority":0,|"timeout":60,/g, "").replace(/"group":\[[\d,]*\]/, (list) => group ? `"group":${JSON.stringify(group)}` : list)};
+    return {path, body: typed.replace(/,"(stream|priority)":0(?=[,}])|,"timeout":60(?=[,}])/g, "").replace(/"group":\[[\d,]*\]/, (list) => group ? `"group":${JSON.stringify(group)}` : list)};
 }
