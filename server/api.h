@@ -114,7 +114,7 @@ void output_doc_write(struct text *out, const struct job_record *r, uint32_t ran
 
 /* Why so many elements are not shown, and how to get them; NULL where they would be. asks: ?data=1
  * is a way. Returns buf or NULL. job_doc.c. */
-#define OMITTED_TEXT 200
+#define OMITTED_TEXT 240
 const char *data_omitted(char buf[OMITTED_TEXT], uint64_t elements, bool asks);
 
 /* ?view= as the codecs take it. Returns 0, or -1 with ERR_parameter_range. api_outputs.c. */

@@ -44,12 +44,22 @@ const char *data_omitted(char buf[OMITTED_TEXT], uint64_t elements, bool asks)
 /* The same of a job's outputs, which count together. */
 static const char *outputs_omitted(char buf[OMITTED_TEXT], uint64_t elements, struct shown shown)
 {
+    if (!shown.full && (shown.data >= 0 || elements <= LIMIT_INLINE_ELEMENTS))
+        return NULL;
     if (!shown.full)
-        return shown.data < 0 ? data_omitted(buf, elements, true) : NULL;
-    snprintf(buf, OMITTED_TEXT,
-             "the jobs of this answer have more than the %u elements that JSON shows: ask for the "
-             "outputs of this one",
-             LIMIT_JSON_ELEMENTS);
+        snprintf(
+            buf, OMITTED_TEXT,
+            "%llu elements in all outputs, and JSON shows at most %d unasked: %sget the job's "
+            "outputs (/outputs, with Accept) as application/x-npy, application/vnd.safetensors "
+            "or application/octet-stream",
+            (unsigned long long)elements, LIMIT_INLINE_ELEMENTS,
+            elements <= LIMIT_JSON_ELEMENTS ? "add data=1, or " : "");
+    else
+        snprintf(
+            buf, OMITTED_TEXT,
+            "the jobs of this answer have more than the %u elements that JSON shows: ask for the "
+            "outputs of this one",
+            LIMIT_JSON_ELEMENTS);
     return buf;
 }
 

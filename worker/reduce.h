@@ -1,7 +1,8 @@
 /* reduce.h - element-wise reductions of n arrays, in rank order.
  *
  * Pure but for reduce_init; safe from any thread after it. Bit for bit the same on every processor:
- * ((x0 + x1) + x2) + ..., no contraction, no reassociation. Integers wrap around. float16 and
+ * ((x0 + x1) + x2) + ..., no contraction, no reassociation; but which of several NaNs comes out is
+ * not promised (IEEE 754-2008 6.2.3 leaves it open). Integers wrap around. float16 and
  * bfloat16 accumulate in float32 and round once, to nearest even. A mean is the sum / n. max and
  * min follow IEEE 754-2008 maxNum: a number beats NaN; the sign of a zero is not promised. bool:
  * max is or, min is and; any nonzero byte counts as true, results are 0 or 1.

@@ -199,6 +199,14 @@ await fact("a label of any length stays in its place, and is there whole", async
     await page.setViewportSize({width, height});
 });
 
+await fact("what has no elements keeps its shape when it is copied", async () => {
+    const none = {dtype: "float32", shape: [2, 0], data: []}, empty = await s.ask("POST", "/v1/jobs?wait=10", {op: "all_reduce_sum", inputs: Array(4).fill(none)});
+
+    await go(page, `#/jobs/${empty.id}`);
+    const curl = await page.locator(".code code", {hasText: "curl"}).textContent();
+    equal(JSON.parse(/-d '(.*)'$/s.exec(curl)[1]).inputs, Array(4).fill(none), "the inputs");
+});
+
 await fact("a job that moves nothing has no rates", async () => {
     const barrier = await s.ask("POST", "/v1/jobs?wait=10", {op: "barrier"});
 

@@ -14,7 +14,7 @@ printf 'xx' >>"$here/x"
 upload "$query&shape=2,32769" "$raw" "$here/x"
 expect_status 200
 expect '.outputs[0] | has("data")' false
-why='65538 elements, and JSON shows at most 65536 unasked: add data=1, or ask for application/x-npy, application/vnd.safetensors or application/octet-stream (Accept)'
+why="65538 elements in all outputs, and JSON shows at most 65536 unasked: add data=1, or get the job's outputs (/outputs, with Accept) as application/x-npy, application/vnd.safetensors or application/octet-stream"
 expect '[.outputs[].data_omitted] | unique | .[]' "\"$why\""
 job=$(value .id)
 get "/v1/jobs/$job?data=1"

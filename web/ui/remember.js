@@ -46,7 +46,7 @@ export function gives(op, rank, parameters) {
 function nested(list, dims) {
     let parts = list ? list.split(",") : [];
 
-    if (parts.length !== elements(dims) || dims.slice(0, -1).includes(0))
+    if (parts.length !== elements(dims) || (dims.length > 1 && dims.includes(0)))
         return null;
     for (const d of dims.slice(1).reverse())
         parts = Array.from({length: parts.length / d}, (_, i) => `[${parts.slice(i * d, (i + 1) * d).join(",")}]`);
