@@ -159,6 +159,26 @@ int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e)
     return 0;
 }
 
+void extent_warm(uint64_t size_bytes)
+{
+    uint64_t offset = 0, bytes = 0;
+    struct extent *x = NULL;
+    struct err why;
+
+    if (size_bytes == 0 || size_bytes > pool.bytes)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    x = take(size_bytes, &why);
+    if (x) {
+        offset = x->block.offset;
+        bytes = x->block.size_bytes;
+        give(x);
+    }
+    pthread_mutex_unlock(&pool.lock);
+    if (x)
+        arena_reserve(pool.arena, offset, bytes, &why);
+}
+
 int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e)
 {
     if (account_take(a, USE_arena, extent_cost(size_bytes), e) != 0)

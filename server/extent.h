@@ -55,8 +55,12 @@ void extent_fini(void);
  * piece in the detail). */
 int extent_alloc(uint64_t size_bytes, struct extent **out, struct err *e);
 
-/* The same for an account, whose it then is to pay: from its quota, until the last reference goes.
- * Returns 0, or -1 with ERR_quota too. */
+/* Reserves and populates the piece that extent_alloc of so many bytes would find now, which nobody
+ * has by this: whoever cannot wait for pages finds them there. What cannot be done is left. */
+void extent_warm(uint64_t size_bytes);
+
+/* extent_alloc for an account, whose it then is to pay: from its quota, until the last reference
+ * goes. Returns 0, or -1 with ERR_quota too. */
 int extent_alloc_for(struct account *a, uint64_t size_bytes, struct extent **out, struct err *e);
 
 /* What an extent of so many bytes counts to whoever pays for it: the whole units that it takes, and

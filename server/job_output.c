@@ -10,9 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static uint64_t bytes_of(const struct job_record *r)
+{
+    return shape_count(&r->out_shape) * dtypes[r->dtype].size_bytes;
+}
+
 static uint64_t output_bytes(const struct job *j)
 {
-    return shape_count(&j->record->out_shape) * dtypes[j->record->dtype].size_bytes;
+    return bytes_of(j->record);
 }
 
 static bool is_view(const struct job_record *r)
@@ -101,13 +106,13 @@ static int check_inputs(const struct job *j, struct err *e)
     return 0;
 }
 
-/* That the outputs will take of the arena; UINT64_MAX when there is no such number. */
-static uint64_t all_bytes(const struct job *j)
+/* That the outputs will take of the arena, unless a region has them; UINT64_MAX when there is no
+ * such number. */
+static uint64_t all_bytes_of(const struct job_record *r)
 {
-    const struct job_record *r = j->record;
-    uint64_t one = extent_cost(output_bytes(j)), all = 0;
+    uint64_t one = extent_cost(bytes_of(r)), all = 0;
 
-    if (is_view(r) || resident_stays(r) || j->results)
+    if (is_view(r) || resident_stays(r))
         return 0;
     for (uint32_t i = 0; i < r->n; i++) {
         if (!record_gets(r, i) || (all && record_shares_output(r)))
@@ -116,6 +121,19 @@ static uint64_t all_bytes(const struct job *j)
             return UINT64_MAX;
     }
     return all;
+}
+
+static uint64_t all_bytes(const struct job *j)
+{
+    return j->results ? 0 : all_bytes_of(j->record);
+}
+
+void job_outputs_warm(const struct job_record *r)
+{
+    uint64_t bytes = all_bytes_of(r);
+
+    if (bytes >= LIMIT_CHUNK_BYTES)
+        extent_warm(bytes);
 }
 
 /* For the next try, before its outputs are given back. */

@@ -73,6 +73,10 @@ void job_stop_run(struct job *j, enum job_state end, const struct err *why);
 
 /* ---- job_output.c ---- */
 
+/* Has the pages made that its outputs will most likely lie on, so that the core need not wait for
+ * them. Any thread. */
+void job_outputs_warm(const struct job_record *r);
+
 /* Tensors for the outputs, their extents allocated. Returns 0, or -1 with nothing made. */
 int job_outputs_make(struct job *j, struct err *e);
 

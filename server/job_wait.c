@@ -180,6 +180,8 @@ void job_submit_batch(struct job_submission *first)
     uint64_t now = clock_us();
 
     for (struct job_submission *s = first; s; s = s->next) {
+        if (!s->results)
+            job_outputs_warm(s->record);
         s->posted_us = now;
         s->wait->id = s->record->id;
         s->wait->submission = s;

@@ -43,6 +43,14 @@ static int teardown(void **state)
     return arena_house_close();
 }
 
+static uint64_t bytes_in_memory(void)
+{
+    struct stat st;
+
+    assert_int_equal(stat(arena_path(arena), &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
 static void check(void)
 {
     struct err e = {0};
@@ -446,10 +454,33 @@ static void a_full_tmpfs_gives_the_range_back(void **state)
     assert_int_equal(extent_init(before, &e), 0);
 }
 
+/* Pages that are made ahead are there for the next of that size, and nobody has them. */
+static void what_is_warm_needs_no_pages(void **state)
+{
+    const uint64_t size = 24ull << 20;
+    uint64_t before = bytes_in_memory(), used = usage().used_bytes, warm;
+    struct extent *x;
+    struct err e;
+
+    (void)state;
+    extent_warm(size);
+    warm = bytes_in_memory();
+    assert_true(warm >= before + size);
+    assert_int_equal(usage().used_bytes, used);
+    extent_warm(size);
+    extent_warm(0);
+    extent_warm(2 * ARENA); /* nothing more */
+    assert_int_equal(extent_alloc(size, &x, &e), 0);
+    assert_int_equal(bytes_in_memory(), warm);
+    extent_unref(x);
+    check();
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
+        TEST(what_is_warm_needs_no_pages),
         TEST(everything_can_be_one_extent_and_comes_back),
         TEST(sizes_round_up_and_large_ones_start_on_a_page),
         TEST(an_empty_extent_takes_no_bytes),
