@@ -21,11 +21,28 @@ def _is_free(port):
     return True
 
 
+_taken = []  # sockets whose names say which blocks are ours, as long as we run
+
+
+def _take(first):
+    """Is the block of ports that begins there nobody else's of those who ask here, in this process or another?"""
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.bind("\0tutti-kernels-%d" % first)
+    except OSError:
+        s.close()
+        return False
+    _taken.append(s)
+    return True
+
+
 def kernels(n):
     """For each of n kernels that run at the same time, the options that give it ports of its own."""
+    size = 8 * len(_KINDS)
+    assert n <= 8, n
     while True:
-        first = random.randrange(*_BELOW)
-        if all(_is_free(p) for p in range(first, first + n * len(_KINDS))):
+        first = random.randrange(*_BELOW, size)
+        if _take(first) and all(_is_free(p) for p in range(first, first + n * len(_KINDS))):
             break
     return [["--KernelManager.cache_ports=False"] +
             ["--KernelManager.%s_port=%d" % (kind, first + rank * len(_KINDS) + i) for i, kind in enumerate(_KINDS)]

@@ -468,7 +468,6 @@ static void what_is_warm_needs_no_pages(void **state)
     assert_true(warm >= before + size);
     assert_int_equal(usage().used_bytes, used);
     extent_warm(size);
-    extent_warm(0);
     extent_warm(2 * ARENA); /* nothing more */
     assert_int_equal(extent_alloc(size, &x, &e), 0);
     assert_int_equal(bytes_in_memory(), warm);
