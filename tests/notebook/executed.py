@@ -62,5 +62,6 @@ def begin(notebook, directory, kernel, **environment):
 def outputs(process):
     """The outputs of each code cell. One that failed is an AssertionError with what it said last."""
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err.decode()[-3000:]
+    said = err.decode()
+    assert process.returncode == 0, said if len(said) < 4000 else said[:2000] + " [...] " + said[-2000:]
     return [c["outputs"] for c in json.loads(out)["cells"] if c["cell_type"] == "code"]
