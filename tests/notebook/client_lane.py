@@ -2,6 +2,7 @@
 """client_lane.py - the notebook client on the service's own machine: large tensors go through shared memory, unseen. Results are
 arrays like others, whose bytes stay what they are; whatever the lane has no room for, or does not know any more, goes by HTTP."""
 import concurrent.futures
+import contextlib
 import gc
 import os
 import socket
@@ -304,6 +305,38 @@ def test_batches(service):
         total = b.all_reduce_sum(own)
         own[0][:] = 0
     assert (total.outputs()[1] == sum(x)).all()
+
+
+def in_lane(world):
+    """Bytes of inputs that nobody has given back."""
+    gc.collect()
+    lane = world.service._lane
+    lane.collect()
+    return sum(region.size - sum(size for _, size in region.free) for region in lane.inputs)
+
+
+def test_a_batch_whose_answer_was_lost(service):
+    """Its jobs may read what they take for a while; of one that was refused it leaves with the batch."""
+    clean(service)
+    world = tutti.connect(url_of(service), retry_for=0).world
+    x, send = arrays(MIB, 16), world.service._wire.send
+
+    def lost(sock, request):
+        send(sock, request)
+        raise OSError("lost")
+
+    def refused(sock, request):
+        raise tutti._error({"status": 413, "code": "body_too_large"})
+
+    def batch():
+        with world.batch() as b:
+            b.all_reduce_sum(x)
+
+    for how, error in ((lost, tutti.ConnectionFailed), (refused, tutti.Error), (send, None)):
+        world.service._wire.send = how
+        with raises(error) if error else contextlib.nullcontext():
+            batch()
+        assert in_lane(world) == RANKS * 4 * MIB, how  # of the first
 
 
 def test_what_the_lane_has_no_room_for(service):

@@ -2869,7 +2869,7 @@ class Batch(_Collectives[BatchJob]):
         self._group, self._lines, self._check = group, [], check  # type: Group, List[Dict[str, Any]], bool
         self._counts: List[int] = []  # of each, bytes of its outputs where they may go by the lane
         self._load = _Load(group.service, _Way.LANE)
-        weakref.finalize(self, group.service._lane.give, self._load.pieces).atexit = False  # of one that is not sent
+        self._unsent = self._gives_back()
         self.jobs: List[BatchJob] = []
 
     def __enter__(self) -> Batch:
@@ -2881,6 +2881,12 @@ class Batch(_Collectives[BatchJob]):
 
     def __len__(self) -> int:
         return len(self.jobs)
+
+    def _gives_back(self) -> Any:
+        """What its jobs take leaves the lane with a batch that no service has. One that was sent and not answered keeps it."""
+        finalizer = weakref.finalize(self, self._group.service._lane.give, self._load.pieces)
+        finalizer.atexit = False
+        return finalizer
 
     def run(self, op: str, inputs: Any = None, *, group: GroupLike = None, **parameters: Any) -> BatchJob:
         """Any operation by its name, with any of its parameters."""
@@ -2915,12 +2921,14 @@ class Batch(_Collectives[BatchJob]):
         it is to check."""
         if not self._lines:
             return
-        found = self._post(self._lines)
-        lost = self._lost(found) if self._load.used else []
-        if lost:
-            again = [self._line_again(self._lines[i], lost, found) for i in lost]
-            for i, doc in zip(lost, self._post(again)):
-                found[i] = doc
+        self._unsent.detach()
+        try:
+            found = self._documents()
+        except ConnectionFailed:
+            raise  # nobody knows whether the jobs are over: what they take stays where it is
+        except Error:
+            self._unsent = self._gives_back()
+            raise
         for job, doc in zip(self.jobs, found):
             if "code" in doc:
                 job._error = _error(doc)
@@ -2929,9 +2937,20 @@ class Batch(_Collectives[BatchJob]):
         self._lines = []
         self._load.accepted()
         self._load.done()
+        self._unsent = self._gives_back()
         refused = [job for job in self.jobs if job._error is not None]
         if refused and self._check:
             raise self._refusal(refused)
+
+    def _documents(self) -> List[Dict[str, Any]]:
+        """Of all lines, also of those that had to be sent again."""
+        found = self._post(self._lines)
+        lost = self._lost(found) if self._load.used else []
+        if lost:
+            again = [self._line_again(self._lines[i], lost, found) for i in lost]
+            for i, doc in zip(lost, self._post(again)):
+                found[i] = doc
+        return found
 
     @staticmethod
     def _refusal(refused: Sequence[BatchJob]) -> Error:
