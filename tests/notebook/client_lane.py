@@ -370,6 +370,19 @@ def test_room_is_made_before_it_is_wanted(service):
     assert (shown[0] == sum(x)).all()
 
 
+def test_what_a_batch_takes_is_not_forgotten_for_it(service):
+    """Where there is no room for its results then, they come by HTTP."""
+    clean(service)
+    pair = tutti.connect(url_of(service)).group([0, 1])
+    x = arrays(7 * MIB, 17)[:2]
+    shown = [pair.all_reduce_sum([y - i for y in x]) for i in range(2)]  # 28 MiB each in a region of 64
+    first, handle = shown[0].job, shown[1].job.tensors()[0]
+    del shown
+    with pair.batch() as b:
+        largest, least = b.all_reduce_max(first), b.all_reduce_min([handle] * 2)
+    assert (largest.outputs()[1] == sum(x)).all() and (least.outputs()[0] == sum(x) - 2).all()
+
+
 def test_without(service):
     clean(service)
     world = tutti.connect(url_of(service), lane=False).world

@@ -44,8 +44,8 @@ import time
 import urllib.parse
 import urllib.request
 import weakref
-from typing import (TYPE_CHECKING, Any, Callable, Deque, Dict, Generic, Iterable, Iterator, List, Mapping, MutableMapping, NamedTuple,
-                    Optional, Sequence, Tuple, Type, TypeVar, Union, cast, overload)
+from typing import (TYPE_CHECKING, AbstractSet, Any, Callable, Deque, Dict, Generic, Iterable, Iterator, List, Mapping, MutableMapping,
+                    NamedTuple, Optional, Sequence, Set, Tuple, Type, TypeVar, Union, cast, overload)
 
 import numpy as np
 
@@ -1318,8 +1318,9 @@ class _Lane:
                     if result.shows == 0:
                         self.forget(id)
 
-    def surplus(self, count: Optional[int] = None) -> List[str]:
-        """Results that no array shows, oldest first, to be forgotten for room for so many bytes where new ones go; None: all."""
+    def surplus(self, count: Optional[int] = None, takes: AbstractSet[str] = frozenset()) -> List[str]:
+        """Results that no array shows, oldest first, to be forgotten for room for so many bytes where new ones go; None: all.
+        takes: ids of tensors that are not, and of jobs whose results are not."""
         with self.lock:
             last = next(reversed(self.results.values()), None)
 
@@ -1333,7 +1334,7 @@ class _Lane:
             for id, result in list(self.known.items()):
                 if is_enough():
                     break
-                if result.shows == 0:
+                if result.shows == 0 and id not in takes and result.job not in takes:
                     gone.append(id)
                     self.forget(id)
             return gone
@@ -1393,6 +1394,7 @@ class _Load:
         self.rows: Optional[List[Any]] = None  # the inputs as members of a JSON body, once they are there
         self.used = False
         self.count = 0  # bytes of the outputs
+        self.takes: Set[str] = set()  # ids of jobs and tensors whose bytes are inputs, and so are not forgotten for the outputs
 
     def put(self, packed: Mapping[int, _Packed]) -> Optional[Dict[int, Dict[str, Any]]]:
         """As inputs of a job, copied unless they are there already; None where there is not room for all, or no lane."""
@@ -1462,13 +1464,13 @@ class _Load:
 
     def room(self) -> Optional[str]:
         """The id of a region for the outputs. Where it would be full, results that no array shows any more are forgotten first."""
-        self.forget(self.lane.surplus(self.count))
+        self.forget(self.lane.surplus(self.count, self.takes))
         return self.lane.room(self.count)
 
     def tidy(self) -> None:
         """While the ranks work: what the next one of its kind would have to wait for."""
         self.lane.release()
-        self.forget(self.lane.surplus(2 * self.count))
+        self.forget(self.lane.surplus(2 * self.count, self.takes))
 
     def forget(self, ids: Sequence[str]) -> bool:
         for id in ids:
@@ -2963,6 +2965,7 @@ class Batch(_Collectives[BatchJob]):
         service, load = self._group.service, self._load
         large = [count > _SMALL_BYTES for count in self._counts]
         load.count = sum(count for count, is_large in zip(self._counts, large) if is_large)
+        load.takes = {str(row.get("tensor", row.get("job"))) for line in lines for row in line.get("inputs", ()) if row}
         results = load.room() if load.way > _Way.INPUTS and any(large) else None
         if results is not None:
             load.used = True
