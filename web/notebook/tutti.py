@@ -998,6 +998,7 @@ _COPY_BYTES = 1 << 20  # that a thread copies at a time
 _PAGE_BYTES = 4096
 _KEPT_VIEW_BYTES = 1 << 20  # of a result from which on its mapping is used again
 _MOST_VIEWS = 32  # that are kept of a region
+_MOST_MADE_WAY = 4096  # results whose ids are remembered
 _FAILED = ctypes.c_void_p(-1).value  # of mmap
 _POPULATE_WRITE = 23  # of madvise, Linux 5.14: pages are mapped at once, and not one by one when they are touched
 
@@ -1154,6 +1155,10 @@ class _Result:
         region.used += size
 
 
+class _Named:
+    """A job or a tensor that some object here stands for, and so can be asked for; shared by all that do."""
+
+
 class _Shown:
     """A result that arrays show: the service keeps its bytes until the last of them is gone."""
 
@@ -1173,6 +1178,8 @@ class _Lane:
         self.results: Dict[str, _Region] = {}  # the last one is where new ones go
         self.loose: Deque[_Piece] = collections.deque()  # given up by finalizers, which must not wait
         self.dead: Deque[str] = collections.deque()  # likewise: results whose arrays are gone
+        self.named: weakref.WeakValueDictionary[str, _Named] = weakref.WeakValueDictionary()  # by id
+        self.made_way: Deque[str] = collections.deque(maxlen=_MOST_MADE_WAY)  # results that were forgotten for others
         self.forked()
         _in_child(self.forked)
 
@@ -1181,8 +1188,15 @@ class _Lane:
         return self.never or time.monotonic() < self.rests_until
 
     def forked(self) -> None:
-        self.lock = threading.RLock()
+        self.lock, self.names_lock = threading.RLock(), threading.Lock()
         self.reset()
+
+    def name(self, id: str) -> Optional[_Named]:
+        """To be kept by what stands for this job or tensor."""
+        if self.never:
+            return None
+        with self.names_lock:
+            return self.named.setdefault(id, _Named())
 
     def reset(self) -> None:
         """Regions end with their connection; arrays that live there stay, as arrays like others: no new result is written
@@ -1318,8 +1332,9 @@ class _Lane:
                     if result.shows == 0:
                         self.forget(id)
 
-    def surplus(self, count: Optional[int] = None, takes: AbstractSet[str] = frozenset()) -> List[str]:
-        """Results that no array shows, oldest first, to be forgotten for room for so many bytes where new ones go; None: all.
+    def surplus(self, count: Optional[int] = None, takes: AbstractSet[str] = frozenset(), named: bool = True) -> List[str]:
+        """Results that no array shows, to be forgotten for room for so many bytes where new ones go; None: all. First those
+        that nothing here names, then, if `named`, others; each oldest first.
         takes: ids of tensors that are not, and of jobs whose results are not."""
         with self.lock:
             last = next(reversed(self.results.values()), None)
@@ -1331,8 +1346,10 @@ class _Lane:
             if is_enough():
                 return gone
             self.release()
-            for id, result in list(self.known.items()):
-                if is_enough():
+            names = {id: id in self.named or result.job in self.named for id, result in self.known.items()}
+            for id, has_name in sorted(names.items(), key=operator.itemgetter(1)):
+                result = self.known[id]
+                if is_enough() or has_name > named:
                     break
                 if result.shows == 0 and id not in takes and result.job not in takes:
                     gone.append(id)
@@ -1468,9 +1485,10 @@ class _Load:
         return self.lane.room(self.count)
 
     def tidy(self) -> None:
-        """While the ranks work: what the next one of its kind would have to wait for."""
+        """While the ranks work: what the next one of its kind would have to wait for. There may be none: what can be asked for
+        stays until its room is wanted."""
         self.lane.release()
-        self.forget(self.lane.surplus(2 * self.count, self.takes))
+        self.forget(self.lane.surplus(2 * self.count, self.takes, named=False))
 
     def forget(self, ids: Sequence[str]) -> bool:
         for id in ids:
@@ -1478,6 +1496,7 @@ class _Load:
                 self.service._side.ask(_Request("DELETE", f"/v1/tensors/{id}"), _nothing, retry_for=0)
             except Error:
                 pass  # it has gone by itself
+        self.lane.made_way.extend(ids)
         return bool(ids)
 
 
@@ -1525,6 +1544,7 @@ class Tensor(_Reference):
     def __init__(self, service: Service, id: str, dtype: str, shape: Sequence[int], like: _Like = _ARRAY) -> None:
         self._service, self._like = service, like
         self.id, self.dtype, self.shape = id, dtype, tuple(shape)
+        self._named = service._lane.name(id)
 
     def __repr__(self) -> str:
         return f"<tutti.Tensor {self.id} {self.dtype} {self.shape}>"
@@ -2013,7 +2033,7 @@ class Job:
                  doc: Optional[Mapping[str, Any]] = None) -> None:
         self._service, self._likes = service, likes
         self._doc = dict(doc) if doc is not None else None
-        self.id = id
+        self.id, self._named = id, service._lane.name(id)
 
     def __repr__(self) -> str:
         doc = self._doc
@@ -2570,6 +2590,10 @@ def _not_taken(op: Op, parameters: Iterable[str], unknown: Iterable[str]) -> Typ
     return TypeError(f"{op.name}() got an unexpected keyword argument {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
+_MADE_WAY = {"code": "tensor_lost", "status": 410, "title": "The tensor's bytes are gone",
+             "detail": "this result made way for newer ones in the memory that is shared with the service: keep an array of it, which "
+                       "holds it there, or a copy"}
+
 _CALL_LOST = {"code": "inputs_lost", "status": 410, "title": "The inputs did not survive",
               "detail": "the service ended after it had heard this call, whose tensor was in memory that it shared with this process: "
                         "what became of it, the group's last job says; call again as the other ranks do"}
@@ -2869,6 +2893,7 @@ class Batch(_Collectives[BatchJob]):
 
     def __init__(self, group: Group, check: bool = True) -> None:
         self._group, self._lines, self._check = group, [], check  # type: Group, List[Dict[str, Any]], bool
+        self._named: List[_Reference] = []  # what its lines take, so that it stays until they are sent
         self._counts: List[int] = []  # of each, bytes of its outputs where they may go by the lane
         self._load = _Load(group.service, _Way.LANE)
         self._unsent = self._gives_back()
@@ -2913,6 +2938,7 @@ class Batch(_Collectives[BatchJob]):
         self._lines.append({name: value for name, value in line.items() if value is not None})
         job = BatchJob(self, len(self.jobs), likes)
         one = max(map(_bytes_about, given), default=0)
+        self._named += [x for x in given if isinstance(x, _Reference)]
         self._counts.append(0 if options.get("resident") else _output_bytes(op, one, len(given)))
         job._bytes = one * len(given) if op.dim == "grow" else one // len(given) if op.dim == "shrink" else one
         self.jobs.append(job)
@@ -2936,7 +2962,7 @@ class Batch(_Collectives[BatchJob]):
                 job._error = _error(doc)
             else:
                 job._job = Job(self._group.service, doc["id"], job._likes, doc)
-        self._lines = []
+        self._lines, self._named = [], []
         self._load.accepted()
         self._load.done()
         self._unsent = self._gives_back()
@@ -3357,6 +3383,10 @@ class Service:
 
         try:
             self._wire.ask(request, read)
+        except NotFound as error:
+            if id in self._lane.made_way:
+                raise _error({**error.problem, **_MADE_WAY}) from error
+            raise
         finally:
             if meter is not None:
                 meter.close()
