@@ -5,9 +5,11 @@ import concurrent.futures
 import contextlib
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
+import time
 
 import numpy as np
 
@@ -337,6 +339,72 @@ def test_a_batch_whose_answer_was_lost(service):
         with raises(error) if error else contextlib.nullcontext():
             batch()
         assert in_lane(world) == RANKS * 4 * MIB, how  # of the first
+
+
+@contextlib.contextmanager
+def interrupted(seconds=0.3):
+    """The block ends with a Ctrl-C, which the signal handler of a notebook raises."""
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        with raises(KeyboardInterrupt):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_is_interrupted_leaves_the_lane(service):
+    """Where its job was cancelled, or had ended."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x, rank = arrays(MIB, 19), world.service.group([0, 2, 1, 3]).rank(0)  # a group whose calls nobody else counts
+    with interrupted():
+        rank.all_reduce_sum(x[0])
+    assert in_lane(world) == 0
+    waits = rank.all_reduce_sum(x[0], async_=True)  # for the other ranks
+    taken = in_lane(world)
+    inputs = [waits.job[0], *x[1:]]
+    with interrupted():
+        world.all_reduce_sum(inputs)
+    with interrupted():
+        with world.batch() as b:
+            b.all_reduce_sum(inputs)
+    del b
+    assert taken == 4 * MIB and in_lane(world) == taken
+    with interrupted():
+        waits.result()
+    assert waits.cancelled() and in_lane(world) == 0
+    # Who copies to the lane, and does not come to send anything.
+    copier = tutti._copier.take_part
+    try:
+        tutti._copier.take_part = lambda work: time.sleep(5)
+        with interrupted():
+            world.all_reduce_sum(x)
+    finally:
+        tutti._copier.take_part = copier
+    assert in_lane(world) == 0
+
+
+def test_a_future_whose_answer_was_lost(service):
+    """Its job may read what it takes for a while."""
+    clean(service)
+    world = tutti.connect(url_of(service), retry_for=0).world
+    x = arrays(MIB, 20)
+
+    def no_answer(*_):
+        raise tutti.ConnectionFailed({"code": "connection_failed"})
+
+    ask, world.service._job_doc = world.service._job_doc, no_answer
+    future = world.service.group([0, 3, 2, 1]).rank(0).all_reduce_sum(x[0], async_=True)
+    with raises(tutti.ConnectionFailed):
+        future.result(30)
+    world.service._job_doc = ask
+    assert in_lane(world) == 4 * MIB
+    future.job.cancel()
 
 
 def test_what_the_lane_has_no_room_for(service):

@@ -627,7 +627,7 @@ class _Request:
                  body: Sequence[Union[bytes, memoryview]] = (), key: bool = False, again: bool = True) -> None:
         self.method, self.path, self.headers, self.body = method, path, headers or {}, body
         self.total = sum(memoryview(b).nbytes for b in body) if body else 0
-        self.sent = False  # whole, at least once
+        self.sent = False  # may the service have all of it?
         self.tries = 0  # that failed
         self.again = again  # may it be heard twice?
         self.meter: Optional[_Meter] = None
@@ -899,8 +899,8 @@ class _Wire:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         whole = True
         if request.total <= _SMALL_BYTES:
-            sock.sendall(b"".join((head, *request.body)))
             request.sent = True
+            sock.sendall(b"".join((head, *request.body)))
         else:
             try:
                 sock.sendall(head)
@@ -921,16 +921,18 @@ class _Wire:
     @staticmethod
     def send_pieces(sock: socket.socket, request: _Request) -> bool:
         """Whether all was sent: an answer that comes before the end is not a good one."""
+        left = request.total
         for part in request.body:
             view = memoryview(part)
             for at in range(0, view.nbytes, _PIECE_BYTES):
                 if _readable(sock):
                     return False
                 piece = view[at:at + _PIECE_BYTES]
+                left -= piece.nbytes
+                request.sent = request.sent or left == 0
                 sock.sendall(piece)
                 if request.meter is not None:
                     request.meter.add(piece.nbytes)
-        request.sent = True
         return True
 
 
@@ -1022,10 +1024,13 @@ class _Copier:
                                  for to, of in pairs for at in range(0, of.nbytes, _COPY_BYTES))
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         helpers = [self.helper(work) for _ in range(min(cpus, self.MOST, len(work) // 2) - 1)]
-        self.take_part(work)
-        for helper in helpers:
-            if not helper.cancel():  # it has begun
-                helper.result()
+        try:
+            self.take_part(work)
+        finally:
+            work.clear()  # after a KeyboardInterrupt: nobody writes there when this is over
+            for helper in helpers:
+                if not helper.cancel():  # it has begun
+                    helper.result()
 
     def helper(self, work: Deque[Tuple[Any, Any]]) -> concurrent.futures.Future[None]:
         if self.pool is None:
@@ -1420,17 +1425,21 @@ class _Load:
         rows: Dict[int, Dict[str, Any]] = {}
         pieces: List[_Piece] = []
         pairs: List[Tuple[Any, Any]] = []
-        for rank, p in packed.items():
-            flat = np.frombuffer(p.data, np.uint8)
-            piece, there = self.lane.place(flat)
-            if piece is None:
-                self.lane.give(pieces)
-                return None
-            if there is not None:
-                pairs.append((there, flat))
-            pieces.append(piece)
-            rows[rank] = {"region": piece.region.id, "offset": piece.at, "dtype": p.dtype, "shape": list(p.shape)}
-        _copier.copy(pairs)
+        try:
+            for rank, p in packed.items():
+                flat = np.frombuffer(p.data, np.uint8)
+                piece, there = self.lane.place(flat)
+                if piece is None:
+                    self.lane.give(pieces)
+                    return None
+                if there is not None:
+                    pairs.append((there, flat))
+                pieces.append(piece)
+                rows[rank] = {"region": piece.region.id, "offset": piece.at, "dtype": p.dtype, "shape": list(p.shape)}
+            _copier.copy(pairs)
+        except BaseException:  # a KeyboardInterrupt
+            self.lane.give(pieces)
+            raise
         self.pieces += pieces
         self.kept += [p.data for p in packed.values()]
         self.used = True
@@ -1503,20 +1512,30 @@ class _Load:
 def _by_ways(load: _Load, pending_by: Callable[[_Load], _Pending[T]], async_: bool) -> Any:
     """What comes of a request, which is made anew by another way where the lane has no room, or is not there any more."""
     while True:
+        pending: Optional[_Pending[T]] = None
         try:
-            value = pending_by(load).run(async_)
-        except ConnectionFailed:
-            raise  # nobody knows whether the job is over: what it takes stays where it is
-        except Error as error:
-            if not load.again(error):
-                raise
-            continue
+            pending = pending_by(load)
+            value = pending.run(async_)
+        except BaseException as error:
+            if isinstance(error, Error) and not isinstance(error, ConnectionFailed):
+                if load.again(error):
+                    continue
+            elif pending is None or pending.over:
+                load.done()  # else nobody knows whether the job is over: what it takes stays where it is
+            raise
         load.accepted()
         if isinstance(value, Future):
-            value.add_done_callback(load.done)
+            value.add_done_callback(functools.partial(_after, pending, load))
         else:
             load.done()
         return value
+
+
+def _after(pending: _Pending[T], load: _Load, future: Future[T]) -> None:
+    """The same for a future that has ended: its job may go on, when the service does not answer."""
+    error = None if future.cancelled() else concurrent.futures.Future.exception(future)
+    if pending.over or not (future.cancelled() or isinstance(error, ConnectionFailed)):
+        load.done()
 
 
 def _output_bytes(op: Op, one: int, n: int) -> int:
@@ -1751,6 +1770,7 @@ class _Pending(Generic[T]):
     def __init__(self, service: Service, request: _Request, likes: Sequence[_Like], keep: bool = True) -> None:
         self.service, self.request, self.likes, self.keep = service, request, likes, keep
         self.job_id: Optional[str] = None
+        self.over = False  # does nobody read any more what it takes? As far as is known
         self.line: Optional[_Waiting] = None  # that says who is missing
 
     def run(self, async_: bool) -> Any:
@@ -1835,6 +1855,7 @@ class _Pending(Generic[T]):
         return self.end(doc, shown)
 
     def end(self, doc: Mapping[str, Any], shown: bool = False) -> T:
+        self.over = True
         if doc["state"] != "succeeded":
             raise _job_error(doc)
         return self.forget(self.fetch(doc, shown))
@@ -1846,21 +1867,27 @@ class _Pending(Generic[T]):
 
     def cancel(self) -> bool:
         """Stops the job, also when its id has not come yet: the same key again tells it. False where it had ended."""
-        wire = self.service._wire
         if self.job_id is None:
             if not self.request.sent:
+                self.over = True
                 return True  # the service never had all of it
             try:
                 self.request.meter = self.request.tick = self.request.meanwhile = None
                 self.find()
-            except Error:
+            except Error as error:
+                self.over = isinstance(error, JobFailed)
                 return False
-        try:
-            wire.ask(_Request("POST", f"/v1/jobs/{self.job_id}/cancel"), _nothing, _SLACK_S, retry_for=5)
-        except Error as error:
-            return error.code == "cancelled"
-        return True
+        over, cancelled = self.cancel_job(self.job_id or "")
+        self.over = self.over or over
+        return cancelled
 
+    def cancel_job(self, id: str) -> Tuple[bool, bool]:
+        """Whether it is known to be over, and whether it was cancelled."""
+        try:
+            doc = self.service._wire.ask(_Request("POST", f"/v1/jobs/{id}/cancel"), _as_json, _SLACK_S, retry_for=5)
+        except Error as error:
+            return error.status in (404, 409), error.code == "cancelled"
+        return doc["state"] in _OVER, True
 
     def find(self) -> None:
         """The same request again, which has the same key, says which job it was."""
@@ -2006,14 +2033,15 @@ class _PendingBatch(_Pending[List[Dict[str, Any]]]):
         """Stops all that have not ended."""
         if not hasattr(self, "docs"):
             if not self.request.sent:
+                self.over = True
                 return True
-            self.post(0.0)
-        for doc in self.docs:
-            if "id" in doc and doc["state"] not in _OVER:
-                try:
-                    self.service._wire.ask(_Request("POST", f"/v1/jobs/{doc['id']}/cancel"), _nothing, _SLACK_S, retry_for=5)
-                except Error:
-                    pass  # it has ended
+            try:
+                self.request.meanwhile = None
+                self.post(0.0)
+            except Error:
+                return False
+        going = [doc["id"] for doc in self.docs if "id" in doc and doc["state"] not in _OVER]
+        self.over = all([self.cancel_job(id)[0] for id in going])
         return True
 
 
@@ -2897,6 +2925,7 @@ class Batch(_Collectives[BatchJob]):
         self._counts: List[int] = []  # of each, bytes of its outputs where they may go by the lane
         self._load = _Load(group.service, _Way.LANE)
         self._unsent = self._gives_back()
+        self._sent: Optional[_PendingBatch] = None
         self.jobs: List[BatchJob] = []
 
     def __enter__(self) -> Batch:
@@ -2950,13 +2979,15 @@ class Batch(_Collectives[BatchJob]):
         if not self._lines:
             return
         self._unsent.detach()
+        self._sent = None
         try:
             found = self._documents()
-        except ConnectionFailed:
-            raise  # nobody knows whether the jobs are over: what they take stays where it is
-        except Error:
-            self._unsent = self._gives_back()
-            raise
+        except BaseException as error:
+            sent = cast(Optional[_PendingBatch], self._sent)
+            heard = isinstance(error, Error) and not isinstance(error, ConnectionFailed) and not hasattr(sent, "docs")
+            if sent is None or sent.over or heard:
+                self._unsent = self._gives_back()
+            raise  # else nobody knows whether the jobs are over: what they take stays where it is
         for job, doc in zip(self.jobs, found):
             if "code" in doc:
                 job._error = _error(doc)
@@ -2999,7 +3030,10 @@ class Batch(_Collectives[BatchJob]):
         body = [b"".join(part for line in lines for part in (*_json_body(line), b"\n"))]
         request = _Request("POST", "/v1/jobs:batch?outputs=unique", {"Content-Type": "application/x-ndjson"}, body, key=True)
         request.meanwhile = load.tidy if results is not None else None
-        return cast(List[Dict[str, Any]], _PendingBatch(service, request, []).run(False))
+        self._sent = _PendingBatch(service, request, [])
+        found = cast(List[Dict[str, Any]], self._sent.run(False))
+        self._sent.over = True
+        return found
 
     def _lost(self, found: Sequence[Dict[str, Any]]) -> List[int]:
         """Lines that the lane had no room for, or does not know any more, and those that take outputs of theirs."""
