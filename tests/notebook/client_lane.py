@@ -389,6 +389,34 @@ def test_what_is_interrupted_leaves_the_lane(service):
     assert in_lane(world) == 0
 
 
+def test_the_lane_is_interrupted(service):
+    """An answer that was not read is not taken for that of the next question."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x, receive = arrays(MIB, 21), socket.recv_fds
+
+    def interrupt(*_):
+        socket.recv_fds = receive
+        raise KeyboardInterrupt
+
+    for i in range(3):  # while it opens one for inputs, for results, and holds a result
+        world.service._lane.reset()
+        if i > 0:
+            world.service._lane.take(16 * MIB)
+        if i > 1:
+            world.service._lane.room(4 * MIB)
+        socket.recv_fds = interrupt
+        try:
+            with raises(KeyboardInterrupt):
+                world.all_reduce_sum([y + i for y in x])
+        finally:
+            socket.recv_fds = receive
+        for times in (1, 7):  # also where a region is too small
+            got = world.all_reduce_sum([np.tile(y, times) for y in x])
+            assert (got[1] == np.tile(sum(x), times)).all()
+        assert (world.all_reduce_max(x)[2] == np.maximum.reduce(x)).all()
+
+
 def test_a_future_whose_answer_was_lost(service):
     """Its job may read what it takes for a while."""
     clean(service)

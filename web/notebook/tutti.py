@@ -1237,6 +1237,9 @@ class _Lane:
                 self.rests_until = time.monotonic() + _LANE_REST_S
             self.reset()
             raise OSError("the lane has ended") from error
+        except BaseException:  # a KeyboardInterrupt: the next one would be told what this one asked
+            self.reset()
+            raise
         if "code" in doc:
             raise _error(doc)
         return doc, fds[0] if fds else None
@@ -1251,6 +1254,9 @@ class _Lane:
             except Full:
                 continue
             except (Error, OSError, ValueError):
+                return None
+            except (KeyError, TypeError):  # an answer, to something else
+                self.reset()
                 return None
         return None
 
