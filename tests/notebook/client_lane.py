@@ -309,6 +309,24 @@ def test_batches(service):
     assert (total.outputs()[1] == sum(x)).all()
 
 
+def test_a_batch_that_is_sent_twice(service):
+    """Each time what was collected since; a later job takes outputs of an earlier one."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(MIB, 22)
+    with world.batch(check=False) as b:
+        total, refused = b.all_reduce_sum(x), b.all_reduce_sum([1, 2, 3, [4]])
+        b.send()
+        assert (total.outputs()[1] == sum(x)).all() and refused.error.code == "inputs_differ"
+        with raises(tutti.Error, code="inputs_differ"):
+            b.all_reduce_max(refused)
+        small, largest = b.all_reduce_sum([1, 2, 3, 4]), b.all_reduce_max([y + 1 for y in x])
+        twice, least = b.all_reduce_sum(total), b.all_reduce_min(largest)
+    assert small.outputs() == [10] * RANKS and (largest.outputs()[0] == np.maximum.reduce(x) + 1).all()
+    assert (twice.outputs()[2] == RANKS * sum(x)).all() and (least.outputs()[3] == largest.outputs()[3]).all()
+    assert len(b) == 6 and (total.outputs()[1] == sum(x)).all()
+
+
 def in_lane(world):
     """Bytes of inputs that nobody has given back."""
     gc.collect()

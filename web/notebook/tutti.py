@@ -2891,7 +2891,9 @@ class BatchJob:
         return self._likes[rank] if rank < len(self._likes) else _ARRAY
 
     def _reference(self) -> Union[int, str]:
-        return self._index if self._job is None else self._job.id
+        if self._job is not None or self._index < self._batch._first:
+            return self.job.id
+        return self._index - self._batch._first
 
     @property
     def job(self) -> Job:
@@ -2932,6 +2934,7 @@ class Batch(_Collectives[BatchJob]):
         self._load = _Load(group.service, _Way.LANE)
         self._unsent = self._gives_back()
         self._sent: Optional[_PendingBatch] = None
+        self._first = 0  # job that has not been sent
         self.jobs: List[BatchJob] = []
 
     def __enter__(self) -> Batch:
@@ -2981,7 +2984,7 @@ class Batch(_Collectives[BatchJob]):
 
     def send(self) -> None:
         """Sends what was collected, and waits for all of it; leaving the with-block does that. Raises the first refusal, if
-        it is to check."""
+        it is to check. What is collected after that is sent the next time, and may take outputs of what was sent."""
         if not self._lines:
             return
         self._unsent.detach()
@@ -2994,16 +2997,18 @@ class Batch(_Collectives[BatchJob]):
             if sent is None or sent.over or heard:
                 self._unsent = self._gives_back()
             raise  # else nobody knows whether the jobs are over: what they take stays where it is
-        for job, doc in zip(self.jobs, found):
+        jobs, self._first = self.jobs[self._first:], len(self.jobs)
+        for job, doc in zip(jobs, found):
             if "code" in doc:
                 job._error = _error(doc)
             else:
                 job._job = Job(self._group.service, doc["id"], job._likes, doc)
-        self._lines, self._named = [], []
+        self._lines, self._named, self._counts = [], [], []
+        self._load.way = _Way.LANE
         self._load.accepted()
         self._load.done()
         self._unsent = self._gives_back()
-        refused = [job for job in self.jobs if job._error is not None]
+        refused = [job for job in jobs if job._error is not None]
         if refused and self._check:
             raise self._refusal(refused)
 
