@@ -285,6 +285,7 @@ def test_groups(world):
     for wrong in ("a", 1.0, None):
         with raises(TypeError, "a rank is a whole number, 0 to 3 in world, not " + type(wrong).__name__):
             world.rank(wrong)
+    assert service.group(iter((2, 0))).ranks == [2, 0] and service.group(r for r in (1, 3)).size == 2
     for use in (lambda: world.all_reduce_sum([], group=[]), lambda: service.group([]), lambda: service.group([], name="none"),
                 lambda: world.barrier(group=""), lambda: world.rank(0).barrier(group=[])):
         with raises(ValueError, "a group has one rank or more"):

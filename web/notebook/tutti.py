@@ -3335,16 +3335,18 @@ class Service:
         self._wire.drop()
 
     @overload
-    def group(self, ranks: Sequence[int], name: Optional[str] = None) -> Group: ...
+    def group(self, ranks: Iterable[int], name: Optional[str] = None) -> Group: ...
 
     @overload
     def group(self, ranks: str) -> Group: ...
 
-    def group(self, ranks: Union[str, Sequence[int]], name: Optional[str] = None) -> Group:
+    def group(self, ranks: Union[str, Iterable[int]], name: Optional[str] = None) -> Group:
         """A group: of a list of world ranks in order (the first is the root), or the one of that name.
 
         With `name` the service keeps the name, for everybody; Conflict where it belongs to other ranks.
         """
+        if not isinstance(ranks, str):
+            ranks = list(ranks)
         if len(ranks) == 0:
             raise ValueError("a group has one rank or more, or is called by its name: this is empty")
         if isinstance(ranks, str):
@@ -3353,7 +3355,7 @@ class Service:
             return Group(self, None, ranks)
         else:
             request = _Request("POST", "/v1/groups", {"Content-Type": "application/json"},
-                               _json_body({"name": name, "ranks": list(ranks)}))
+                               _json_body({"name": name, "ranks": ranks}))
             doc = self._wire.ask(request, _as_json)
         return Group(self, doc["name"], doc["ranks"])
 
