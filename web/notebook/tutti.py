@@ -125,7 +125,7 @@ _WATCHED_S = 1.0  # the same, where somebody is told who is missing
 _NEAR_S = 5.0  # until a Unix socket counts as one that nobody serves
 _NEAR_BYTES = 1 << 20  # that wait in it to be taken; the system may give less
 _SLACK_S = 30.0  # beyond a wait, until the connection counts as dead
-_GLANCE_S = 2.0  # the same, for what is only to be told
+_GLANCE_S = 0.25  # the same, for what is only to be told
 
 
 # ---- errors ----
@@ -1686,11 +1686,12 @@ class Future(concurrent.futures.Future[T]):
             raise self._late(timeout) from None
 
     def _late(self, timeout: Optional[float]) -> concurrent.futures.TimeoutError:
-        """Says whom it waits for, where the service says so at once."""
+        """Says whom it waits for, where the service says so at once; not to who only looks whether it is there."""
         says = ""
         try:
-            request = _Request("GET", f"/v1/jobs/{self.job.id}?data=0")
-            says = ": " + _state(self._pending.service._wire.ask(request, _as_json, _GLANCE_S - _SLACK_S, retry_for=0))
+            if timeout:
+                request = _Request("GET", f"/v1/jobs/{self.job.id}?data=0")
+                says = ": " + _state(self._pending.service._wire.ask(request, _as_json, _GLANCE_S - _SLACK_S, retry_for=0))
         except Error:
             pass
         return concurrent.futures.TimeoutError(f"{self.job.id} has not ended within {timeout:g} s{says}")
