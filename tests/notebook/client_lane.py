@@ -502,9 +502,9 @@ def test_results_stay_while_there_is_room(service):
     late, lane = [], pair.service._lane
     part, surplus = [y[:4 * MIB] for y in x], lane.surplus
 
-    def watched(*a, named=True):
-        ids = surplus(*a, named=named)
-        late.extend(ids if named else [])
+    def watched(*a, **how):
+        ids = surplus(*a, **how)
+        late.extend(ids if how.get("named", True) else [])
         return ids
 
     del handle
@@ -513,6 +513,23 @@ def test_results_stay_while_there_is_room(service):
         out = pair.all_reduce_sum(part)
     lane.surplus = surplus
     assert (out[0] == sum(part)).all() and len(late) <= 2, late
+
+
+def test_a_result_does_not_wait_for_what_is_tidied_up(service):
+    """The second connection reaches somebody who never answers."""
+    clean(service)
+    world = tutti.connect(url_of(service)).world
+    x = arrays(3 * MIB, 23)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        side = world.service._side
+        side.near, side.host, side.port = None, "127.0.0.1", mute.getsockname()[1]
+        begun = time.monotonic()
+        for i in range(5):  # 12 MiB each in a region of 64: the last one makes room for a sixth
+            out = None
+            out = world.all_reduce_sum([y + i for y in x])
+        assert time.monotonic() - begun < 10 and (out[1] == sum(x) + 4 * RANKS).all()
+        mute.setblocking(False)
+        mute.accept()[0].close()  # somebody has come
 
 
 def test_what_a_batch_takes_is_not_forgotten_for_it(service):

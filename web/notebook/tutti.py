@@ -1000,6 +1000,7 @@ _COPY_BYTES = 1 << 20  # that a thread copies at a time
 _PAGE_BYTES = 4096
 _KEPT_VIEW_BYTES = 1 << 20  # of a result from which on its mapping is used again
 _MOST_VIEWS = 32  # that are kept of a region
+_TIDY_S = 0.2  # for what is tidied up while a job runs
 _MOST_MADE_WAY = 4096  # results whose ids are remembered
 _FAILED = ctypes.c_void_p(-1).value  # of mmap
 _POPULATE_WRITE = 23  # of madvise, Linux 5.14: pages are mapped at once, and not one by one when they are touched
@@ -1266,10 +1267,10 @@ class _Lane:
             piece = self.loose.popleft()
             piece.region.give(piece.at, piece.size)
 
-    def release(self) -> None:
-        """The service is told what no array shows any more."""
+    def release(self, end: float = math.inf) -> None:
+        """The service is told what no array shows any more, until that time."""
         with self.lock:
-            while self.dead:
+            while self.dead and time.monotonic() < end:
                 id = self.dead.popleft()
                 try:
                     self.ask(release=id)
@@ -1343,9 +1344,10 @@ class _Lane:
                     if result.shows == 0:
                         self.forget(id)
 
-    def surplus(self, count: Optional[int] = None, takes: AbstractSet[str] = frozenset(), named: bool = True) -> List[str]:
+    def surplus(self, count: Optional[int] = None, takes: AbstractSet[str] = frozenset(), named: bool = True,
+                most: float = math.inf) -> List[str]:
         """Results that no array shows, to be forgotten for room for so many bytes where new ones go; None: all. First those
-        that nothing here names, then, if `named`, others; each oldest first.
+        that nothing here names, then, if `named`, others; each oldest first, and so many at most.
         takes: ids of tensors that are not, and of jobs whose results are not."""
         with self.lock:
             last = next(reversed(self.results.values()), None)
@@ -1356,11 +1358,12 @@ class _Lane:
             gone: List[str] = []
             if is_enough():
                 return gone
-            self.release()
+            if named:
+                self.release()
             names = {id: id in self.named or result.job in self.named for id, result in self.known.items()}
             for id, has_name in sorted(names.items(), key=operator.itemgetter(1)):
                 result = self.known[id]
-                if is_enough() or has_name > named:
+                if is_enough() or has_name > named or len(gone) >= most:
                     break
                 if result.shows == 0 and id not in takes and result.job not in takes:
                     gone.append(id)
@@ -1501,17 +1504,23 @@ class _Load:
 
     def tidy(self) -> None:
         """While the ranks work: what the next one of its kind would have to wait for. There may be none: what can be asked for
-        stays until its room is wanted."""
-        self.lane.release()
-        self.forget(self.lane.surplus(2 * self.count, self.takes, named=False))
+        stays until its room is wanted. The answer does not wait long for it."""
+        lane, end = self.lane, time.monotonic() + _TIDY_S
+        lane.release(end)
+        while time.monotonic() < end:
+            if not self.forget(lane.surplus(2 * self.count, self.takes, named=False, most=1), _TIDY_S):
+                break
 
-    def forget(self, ids: Sequence[str]) -> bool:
+    def forget(self, ids: Sequence[str], patience: float = _SLACK_S) -> bool:
+        """Whether that made room. patience: seconds until the service counts as slow; the rest goes when it forgets the jobs."""
+        self.lane.made_way.extend(ids)
         for id in ids:
             try:
-                self.service._side.ask(_Request("DELETE", f"/v1/tensors/{id}"), _nothing, retry_for=0)
+                self.service._side.ask(_Request("DELETE", f"/v1/tensors/{id}"), _nothing, patience - _SLACK_S, retry_for=0)
+            except ConnectionFailed:
+                return False
             except Error:
                 pass  # it has gone by itself
-        self.lane.made_way.extend(ids)
         return bool(ids)
 
 
