@@ -190,6 +190,27 @@ def test_what_cannot_be_asked_twice_is_not(service, world):
     line.close()
 
 
+def test_what_counts_as_sent(service, world):
+    """Not what a connection that is gone refused: a Ctrl-C need not look for its job. But what a signal came right after."""
+    wire = world.service._wire
+    for count in (8, 1 << 20):
+        here, there = socket.socketpair()
+        there.close()
+        request = tutti._Request("POST", "/v1/jobs", body=[bytes(count)])
+        with here, raises(Exception):
+            wire.send(here, request)
+        assert not request.sent, count
+
+        class Interrupted:
+            def sendall(self, data):
+                if len(data) == request.total:
+                    raise KeyboardInterrupt
+
+        with raises(KeyboardInterrupt):
+            wire.send_last(Interrupted(), request, request.body[0])
+        assert request.sent
+
+
 def test_later(service, world):
     with Scripted(then=forward(service, "")) as busy:
         far = tutti.connect(busy.url)

@@ -899,8 +899,7 @@ class _Wire:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         whole = True
         if request.total <= _SMALL_BYTES:
-            request.sent = True
-            sock.sendall(b"".join((head, *request.body)))
+            self.send_last(sock, request, b"".join((head, *request.body)))
         else:
             try:
                 sock.sendall(head)
@@ -919,6 +918,16 @@ class _Wire:
         return response
 
     @staticmethod
+    def send_last(sock: socket.socket, request: _Request, data: Union[bytes, memoryview]) -> None:
+        """Noted before, since a signal may come when all has gone out and sendall has not returned."""
+        sent, request.sent = request.sent, True
+        try:
+            sock.sendall(data)
+        except OSError:
+            request.sent = sent
+            raise
+
+    @staticmethod
     def send_pieces(sock: socket.socket, request: _Request) -> bool:
         """Whether all was sent: an answer that comes before the end is not a good one."""
         left = request.total
@@ -929,8 +938,10 @@ class _Wire:
                     return False
                 piece = view[at:at + _PIECE_BYTES]
                 left -= piece.nbytes
-                request.sent = request.sent or left == 0
-                sock.sendall(piece)
+                if left > 0:
+                    sock.sendall(piece)
+                else:
+                    _Wire.send_last(sock, request, piece)
                 if request.meter is not None:
                     request.meter.add(piece.nbytes)
         return True
