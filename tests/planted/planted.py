@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""planted.py [N...] - takes each protection of protections.def away, in a copy of the tree, builds it, and runs the test that must
-then go red; prints a line each. Where a test stays green although what it is for is gone, the test is nothing."""
+"""planted.py [--look | N...] - takes each protection of protections.def away, in a copy of the tree, builds it, and runs the test that must
+then go red; prints a line each. Where a test stays green although what it is for is gone, the test is nothing. --look only says what of
+the table is not in the tree any more."""
 import os
 import re
 import shutil
@@ -52,7 +53,21 @@ def plant(tree, row):
             f.write(before)
 
 
+def look():
+    bad = 0
+    for name, path, old, _, tests in read():
+        with open(os.path.join(ROOT, path)) as f:
+            times = f.read().count(old)
+        gone = [test for test in tests if "/" in test and not os.path.exists(os.path.join(ROOT, test))]
+        if times != 1 or gone:
+            print("protections.def: %s: its text is %d times in %s%s" % (name, times, path, "; no test " + " ".join(gone) if gone else ""))
+            bad += 1
+    return 1 if bad else 0
+
+
 def main():
+    if sys.argv[1:] == ["--look"]:
+        return look()
     rows = read()
     only = set(map(int, sys.argv[1:])) or set(range(1, len(rows) + 1))
     good = bad = 0
