@@ -106,14 +106,12 @@ static int check_inputs(const struct job *j, struct err *e)
     return 0;
 }
 
-/* That the outputs will take of the arena, unless a region has them; UINT64_MAX when there is no
- * such number. */
+/* That the outputs take of the arena where they are made there; UINT64_MAX when there is no such
+ * number. Any thread. */
 static uint64_t all_bytes_of(const struct job_record *r)
 {
     uint64_t one = extent_cost(bytes_of(r)), all = 0;
 
-    if (is_view(r) || resident_stays(r))
-        return 0;
     for (uint32_t i = 0; i < r->n; i++) {
         if (!record_gets(r, i) || (all && record_shares_output(r)))
             continue;
@@ -125,12 +123,16 @@ static uint64_t all_bytes_of(const struct job_record *r)
 
 static uint64_t all_bytes(const struct job *j)
 {
-    return j->results ? 0 : all_bytes_of(j->record);
+    const struct job_record *r = j->record;
+
+    return j->results || is_view(r) || resident_stays(r) ? 0 : all_bytes_of(r);
 }
 
+/* Whether they would stay on devices only the core can say: of one that asks for it none are made.
+ */
 void job_outputs_warm(const struct job_record *r)
 {
-    uint64_t bytes = all_bytes_of(r);
+    uint64_t bytes = r->resident || record_is_view(r) ? 0 : all_bytes_of(r);
 
     if (bytes >= LIMIT_CHUNK_BYTES)
         extent_warm(bytes);
