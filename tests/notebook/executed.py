@@ -4,6 +4,7 @@ import os
 import random
 import socket
 import subprocess
+import threading
 
 # Jupyter looks for free ports before it starts the kernel that will listen at them. They are of the range that the system gives
 # to whoever asks for any port, so on a busy machine somebody else has one by then, and the kernel dies. Hence ports below.
@@ -49,19 +50,45 @@ def kernels(n):
             for rank in range(n)]
 
 
+DIED = b"Kernel died before replying to kernel_info"  # nothing of the notebook has run
+
+
+class _Run(threading.Thread):
+    """nbconvert on a notebook; once more where the kernel died before it had begun, which says nothing of the notebook."""
+
+    def __init__(self, notebook, directory, kernel, environment):
+        super().__init__(daemon=True)
+        self.command = ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
+                        "--ExecutePreprocessor.timeout=240", notebook]
+        self.directory, self.kernel, self.done, self.why = directory, kernel, None, None
+        self.environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": directory, "IPYTHONDIR": directory,
+                            "OMP_NUM_THREADS": "1", **environment}
+        self.start()
+
+    def once(self, kernel):
+        self.done = subprocess.run([*self.command, *kernel], capture_output=True, cwd=self.directory, env=self.environment, timeout=300,
+                                   check=False)
+
+    def run(self):
+        try:
+            self.once(self.kernel)
+            if self.done.returncode != 0 and DIED in self.done.stderr:
+                print("NOTE a kernel died at its start, and was started again: %s" % self.done.stderr[:200].decode().replace("\n", " "))
+                self.once(kernels(1)[0])
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.why = error
+
+
 def begin(notebook, directory, kernel, **environment):
-    """The process that executes it in the directory; kernel: of `kernels`. Its output is the notebook with its outputs."""
-    return subprocess.Popen(
-        ["/usr/bin/jupyter-nbconvert", "--to", "notebook", "--execute", "--stdout", "--log-level", "ERROR",
-         "--ExecutePreprocessor.timeout=240", *kernel, notebook],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=directory,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "HOME": directory, "IPYTHONDIR": directory, "OMP_NUM_THREADS": "1",
-             **environment})
+    """Executes it in the directory, aside; kernel: of `kernels`. What it gives is for `outputs`."""
+    return _Run(notebook, directory, kernel, environment)
 
 
-def outputs(process):
-    """The outputs of each code cell. One that failed is an AssertionError with what it said last."""
-    out, err = process.communicate(timeout=300)
-    said = err.decode()
-    assert process.returncode == 0, said if len(said) < 4000 else said[:2000] + " [...] " + said[-2000:]
-    return [c["outputs"] for c in json.loads(out)["cells"] if c["cell_type"] == "code"]
+def outputs(run):
+    """The outputs of each code cell. One that failed is an AssertionError with what it said first and last."""
+    run.join()
+    if run.why:
+        raise AssertionError(str(run.why))
+    said = run.done.stderr.decode()
+    assert run.done.returncode == 0, said if len(said) < 4000 else said[:2000] + " [...] " + said[-2000:]
+    return [c["outputs"] for c in json.loads(run.done.stdout)["cells"] if c["cell_type"] == "code"]
