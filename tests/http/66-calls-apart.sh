@@ -117,7 +117,7 @@ answer 0 200 .output.data '[3,6]'
 call 0 "$sum" '' 'Idempotency-Key: once'
 first=$!
 sleep 0.2
-call 0 "$sum" '' 'Idempotency-Key: once'
+call_as again 0 "$sum" '' 'Idempotency-Key: once'
 again=$!
 sleep 0.2
 call 1 "$sum"
@@ -126,6 +126,7 @@ call 2 "$sum"
 wait $first $again $one $!
 answer 0 200 .output.data '[3,6]'
 seq=$(value .seq)
+answer again 200 '[.seq, .output.data]' "[$seq,[3,6]]"
 request POST "$calls/0/calls" -H 'Content-Type: application/json' -H 'Idempotency-Key: once' -d "$sum"
 expect_status 200
 expect '[.seq, .output.data]' "[$seq,[3,6]]"

@@ -61,7 +61,7 @@ late 2 410 inputs_lost
 together
 
 # A call that was told stands behind one that was not, and both are known then: nobody takes the second for the first.
-call 0 '{"op": "all_reduce_sum", "input": [1]}' '?wait=30' 'Idempotency-Key: untold'
+call_as untold 0 '{"op": "all_reduce_sum", "input": [1]}' '?wait=30' 'Idempotency-Key: untold'
 sleep 0.3
 call 0 '{"op": "all_reduce_sum", "input": [100]}' '?wait=0'
 wait $!

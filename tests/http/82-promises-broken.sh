@@ -42,7 +42,7 @@ between=$(value .id)
 calls=/v1/groups/world/ranks
 call 1 "{\"op\": \"all_reduce_sum\", \"input\": {\"job\": \"$between\"}}" '?wait=10'
 calls=/v1/groups/other/ranks
-call 1 '{"op": "all_reduce_sum", "input": [1, 2]}' '?wait=10'
+call_as other 1 '{"op": "all_reduce_sum", "input": [1, 2]}' '?wait=10'
 calls_over
 for job in "$one" "$other" "$between"; do
     get "/v1/jobs/$job?wait=10"
