@@ -127,7 +127,7 @@ $(BUILD)/%.o: %.cc
 $(BUILD)/worker/gloo/%.o: CXXFLAGS += -idirafter worker/gloo/debian
 
 # The AVX2 kernels: chosen at run time, so only these files may use the instructions.
-CFLAGS_reduce_stream := -O3 -mavx2 -ffp-contract=off
+CFLAGS_reduce_stream := -O3 -mavx2 -mf16c -ffp-contract=off
 CFLAGS_reduce_avx2 := -O3 -mavx2 -mf16c -mfma -ffp-contract=off
 CFLAGS_reduce      := -O3 -ffp-contract=off
 

@@ -1,6 +1,6 @@
 /* reduce_stream.c - sums of large tensors from memory to memory: a line of every input at a time,
  * stored past the caches, so that no line of the result is read before it is written. Compiled for
- * AVX2; nothing here runs before reduce_init has looked.
+ * AVX2 and F16C; nothing here runs before reduce_init has looked.
  *
  * Measured against a block that is summed in the first-level cache and copied from there
  * (reduces.c, what other reductions do): tests/bench/README.md.
@@ -11,27 +11,12 @@
 
 #define HALF (REDUCE_LINE / 2)
 
-/* Lanes are added in rank order, as everywhere; integers wrap around, so their sign does not
- * matter. n is a constant where this is inlined for the usual few. */
-#define STREAM_SUM(name, lane)                                                                   \
-    typedef lane name##_lanes __attribute__((vector_size(HALF), aligned(1), may_alias));         \
-    static inline __attribute__((always_inline)) void name##_lines(                              \
-        uint8_t *out, const uint8_t *const in[], uint32_t n, size_t bytes)                       \
-    {                                                                                            \
-        for (size_t at = 0; at < bytes; at += REDUCE_LINE) {                                     \
-            name##_lanes a = *(const name##_lanes *)(const void *)(in[0] + at);                  \
-            name##_lanes b = *(const name##_lanes *)(const void *)(in[0] + at + HALF);           \
-            for (uint32_t i = 1; i < n; i++) {                                                   \
-                a += *(const name##_lanes *)(const void *)(in[i] + at);                          \
-                b += *(const name##_lanes *)(const void *)(in[i] + at + HALF);                   \
-            }                                                                                    \
-            _mm256_stream_si256((__m256i *)(void *)(out + at), (__m256i)a);                      \
-            _mm256_stream_si256((__m256i *)(void *)(out + at + HALF), (__m256i)b);               \
-        }                                                                                        \
-    }                                                                                            \
+/* name(out, in, n, count) of name_lines; n is a constant where that is inlined for the usual few.
+ */
+#define STREAM(name, size)                                                                       \
     static void name##_stream(uint8_t *out, const uint8_t *const in[], uint32_t n, size_t count) \
     {                                                                                            \
-        size_t bytes = count * sizeof(lane);                                                     \
+        size_t bytes = count * (size);                                                           \
                                                                                                  \
         if (n == 2)                                                                              \
             name##_lines(out, in, 2, bytes);                                                     \
@@ -43,6 +28,26 @@
             name##_lines(out, in, n, bytes);                                                     \
     }
 
+/* Lanes are added in rank order, as everywhere; integers wrap around, so their sign does not
+ * matter. */
+#define STREAM_SUM(name, lane)                                                           \
+    typedef lane name##_lanes __attribute__((vector_size(HALF), aligned(1), may_alias)); \
+    static inline __attribute__((always_inline)) void name##_lines(                      \
+        uint8_t *out, const uint8_t *const in[], uint32_t n, size_t bytes)               \
+    {                                                                                    \
+        for (size_t at = 0; at < bytes; at += REDUCE_LINE) {                             \
+            name##_lanes a = *(const name##_lanes *)(const void *)(in[0] + at);          \
+            name##_lanes b = *(const name##_lanes *)(const void *)(in[0] + at + HALF);   \
+            for (uint32_t i = 1; i < n; i++) {                                           \
+                a += *(const name##_lanes *)(const void *)(in[i] + at);                  \
+                b += *(const name##_lanes *)(const void *)(in[i] + at + HALF);           \
+            }                                                                            \
+            _mm256_stream_si256((__m256i *)(void *)(out + at), (__m256i)a);              \
+            _mm256_stream_si256((__m256i *)(void *)(out + at + HALF), (__m256i)b);       \
+        }                                                                                \
+    }                                                                                    \
+    STREAM(name, sizeof(lane))
+
 STREAM_SUM(f32, float)
 STREAM_SUM(f64, double)
 STREAM_SUM(u8, uint8_t)
@@ -50,8 +55,74 @@ STREAM_SUM(u16, uint16_t)
 STREAM_SUM(u32, uint32_t)
 STREAM_SUM(u64, uint64_t)
 
+/* The 16 elements of half a line, as float32 in two registers, in whatever order is the cheapest;
+ * narrow is the way back. */
+struct wide {
+    __m256 a, b;
+};
+
+static inline __attribute__((always_inline)) struct wide f16_widen(__m256i half)
+{
+    return (struct wide){_mm256_cvtph_ps(_mm256_castsi256_si128(half)),
+                         _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1))};
+}
+
+static inline __attribute__((always_inline)) __m256i f16_narrow(struct wide x)
+{
+    return _mm256_set_m128i(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+/* The elements at even places are the low halves of 32-bit lanes, those at odd places the high
+ * ones: so neither is moved across lanes. */
+static inline __attribute__((always_inline)) struct wide bf16_widen(__m256i half)
+{
+    __m256i odd = _mm256_and_si256(half, _mm256_set1_epi32((int)0xffff0000));
+
+    return (struct wide){_mm256_castsi256_ps(_mm256_slli_epi32(half, 16)),
+                         _mm256_castsi256_ps(odd)};
+}
+
+/* Rounded to nearest even, in the high half of each lane; a NaN stays one, and becomes quiet. */
+static inline __attribute__((always_inline)) __m256i bf16_round(__m256 x)
+{
+    __m256i bits = _mm256_castps_si256(x);
+    __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded),
+                                                _mm256_castsi256_ps(quiet),
+                                                _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+}
+
+static inline __attribute__((always_inline)) __m256i bf16_narrow(struct wide x)
+{
+    return _mm256_blend_epi16(_mm256_srli_epi32(bf16_round(x.a), 16), bf16_round(x.b), 0xaa);
+}
+
+/* 16-bit floats: added as float32, rounded once. */
+#define STREAM_SHORT(name)                                                                         \
+    static inline __attribute__((always_inline)) void name##_lines(                                \
+        uint8_t *out, const uint8_t *const in[], uint32_t n, size_t bytes)                         \
+    {                                                                                              \
+        for (size_t at = 0; at < bytes; at += HALF) {                                              \
+            struct wide sum = name##_widen(_mm256_loadu_si256((const __m256i_u *)(in[0] + at)));   \
+            for (uint32_t i = 1; i < n; i++) {                                                     \
+                struct wide x = name##_widen(_mm256_loadu_si256((const __m256i_u *)(in[i] + at))); \
+                sum.a = _mm256_add_ps(sum.a, x.a);                                                 \
+                sum.b = _mm256_add_ps(sum.b, x.b);                                                 \
+            }                                                                                      \
+            _mm256_stream_si256((__m256i *)(void *)(out + at), name##_narrow(sum));                \
+        }                                                                                          \
+    }                                                                                              \
+    STREAM(name, sizeof(uint16_t))
+
+STREAM_SHORT(f16)
+STREAM_SHORT(bf16)
+
 reduce_fn *const reduce_stream_sums[DTYPE_COUNT] = {
     [DTYPE_float32] = f32_stream, [DTYPE_float64] = f64_stream, [DTYPE_int8] = u8_stream,
     [DTYPE_uint8] = u8_stream,    [DTYPE_int16] = u16_stream,   [DTYPE_uint16] = u16_stream,
     [DTYPE_int32] = u32_stream,   [DTYPE_uint32] = u32_stream,  [DTYPE_int64] = u64_stream,
-    [DTYPE_uint64] = u64_stream};
+    [DTYPE_uint64] = u64_stream,  [DTYPE_float16] = f16_stream, [DTYPE_bfloat16] = bf16_stream};

@@ -200,6 +200,34 @@ static void every_half_survives_a_sum_of_one(void **state)
     }
 }
 
+/* Every 16-bit value beside some others, each of which brings ties, overflow, subnormals or none.
+ */
+static void every_short_streams_as_the_plain_kernel_sums(void **state)
+{
+    enum { ALL = 0x10000 };
+    static _Alignas(REDUCE_LINE) uint16_t every[ALL], other[ALL], plain[ALL], stream[ALL];
+    static const uint16_t others[] = {0x0000, 0x8000, 0x0001, 0x3f80, 0x3f81, 0x3c01, 0x7bff,
+                                      0x7f7f, 0xff7f, 0x7c00, 0x7f80, 0xff80, 0x7fc1, 0xbb80};
+    static const enum dtype shorts[] = {DTYPE_float16, DTYPE_bfloat16};
+    const uint8_t *in[] = {(uint8_t *)every, (uint8_t *)other};
+
+    (void)state;
+    if (!reduce_has_avx2())
+        skip();
+    for (uint32_t k = 0; k < ALL; k++)
+        every[k] = (uint16_t)k;
+    for (size_t s = 0; s < sizeof shorts / sizeof shorts[0]; s++) {
+        for (size_t o = 0; o < sizeof others / sizeof others[0]; o++) {
+            for (uint32_t k = 0; k < ALL; k++)
+                other[k] = others[o];
+            reduce_generic[shorts[s]][REDUCE_SUM]((uint8_t *)plain, in, 2, ALL);
+            reduce_stream_sums[shorts[s]]((uint8_t *)stream, in, 2, ALL);
+            for (uint32_t k = 0; k < ALL; k++)
+                assert_true(same(shorts[s], (uint8_t *)&plain[k], (uint8_t *)&stream[k]));
+        }
+    }
+}
+
 static void bools_come_out_as_0_and_1(void **state)
 {
     uint8_t a[] = {0, 2, 0, 255}, b[] = {0, 0, 7, 1}, result[4];
@@ -275,6 +303,7 @@ int main(void)
         cmocka_unit_test(a_number_beats_nan),
         cmocka_unit_test(halves_round_once_at_the_end),
         cmocka_unit_test(every_half_survives_a_sum_of_one),
+        cmocka_unit_test(every_short_streams_as_the_plain_kernel_sums),
         cmocka_unit_test(bools_come_out_as_0_and_1),
         cmocka_unit_test(parts_give_the_bits_of_the_whole),
         cmocka_unit_test(any_order_means_any_order),
