@@ -225,8 +225,11 @@ PREFIX ?= /usr/local
 # A build inside another target: on every core, unless a -j was given.
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
-# The longest first, so that nothing waits for it in the end.
-TESTS := tests/simgpu/suite.sh tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh tests/docker/files.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
+# The longest first, so that nothing waits for it in the end; then tests that wait beside tests that compute, JOBS at a time.
+JOBS    ?= 6
+LONGEST := tests/simgpu/suite.sh
+in_order = $(filter $(LONGEST),$1) $(shell printf '%s\n' $(filter-out $(LONGEST),$1) | awk -f tests/mix.awk)
+TESTS := $(LONGEST) tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh tests/docker/files.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
          tests/http/bad_input.py tests/http/events_test.py tests/http/own_token.py tests/http/metrics.py tests/http/prometheus.py tests/http/trace.py tests/http/reproduce.py tests/http/counted_once.py tests/http/lane.py $(sort $(wildcard tests/fault/[0-9]*.py)) \
          tests/conformance/conformance.py tests/conformance/gradients.py $(filter-out $(if $(HAVE_GLOO),,$(wildcard tests/remote/1[5-9]*.py)),$(sort $(wildcard tests/remote/[0-9]*.py))) tests/load/idle.py tests/load/large.py tests/load/jobs.py \
          $(sort $(wildcard tests/notebook/client_*.py)) tests/notebook/wheel.py tests/notebook/examples.py \
@@ -245,7 +248,7 @@ demo: deps
 test:
 	@tests/deps.sh build demo wheel test torch metrics $(if $(filter none,$(WEB)),,browser)
 	@$(BUILD_ALL) all unit-bins simgpu $(WHEEL)
-	@BUILD=$(BUILD) tests/run.sh -t 900 -l tests/http/answers.py $(UNIT_BIN) $(filter-out $(SKIP),$(TESTS))
+	@BUILD=$(BUILD) tests/run.sh -j $(JOBS) -t 900 -l tests/http/answers.py $(call in_order,$(filter-out $(SKIP),$(UNIT_BIN) $(TESTS)))
 
 # The fault matrix: each of its tests once, and a line a row.
 faults:
@@ -366,9 +369,9 @@ tsan:
 	@$(BUILD_ALL) BUILD=build/tsan SAN=-fsanitize=thread OPT='-O1 -g' tsan-tests
 tsan-tests: all simgpu
 	@TSAN_OPTIONS=halt_on_error=0:second_deadlock_stack=1 \
-	BUILD=$(BUILD) tests/run.sh $(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py tests/http/events_test.py \
+	BUILD=$(BUILD) tests/run.sh -j $(JOBS) $(call in_order,$(sort $(wildcard tests/http/[0-9]*.sh)) tests/http/bad_input.py tests/http/events_test.py \
 	    tests/load/overlap.py tests/load/calls.py tests/load/chain.py tests/load/jobs.py $(sort $(wildcard tests/fault/[123]*.py)) \
-	    $(sort $(wildcard tests/remote/[2-6]*.py)) tests/simgpu/resident.py
+	    $(sort $(wildcard tests/remote/[2-6]*.py)) tests/simgpu/resident.py)
 
 # The demo under valgrind.
 valgrind:
