@@ -26,7 +26,7 @@ LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code -pthread $(
 # The rooms: a table of contents.
 SCHEMA := chunk clock dtype error failpoint frame frame_io handshake layout log op process seccomp shape state
 SERVER := announce health reaper options options_defaults options_parts options_values \
-          auth body guard http http_head http_listen http_reply http_tls http_waits http_watch json json_walk negotiate params problem routes \
+          auth body guard http http_head http_listen http_reply http_tls http_waits http_watch json json_walk negotiate params problem routes routes_near \
           text \
           codec codec_json codec_json_write codec_npy codec_raw codec_region codec_safetensors decimal narrow nearest npy_header \
           number \

@@ -164,6 +164,7 @@ int route_find(enum method method, const char *path, const struct route **out,
                struct err *e)
 {
     enum method want = method == METHOD_HEAD ? METHOD_GET : method;
+    const char *near;
 
     allow[0] = '\0';
     for (const struct route *r = routes; r < routes + ROUTES; r++) {
@@ -179,7 +180,10 @@ int route_find(enum method method, const char *path, const struct route **out,
     }
     if (allow[0])
         return err_set(e, ERR_method_not_allowed, "this resource takes %s", allow);
-    return err_set(e, ERR_not_found, "there is no such path; /openapi.yaml lists what there is");
+    near = route_near(path);
+    return err_set(e, ERR_not_found,
+                   "there is no such path%s%s%s /openapi.yaml lists what there is",
+                   near ? "; did you mean " : "", near ? near : "", near ? "?" : ";");
 }
 
 /* What each route takes and gives, as far as the tables say. */

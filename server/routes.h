@@ -26,8 +26,12 @@ int route_find(enum method method, const char *path, const struct route **out,
                char args[REQUEST_ARGS][REQUEST_ARG_BYTES], char *allow, size_t allow_size,
                struct err *e);
 
-/* Row i, or NULL past the last: for tests. */
+/* Row i, or NULL past the last. */
 const struct route *route_at(size_t i);
+
+/* The pattern that a raw path without a route is nearest to (nearest.h), or NULL. What stands for
+ * {segments} does not count; a path may lack the version. Linear in its length and the rows. */
+const char *route_near(const char *path);
 
 /* The i of route_at; of none (NULL): METRICS_ROUTES - 1. */
 uint32_t route_number(const struct route *r);

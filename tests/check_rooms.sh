@@ -33,7 +33,7 @@ bare=$(grep -rnE '^ *# *include *"[^/"]+"' --include='*.[ch]' --include='*.cc' s
 floor() {
     case $1 in
     main | announce | options* | prepare) echo 5 ;;
-    http* | routes | api | api_* | auth | guard* | negotiate | codec* | params* | problem | body | json* | number* | text | job_doc | lane* | prometheus | reproduce | trace) echo 4 ;;
+    http* | routes* | api | api_* | auth | guard* | negotiate | codec* | params* | problem | body | json* | number* | text | job_doc | lane* | prometheus | reproduce | trace) echo 4 ;;
     job* | call* | resident* | events | scheduler | workers* | comms | peer | retention | recovery | host* | stage) echo 3 ;;
     *) echo 2 ;; # the core thread's inbox; resources: arena, extent, tensor, group, store, launch, what they hold
     esac

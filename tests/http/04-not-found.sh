@@ -7,6 +7,8 @@ for path in /v1/nope /v1/jobs/ //v1 /v1/../v1/jobs /V1 /v1/jobs/x/y/z; do
     get "$path"
     expect_problem 404 not_found
 done
+get /v1/job/j_nothing
+expect_in 'did you mean /v1/jobs/{id}?'
 get /v1/jobs/j_nothing
 expect_problem 404 job_unknown
 get /v1/tensors/t_01JDDB5T0Z6R3V8QX1M4KCNE7J

@@ -51,6 +51,57 @@ static void every_row_is_found_by_its_pattern(void **state)
     assert_true(n > 15);
 }
 
+static void a_mistyped_path_is_told_which_was_meant(void **state)
+{
+    static const struct {
+        const char *path, *meant;
+    } rows[] = {
+        {"/v1/job", "/v1/jobs"},
+        {"/v1/jobs/", "/v1/jobs"},
+        {"/jobs", "/v1/jobs"},
+        {"//v1", "/v1"},
+        {"/V1/Jobs", "/v1/jobs"},
+        {"/v2/jobs", "/v1/jobs"},
+        {"/v1/job/j_01JDDB5T0Z6R3V8QX1M4KCNE7J", "/v1/jobs/{id}"},
+        {"/jobs/j_01JDDB5T0Z6R3V8QX1M4KCNE7J", "/v1/jobs/{id}"},
+        {"/v1/jobs/j_01JDDB5T0Z6R3V8QX1M4KCNE7J/output", "/v1/jobs/{id}/outputs"},
+        {"/v1/jobs/j_01JDDB5T0Z6R3V8QX1M4KCNE7J/output/0", "/v1/jobs/{id}/outputs/{rank}"},
+        {"/v1/group/world/rank/0/call", NULL},
+        {"/v1/groups/world/ranks/0/call", "/v1/groups/{name}/ranks/{rank}/calls"},
+        {"/groups/world/ranks/0/calls", "/v1/groups/{name}/ranks/{rank}/calls"},
+        {"/v1/groups/world/barier", "/v1/groups/{name}/barrier"},
+        {"/v1/metric", "/v1/metrics"},
+        {"/openapi.yml", "/openapi.yaml"},
+        {"/health", "/healthz"},
+        {"/v1/nope", NULL},
+        {"/", NULL},
+        {"", NULL},
+        {"/{", NULL},
+        {"/v", NULL},
+    };
+    char path[9000];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *near = route_near(rows[i].path);
+
+        if (rows[i].meant)
+            assert_string_equal(near ? near : rows[i].path, rows[i].meant);
+        else
+            assert_null(near);
+    }
+    for (size_t n = 0; n < sizeof path - 1; n += 7) { /* however long */
+        memset(path, 0, sizeof path);
+        path[0] = '/';
+        memset(path + 1, 'v', n);
+        assert_null(n > 64 ? route_near(path) : NULL);
+    }
+    assert_int_equal(find(METHOD_GET, "/v1/job"), ERR_not_found);
+    assert_non_null(strstr(got.e.detail, "did you mean /v1/jobs?"));
+    assert_int_equal(find(METHOD_GET, "/v1/nope"), ERR_not_found);
+    assert_null(strstr(got.e.detail, "mean"));
+}
+
 static void head_is_answered_where_get_is(void **state)
 {
     (void)state;
@@ -177,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_is_found_by_its_pattern),
+        cmocka_unit_test(a_mistyped_path_is_told_which_was_meant),
         cmocka_unit_test(head_is_answered_where_get_is),
         cmocka_unit_test(another_spelling_is_another_path),
         cmocka_unit_test(a_method_not_taken_lists_those_that_are),
