@@ -71,7 +71,7 @@ def ends(service, keeper):
     until(lambda: not alive(worker) and state(service) == "absent", 10)
     # While nobody listens.
     keeper = start(service, "--server", "unix:/nowhere/worker.sock", "--reconnect", "60")
-    until(lambda: not children(keeper.pid) and "/nowhere" in open(service.dir + "/worker-log").read(), 10)
+    until(lambda: "/nowhere" in open(service.dir + "/worker-log").read() and not children(keeper.pid), 10)  # was there, and is gone
     keeper.terminate()
     assert keeper.wait(10) == 0
 
