@@ -54,8 +54,9 @@ class Lane:
         self.close()
 
     def line(self, bytes_):
-        """Sends this, and gives the answer with its descriptor, or None."""
-        self.socket.sendall(bytes_)
+        """Sends this, and gives the answer with its descriptor, or None; of b"", what comes without being asked for."""
+        if bytes_:  # nothing cannot be sent either to whoever hung up
+            self.socket.sendall(bytes_)
         got, fds, _, _ = socket.recv_fds(self.socket, 4096, 4)
         assert len(fds) <= 1, fds
         while got and not got.endswith(b"\n"):

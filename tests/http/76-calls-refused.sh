@@ -34,11 +34,14 @@ for commit in 2 3 4 5; do
     start_server --workers 2
     call 0 "$sum" '?timeout=1'
     calls_over
-    for _ in 1 2 3; do
+    # It fails once, and which of these meets it depends on how the commits before were joined.
+    tries=0 full=0
+    until [ $((tries += 1)) -gt 3 ] && [ "$status" = 504 ]; do
         request POST "$calls/1/calls" -H 'Content-Type: application/json' -H "Idempotency-Key: late$commit" -d "$sum"
+        [ "$status" != 507 ] || full=$((full + 1))
         [ "$status" = 507 ] || expect_problem 504 ranks_missing
+        [ "$full" -le 1 ] || fail 'it fails once'
     done
-    expect_status 504
     # The end was recorded before it was told, with who had not come; what could not be recorded is tried again.
     tries=$((patience * 20))
     until [ "$(count late 2>/dev/null)" = 0 ]; do
