@@ -8,6 +8,7 @@ from service import Service
 
 JOBS = 100
 LAUNCHES = 10
+SLOW = "0 slow 2000000"  # longer than it takes to ask for all the others, also beside other tests and with a sanitizer
 
 OPS = (("all_reduce_sum", {}, [[6, 6]] * 3 + [[6, 6]]),
        ("all_gather", {}, [[0, 0, 1, 1, 2, 2, 3, 3]] * 4),
@@ -39,7 +40,7 @@ def outputs(document):
 def together():
     with Service(workers=4, options=["--backend", "nccl"]) as service:
         warm(service)
-        fault("0 slow 700000")
+        fault(SLOW)
         first, _ = submit(service, 0)
         jobs = [submit(service, i) for i in range(JOBS)]
         for job, want in jobs:
@@ -59,7 +60,7 @@ def with_a_fault(kind, attempts):
     """Rank 2 goes wrong in the middle of a batch: nobody knows whose fault it was, and nobody pays for it."""
     with Service(workers=4, options=["--backend", "nccl"]) as service:
         warm(service)
-        fault("0 slow 700000")
+        fault(SLOW)
         submit(service, 0)
         jobs = [submit(service, i) for i in range(12)]
         fault("2 " + kind)  # taken by the batch: the slow one has begun
@@ -74,7 +75,7 @@ def cancelled():
     """One of a batch is cancelled while it runs: it alone."""
     with Service(workers=4, options=["--backend", "nccl"]) as service:
         warm(service)
-        fault("0 slow 700000")
+        fault(SLOW)
         first, _ = submit(service, 0)
         jobs = [submit(service, i) for i in range(12)]
         fault("1 slow 5000000")
