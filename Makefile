@@ -226,7 +226,7 @@ PREFIX ?= /usr/local
 BUILD_ALL = $(MAKE) --no-print-directory -s $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # The longest first, so that nothing waits for it in the end; then tests that wait beside tests that compute, JOBS at a time.
-JOBS    ?= 6
+JOBS    ?= 5
 LONGEST := tests/simgpu/suite.sh
 in_order = $(filter $(LONGEST),$1) $(shell printf '%s\n' $(filter-out $(LONGEST),$1) | awk -f tests/mix.awk)
 TESTS := $(LONGEST) tests/check_rooms.sh tests/check_tables.sh tests/fault/check_matrix.py tests/hardening.sh tests/apart.sh tests/unit_file.sh tests/docker/files.py $(sort $(wildcard tests/http/[0-9]*.sh)) \
