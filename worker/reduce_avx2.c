@@ -4,6 +4,8 @@
 #define avx2_table reduce_avx2
 #define avx2_shorts reduce_avx2_shorts
 
+#include "worker/reduce_bf16.h"
+
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -47,23 +49,15 @@ static void bf16_load(float *to, const half_t *from, size_t m)
     }
 }
 
-/* Round to nearest even on the bits; a NaN keeps its sign and stays a (quiet) NaN. Each of 8
- * results is the low half of a lane whose high half is 0. */
-static __m256i bf16_round(const float *from)
+/* Eight, each in the low half of a lane whose high half is 0. */
+static __m256i bf16_low(const float *from)
 {
-    __m256 x = _mm256_loadu_ps(from);
-    __m256i bits = _mm256_castps_si256(x), high = _mm256_srli_epi32(bits, 16);
-    __m256i half = _mm256_add_epi32(_mm256_and_si256(high, _mm256_set1_epi32(1)),
-                                    _mm256_set1_epi32(0x7fff));
-    __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
-    __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-
-    return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+    return _mm256_srli_epi32(bf16_round(_mm256_loadu_ps(from)), 16);
 }
 
 static void bf16_store16(half_t *to, const float *from)
 {
-    __m256i both = _mm256_packus_epi32(bf16_round(from), bf16_round(from + 8));
+    __m256i both = _mm256_packus_epi32(bf16_low(from), bf16_low(from + 8));
 
     _mm256_storeu_si256((__m256i_u *)to, _mm256_permute4x64_epi64(both, 0xd8));
 }

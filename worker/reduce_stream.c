@@ -6,6 +6,7 @@
  * (reduces.c, what other reductions do): tests/bench/README.md.
  */
 #include "worker/reduce.h"
+#include "worker/reduce_bf16.h"
 
 #include <immintrin.h>
 
@@ -81,19 +82,6 @@ static inline __attribute__((always_inline)) struct wide bf16_widen(__m256i half
 
     return (struct wide){_mm256_castsi256_ps(_mm256_slli_epi32(half, 16)),
                          _mm256_castsi256_ps(odd)};
-}
-
-/* Rounded to nearest even, in the high half of each lane; a NaN stays one, and becomes quiet. */
-static inline __attribute__((always_inline)) __m256i bf16_round(__m256 x)
-{
-    __m256i bits = _mm256_castps_si256(x);
-    __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
-    __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
-
-    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded),
-                                                _mm256_castsi256_ps(quiet),
-                                                _mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 }
 
 static inline __attribute__((always_inline)) __m256i bf16_narrow(struct wide x)

@@ -90,11 +90,11 @@ static void a_mistyped_path_is_told_which_was_meant(void **state)
         else
             assert_null(near);
     }
-    for (size_t n = 0; n < sizeof path - 1; n += 7) { /* however long */
+    for (size_t n = 65; n < sizeof path - 1; n += 7) { /* however long */
         memset(path, 0, sizeof path);
         path[0] = '/';
         memset(path + 1, 'v', n);
-        assert_null(n > 64 ? route_near(path) : NULL);
+        assert_null(route_near(path));
     }
     assert_int_equal(find(METHOD_GET, "/v1/job"), ERR_not_found);
     assert_non_null(strstr(got.e.detail, "did you mean /v1/jobs?"));
